@@ -1,0 +1,25 @@
+"""vidfill removes objects from video and fills the hole with what was behind them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vidfill.pipeline import RemoveResult as RemoveResult
+    from vidfill.pipeline import remove as remove
+    from vidfill.video.read import probe as probe
+
+# Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
+_LAZY = {"remove": "vidfill.pipeline", "RemoveResult": "vidfill.pipeline", "probe": "vidfill.video.read"}
+
+__all__ = ["RemoveResult", "__version__", "probe", "remove"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Bringing pixels of one frame to the place they have in another."""

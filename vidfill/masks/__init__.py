@@ -1,0 +1,1 @@
+"""What the user wants gone: masks from files, boxes and clicks."""
