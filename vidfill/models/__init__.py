@@ -1,0 +1,126 @@
+"""The models by name. Importing this module imports no network and no torch.
+
+Example:
+    >>> from vidfill.models import load_model
+    >>> load_model("propagate").spec.previous
+    False
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidfill.errors import UsageError, WeightsError
+from vidfill.weights import Installed, find_weights, list_weights
+
+if TYPE_CHECKING:
+    from vidfill.models.base import Model
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a model's class is, and whether it is of use without learned weights."""
+
+    module: str
+    class_name: str
+    needs_weights: bool
+
+
+_REGISTRY = {
+    "vinet": _Entry("vidfill.models.vinet", "VINet", needs_weights=True),
+    "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
+}
+
+MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)
+
+
+def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
+    """The name of a model for a name that the user gave.
+
+    "auto" is the model with the best score (PSNR inside the hole) that a manifest records, among those that need no
+    weights or whose weights are there; where nothing has a score, the first such model of the manifests.
+
+    Args:
+        name: one of `MODEL_NAMES`, or "auto".
+        model_dir: the user's folder of weights; None for the default one.
+
+    Raises:
+        UsageError: no model of that name.
+        WeightsError: a manifest that cannot be read, or none that names a usable model.
+    """
+    if name in _REGISTRY:
+        return name
+    if name != "auto":
+        raise UsageError(f"no model {name!r}", expected="one of auto, " + ", ".join(MODEL_NAMES))
+    usable = [item.card for item in list_weights(model_dir=model_dir) if _is_known(item) and item.is_usable]
+    if not usable:
+        raise WeightsError("no manifest names a usable model", todo="install vidfill again")
+    without_weights_first = sorted(usable, key=lambda card: bool(card.file))
+    return max(without_weights_first, key=lambda card: card.hole_psnr_db).name
+
+
+def load_model(name: str, *, checkpoint: Path | None = None, model_dir: Path | None = None) -> Model:
+    """Build a model and load its weights; on the CPU, in evaluation mode.
+
+    Args:
+        name: one of `MODEL_NAMES`, or "auto" for the best one that is usable.
+        checkpoint: a weight file that vidfill wrote, in the place of the installed one.
+        model_dir: the user's folder of weights; None for the default one.
+
+    Raises:
+        UsageError: no model of that name, or a checkpoint for a model that has no weights.
+        WeightsError: no weights, damaged ones, or ones that do not fit.
+    """
+    name = resolve_model(name, model_dir=model_dir)
+    entry = _REGISTRY[name]
+    if not entry.needs_weights:
+        if checkpoint is not None:
+            raise UsageError(f"model {name} has no weights to load from {checkpoint}", todo="leave the checkpoint out")
+        model: Model = getattr(importlib.import_module(entry.module), entry.class_name)()
+        return model.eval()
+    from vidfill.models.checkpoint import build
+
+    if checkpoint is not None:
+        return build(name, checkpoint, sha256="")
+    installed = find_weights(name, model_dir=model_dir)
+    if installed is None or installed.path is None:
+        raise WeightsError(
+            f"no weights for model {name}",
+            todo=f"import a checkpoint with `vidfill weights import {name} FILE`, or use --model propagate, "
+            "which needs none",
+        )
+    return build(name, installed.path, sha256=installed.card.sha256)
+
+
+def import_checkpoint(name: str, checkpoint: Path, *, model_dir: Path | None = None) -> Installed:
+    """Convert a checkpoint of a paper's authors and keep it, so that `load_model(name)` finds it.
+
+    Args:
+        name: the model, "vinet".
+        checkpoint: a file written by `torch.save`; loaded without running any code in it.
+        model_dir: the user's folder of weights; None for the default one.
+
+    Raises:
+        UsageError: no model of that name, or one without learned weights.
+        WeightsError: not a checkpoint, one of another network, or a folder that cannot be written.
+    """
+    if name not in _REGISTRY or not _REGISTRY[name].needs_weights:
+        with_weights = [known for known, entry in _REGISTRY.items() if entry.needs_weights]
+        raise UsageError(f"no weights can be imported for {name!r}", expected="one of " + ", ".join(with_weights))
+    from vidfill.models.checkpoint import convert
+
+    return convert(name, checkpoint, model_dir=model_dir)
+
+
+def network_class(name: str) -> type[Model]:
+    """The class of a model, imported now."""
+    entry = _REGISTRY[name]
+    found: type[Model] = getattr(importlib.import_module(entry.module), entry.class_name)
+    return found
+
+
+def _is_known(item: Installed) -> bool:
+    return item.card.name in _REGISTRY

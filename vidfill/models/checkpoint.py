@@ -1,0 +1,111 @@
+"""From weight files to networks: build what the sizes say, load strictly, convert what the papers' authors gave."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vidfill import weights
+from vidfill.errors import WeightsError
+from vidfill.models import network_class
+from vidfill.models.base import Model
+
+
+class LearnedModel(Model):
+    """A model with weights: what its class offers beside the contract, so that they can be loaded and converted."""
+
+    @classmethod
+    @abstractmethod
+    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
+        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
+
+    @classmethod
+    @abstractmethod
+    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
+        """Build the network from the state dict of the paper's authors; `WeightsError` if it does not fit."""
+
+
+def build(name: str, path: Path, *, sha256: str) -> Model:
+    """The network of a weight file, with its weights, on the CPU and in evaluation mode.
+
+    Args:
+        name: of the model.
+        path: a file that vidfill wrote.
+        sha256: what the file must hash to, "" to take it as it is.
+
+    Raises:
+        WeightsError: a file that is missing, damaged, for another model, or does not fit its own sizes.
+    """
+    checkpoint = weights.load_weights(path, sha256=sha256)
+    if checkpoint.model != name:
+        raise WeightsError(
+            f"{path.name} holds weights for {checkpoint.model}", expected=name, todo=f"use --model {checkpoint.model}"
+        )
+    try:
+        network = _network_class(name).from_sizes(checkpoint.sizes)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path.name} describes no {name} network ({error})", todo="fetch or import the weights again"
+        ) from error
+    load_strict(network, checkpoint.tensors, source=path.name)
+    return network.eval()
+
+
+def convert(name: str, path: Path, *, model_dir: Path | None) -> weights.Installed:
+    """Convert a checkpoint of the paper's authors and install it in the user's folder of weights.
+
+    Raises:
+        WeightsError: not a checkpoint, one of another network, or a folder that cannot be written.
+    """
+    network = _network_class(name).from_authors(weights.read_torch_checkpoint(path), source=path.name)
+    card = weights.Card(
+        name=name,
+        sizes=network.sizes,
+        recipe=f"imported from {path.name}, sha256 {weights.file_sha256(path)}",
+        data="as the authors of the checkpoint state",
+        licence="as the authors of the checkpoint state",
+    )
+    return weights.install_weights(card, network.state_dict(), model_dir=model_dir)
+
+
+def load_strict(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Load a state dict that must fit exactly.
+
+    Args:
+        network: takes the tensors.
+        tensors: by the network's own names.
+        source: where they are from, for the message.
+
+    Raises:
+        WeightsError: names every missing and every unexpected key and every key of another shape.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    check_keys(wanted, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source=source)
+    network.load_state_dict(dict(tensors), strict=True)
+
+
+def check_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, source: str) -> None:
+    """Compare the names and shapes of a state dict with those that a network has.
+
+    Raises:
+        WeightsError: names every missing and every unexpected key and every key of another shape.
+    """
+    other = [f"{k} {found[k]} for {wanted[k]}" for k in sorted(wanted) if k in found and found[k] != wanted[k]]
+    problems = {
+        "missing": sorted(set(wanted) - set(found)),
+        "unexpected": sorted(set(found) - set(wanted)),
+        "of another shape": other,
+    }
+    text = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
+    if text:
+        raise WeightsError(f"{source} does not fit the network ({text})", todo="use weights made for this network")
+
+
+def _network_class(name: str) -> type[LearnedModel]:
+    found = network_class(name)
+    assert issubclass(found, LearnedModel), f"{found.__name__} has no weights"
+    return found
