@@ -1,0 +1,6 @@
+"""The stage that knows networks and devices: it feeds a model the frames of a segment and gives out patches."""
+
+from vidfill.engine.clip import fill_clip as fill_clip
+from vidfill.engine.device import EngineSettings as EngineSettings
+
+__all__ = ["EngineSettings", "fill_clip"]

@@ -1,0 +1,72 @@
+"""Run a model over pictures that arrive one by one, and over a clip that lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory, limited_threads
+from vidfill.engine.source import LazySource, Picture
+from vidfill.errors import DeviceError
+from vidfill.frame import Bool, Float
+from vidfill.models.base import Model, recur
+
+
+def fill_clip(
+    model: Model, frames: Sequence[NDArray[np.uint8]], holes: Sequence[Bool], *, settings: EngineSettings
+) -> Iterator[NDArray[np.uint8]]:
+    """Fill a clip that lies in memory, at its own size.
+
+    Args:
+        model: any model of the contract.
+        frames: (H, W, 3) uint8 RGB each; what lies inside the holes is not looked at.
+        holes: (H, W) bool, true = missing; one a frame.
+        settings: device, precision, threads.
+
+    Yields:
+        (H, W, 3) uint8: the fill inside the hole, the source, untouched, outside.
+
+    Raises:
+        ValueError: the counts differ.
+        DeviceError: the device is not there or has not enough memory.
+    """
+    if len(frames) != len(holes):
+        raise ValueError(f"{len(frames)} frames but {len(holes)} holes")
+    runtime = choose_runtime(model, settings)
+    model = runtime.place(model)
+    pictures = (Picture(frame, hole) for frame, hole in zip(frames, holes, strict=True))
+    source = LazySource(model, pictures, len(frames), runtime)
+    steps = composited(model, source, runtime, settings.threads)
+    while (step := _next_or_device_error(steps)) is not None:
+        index, filled = step
+        values = np.rint(filled * 255).astype(np.uint8)
+        yield np.where(holes[index][..., None], values, frames[index])
+
+
+def composited(model: Model, source: LazySource, runtime: Runtime, threads: int) -> Iterator[tuple[int, Float]]:
+    """(position, (h, w, 3) float32 in [0, 1]) of a segment's frames: fill in the hole, source outside, no padding."""
+    steps = recur(model, source)
+    while True:
+        # Neither the modes of torch nor the threads may leak out through the yield below.
+        with limited_threads(threads), runtime.computing():
+            step = next(steps, None)
+            if step is None:
+                return
+            position, result = step
+            picture = source.picture(position)
+            height, width = picture.hole.shape
+            fill = result.fill[0, :, :height, :width].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        full = 255 if picture.rgb.dtype == np.uint8 else 65535
+        yield position, np.where(picture.hole[..., None], fill, picture.rgb / np.float32(full))
+
+
+def _next_or_device_error(steps: Iterator[tuple[int, Float]]) -> tuple[int, Float] | None:
+    try:
+        return next(steps, None)
+    except (RuntimeError, MemoryError, cv2.error) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError("the device ran out of memory", todo="pass smaller frames, or another device") from error

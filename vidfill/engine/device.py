@@ -1,0 +1,164 @@
+"""Where a model runs: device, number type, threads, and what running out of memory looks like."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import torch
+from torch import Tensor
+
+from vidfill.errors import DeviceError, UsageError
+from vidfill.models.base import Model
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How a model is run; nothing here changes what it computes beyond the rounding of its number type.
+
+    Attributes:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto", "fp32", "bf16" or "fp16"; "auto" picks the short type only where the device gains by it.
+        threads: CPU threads of torch and OpenCV while the model runs, 0 to leave them as they are.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A device that is there, and the number type that networks use on it.
+
+    Attributes:
+        device: where the tensors live.
+        short_type: the type of autocast, None for plain float32.
+        is_network: whether the model has weights; one without keeps float32 and its own memory layout.
+    """
+
+    device: torch.device
+    short_type: torch.dtype | None
+    is_network: bool
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """No gradients, and autocast where it was chosen. Never held across a `yield` to other code."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.short_type is not None:
+                stack.enter_context(torch.autocast(self.device.type, self.short_type))
+            yield
+
+    def place(self, model: Model) -> Model:
+        """Move a model to the device, for inference, 2-D convolutions in channels-last; in place."""
+        model = model.to(self.device).eval()
+        if self.is_network:
+            for parameter in model.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        return model
+
+    def tensor(self, value: Tensor) -> Tensor:
+        """Move a (B, C, H, W) tensor to the device in the layout that its convolutions want."""
+        layout = torch.channels_last if self.is_network else torch.contiguous_format
+        return value.to(self.device, memory_format=layout)
+
+    def forget_cached_memory(self) -> None:
+        """Give freed blocks back, so that a smaller attempt does not fail for fragmentation."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
+
+
+def choose_runtime(model: Model, settings: EngineSettings) -> Runtime:
+    """Check the device and settle the number type.
+
+    Args:
+        model: a model without weights gains nothing from an accelerator or a short type, and "auto" gives it neither.
+        settings: what the user asked for.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError: a name that is no device or no precision.
+    """
+    is_network = next(model.parameters(), None) is not None
+    device = choose_device(settings.device) if settings.device != "auto" or is_network else torch.device("cpu")
+    return Runtime(device, _short_type(settings.precision, device, is_network=is_network), is_network)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name: "auto" prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError: a name that is no device.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdecimal())):
+        raise UsageError(f"device {name!r}", expected="auto, cpu, cuda, cuda:N or mps")
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if kind == "auto":
+        kind = "cuda" if n_cuda else "mps" if has_mps else "cpu"
+    if kind == "cuda" and int(number or 0) >= n_cuda:
+        raise DeviceError(
+            f"device {name!r}, but torch {torch.__version__} sees {n_cuda} CUDA devices",
+            todo="pass --device auto, or install a CUDA build of torch and a driver",
+        )
+    if kind == "mps" and not has_mps:
+        raise DeviceError("device 'mps', but torch sees no Apple GPU", todo="pass --device auto")
+    return torch.device(f"cuda:{int(number or 0)}" if kind == "cuda" else kind)
+
+
+def _short_type(precision: str, device: torch.device, *, is_network: bool) -> torch.dtype | None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r}", expected=", ".join(PRECISIONS))
+    if precision != "auto" or not is_network:
+        return _LOW.get(precision)
+    if device.type == "cuda":
+        # float16 keeps 11 bits of a value where bfloat16 keeps 8: a third of a grey level instead of two.
+        return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else None
+    if device.type == "cpu" and has_amx():
+        return torch.bfloat16
+    return None
+
+
+def has_amx() -> bool:
+    """Whether this CPU multiplies bfloat16 tiles in hardware; without that, bfloat16 is slower than float32."""
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe()) if probe is not None else False
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Run a block with so many CPU threads in torch and OpenCV; 0 leaves them alone. Restored afterwards."""
+    if threads <= 0:
+        yield
+        return
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on whatever device and from whatever library."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, cv2.error):
+        return getattr(error, "code", None) == cv2.Error.StsNoMem or "Insufficient memory" in str(error)
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        phrase in text for phrase in ("not enough memory", "can't allocate memory", "out of memory")
+    )
