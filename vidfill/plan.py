@@ -2,9 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from vidfill.frame import Box
+from vidfill.errors import InputError, MaskError, UsageError
+from vidfill.frame import Bool, Box, Frame, VideoInfo
+from vidfill.masks.files import MaskCursor, MaskSource
+from vidfill.scenes import CutDetector, thumbnail
+from vidfill.video.read import Reader
+
+DEFAULT_WORKING_PIXELS = 432 * 240
+MAX_SEGMENT_FRAMES = 240
+"""Longer runs are split evenly: the unit of resume and of distribution stays small."""
+MAX_GAP_FRAMES = 12
+"""Frames without a hole between two runs that still belong to one segment, so that the fill stays the same."""
+CONTEXT_FRAMES = 48
+"""Frames before and after a segment that the model may look at: what the object hides is seen before or after it."""
+MIN_MARGIN_PX = 64
+"""Least context around the holes of a segment; more where they are larger than this."""
+WHOLE_FRAME_FRACTION = 0.6
+"""A crop that would be this much of the picture is the whole picture."""
+ALIGN_PX = 8
+"""Crops begin and end at multiples of this (or at the picture's edge): whole chroma blocks, whole cells of networks."""
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettings:
+    """What a Plan depends on beside the source and its masks.
+
+    Attributes:
+        dilate_px: how far masks are grown, in source pixels.
+        feather_px: width of the soft rim around that, in source pixels.
+        working_size: how many pixels the model works on: "WxH" (as many as that has; the crop's own aspect is
+            kept), a number of pixels, "native" for the crop's own size, None for as many as 432x240. Crops are
+            never enlarged.
+        max_segment: frames in a segment, at most.
+        max_gap: frames without a hole that are bridged, at most.
+        context: frames before and after a segment that the model may look at, at most.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+
+    dilate_px: int = 4
+    feather_px: int = 4
+    working_size: str | None = None
+    max_segment: int = MAX_SEGMENT_FRAMES
+    max_gap: int = MAX_GAP_FRAMES
+    context: int = CONTEXT_FRAMES
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("dilate_px", 0), ("feather_px", 0), ("max_segment", 1), ("max_gap", 0), ("context", 0)):
+            if getattr(self, name) < lowest:
+                raise UsageError(f"{name.removesuffix('_px')} of {getattr(self, name)}", expected=f"{lowest} or more")
+        parse_working_size(self.working_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +118,275 @@ class Plan:
     dilate_px: int
     feather_px: int
     memory_bytes: int
+
+    def to_json(self) -> str:
+        """The plan as one JSON object with a `schema_version`."""
+        return json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: if the text is anything else.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields.pop("schema_version")
+            if version != _SCHEMA_VERSION:
+                raise InputError(f"a plan of version {version}", expected=f"{_SCHEMA_VERSION}", todo="plan again")
+            scenes = tuple((int(start), int(stop)) for start, stop in fields.pop("scenes"))
+            segments = tuple(_segment_from_json(segment) for segment in fields.pop("segments"))
+            return cls(scenes=scenes, segments=segments, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError("text that is not a plan", todo="plan again") from error
+
+    def describe(self) -> str:
+        """The plan as a table for people, a few lines and one for each segment."""
+        held = f", {self.n_held} of them repeats in the place of damaged ones" if self.n_held else ""
+        lines = [
+            f"{self.source}: {self.width}x{self.height}, {self.n_frames} frames{held}",
+            f"{_count(len(self.scenes), 'scene')}, {_count(len(self.segments), 'segment')}, a hole in "
+            f"{self.n_hole_frames} frames (grown by {self.dilate_px} px, feathered over {self.feather_px} px)",
+            f"memory: about {math.ceil(self.memory_bytes / 2**20)} MB",
+            "",
+            f"{'segment':>7}  {'scene':>5}  {'frames':>13}  {'looks at':>13}  {'crop':>20}  {'works at':>9}",
+        ]
+        for segment in self.segments:
+            frames = f"{segment.start}-{segment.stop - 1}"
+            looks = f"{segment.read_start}-{segment.read_stop - 1}"
+            crop = f"{segment.box.width}x{segment.box.height}+{segment.box.x0}+{segment.box.y0}"
+            size = f"{segment.size[1]}x{segment.size[0]}"
+            lines.append(f"{segment.index:>7}  {segment.scene:>5}  {frames:>13}  {looks:>13}  {crop:>20}  {size:>9}")
+        return "\n".join(lines)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _segment_from_json(fields: dict[str, Any]) -> Segment:
+    height, width = fields.pop("size")
+    return Segment(box=Box(*fields.pop("box")), size=(height, width), **fields)
+
+
+def parse_working_size(text: str | None) -> int | None:
+    """The number of pixels that `PlanSettings.working_size` stands for; None for the crop's own.
+
+    Raises:
+        UsageError: for anything but "WxH", a number of pixels, or "native".
+    """
+    if text is None:
+        return DEFAULT_WORKING_PIXELS
+    if text == "native":
+        return None
+    numbers = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
+    pixels = int(numbers[1]) * int(numbers[2] or 1) if numbers else 0
+    if pixels < ALIGN_PX * ALIGN_PX:
+        raise UsageError(
+            f"the working size {text!r}",
+            expected='"WxH", a number of pixels, or "native", and at least 8x8',
+            todo="write it like 432x240",
+        )
+    return pixels
+
+
+def analyse(
+    reader: Reader,
+    masks: MaskSource,
+    settings: PlanSettings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Plan:
+    """Decode the source once and plan its fill; 24 bytes are kept of each frame.
+
+    Args:
+        reader: the source.
+        masks: what to remove from it.
+        settings: see there.
+        progress: called with (frames done, frames as the container states them or 0) after each frame.
+
+    Raises:
+        InputError: if the source has no frames or cannot be read.
+        MaskError: if masks do not fit the frames in size or number, cannot be read, or are all empty.
+    """
+    info = reader.info
+    reach = settings.dilate_px + settings.feather_px
+    detector = CutDetector()
+    pts, corners = array("q"), array("i")
+    n_held = 0
+    with masks.cursor() as cursor:
+        boxes = _HoleBoxes(cursor, reach, height=info.height, width=info.width)
+        for frame in reader.frames():
+            detector.push(thumbnail(frame, info.pixel_format))
+            pts.append(frame.pts)
+            corners.extend(boxes.at(frame) or (0, 0, 0, 0))
+            n_held += frame.held
+            if progress is not None:
+                progress(len(pts), info.n_frames)
+    if not pts:
+        raise InputError(f"no frames in {info.path}", expected="at least one")
+    masks.check_count(len(pts))
+    holes = [Box(*corners[i : i + 4]) if corners[i + 2] else None for i in range(0, len(corners), 4)]
+    n_hole_frames = sum(hole is not None for hole in holes)
+    if n_hole_frames == 0:
+        raise MaskError(
+            f"masks that are empty in all of the {len(pts)} frames",
+            expected="white where the object is (above 127 of 255)",
+            todo="check the masks, --invert if the object is black in them, and --start and --end",
+        )
+    cuts = [0, *detector.finish(), len(pts)]
+    scenes = tuple(zip(cuts, cuts[1:], strict=False))
+    segments = tuple(cut_segments(holes, scenes, pts, info, settings))
+    return Plan(
+        source=str(info.path),
+        height=info.height,
+        width=info.width,
+        n_frames=len(pts),
+        n_held=n_held,
+        scenes=scenes,
+        segments=segments,
+        n_hole_frames=n_hole_frames,
+        dilate_px=settings.dilate_px,
+        feather_px=settings.feather_px,
+        memory_bytes=estimate_memory(segments, info),
+    )
+
+
+class _HoleBoxes:
+    """The box of each frame's hole: its mask's, grown by as much as the mask will be.
+
+    A disc of radius r reaches r pixels straight out of every extreme pixel, so the mask itself need not be grown.
+    """
+
+    def __init__(self, cursor: MaskCursor, reach_px: int, *, height: int, width: int) -> None:
+        self._cursor = cursor
+        self._reach_px = reach_px
+        self._height, self._width = height, width
+        self._mask: Bool | None = None
+        self._box: Box | None = None
+        self._shown: Box | None = None
+
+    def at(self, frame: Frame) -> Box | None:
+        mask = self._cursor.at(frame)
+        if mask is not self._mask:
+            tight = Box.around(mask)
+            self._mask = mask
+            self._box = tight and tight.grow(self._reach_px, height=self._height, width=self._width)
+        if not frame.held:
+            self._shown = self._box
+            return self._box
+        # A held frame shows the picture before it, so the object is where it was there as well.
+        return self._box.union(self._shown) if self._box and self._shown else self._box or self._shown
+
+
+def cut_segments(
+    holes: Sequence[Box | None],
+    scenes: Sequence[tuple[int, int]],
+    pts: Sequence[int],
+    info: VideoInfo,
+    settings: PlanSettings,
+) -> Iterator[Segment]:
+    """Cut the frames with holes into segments.
+
+    Args:
+        holes: the box of each frame's hole, None where there is none.
+        scenes: (start, stop) of each scene.
+        pts: presentation time of each frame.
+        info: the source.
+        settings: see there.
+    """
+    pixels = parse_working_size(settings.working_size)
+    index = 0
+    for scene, (first, last) in enumerate(scenes):
+        for run_start, run_stop in _runs(holes, first, last, max_gap=settings.max_gap):
+            for start, stop in _split(run_start, run_stop, settings.max_segment):
+                inside = [hole for hole in holes[start:stop] if hole is not None]
+                if not inside:
+                    continue
+                union = inside[0]
+                for hole in inside[1:]:
+                    union = union.union(hole)
+                read_start = max(first, start - settings.context)
+                read_stop = min(last, stop + settings.context)
+                box = crop_box(union, height=info.height, width=info.width)
+                size = working_size(box, pixels)
+                yield Segment(index, scene, start, stop, read_start, read_stop, pts[read_start], box, size)
+                index += 1
+
+
+def _runs(holes: Sequence[Box | None], first: int, last: int, *, max_gap: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the runs of holes within [first, last), with short gaps bridged."""
+    start: int | None = None
+    stop = first
+    for i in range(first, last):
+        if holes[i] is None:
+            continue
+        if start is None or i - stop > max_gap:
+            if start is not None:
+                yield start, stop
+            start = i
+        stop = i + 1
+    if start is not None:
+        yield start, stop
+
+
+def _split(start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Cut [start, stop) into as few even parts as keep within `longest`."""
+    n = -(-(stop - start) // longest)
+    edges = [start + (stop - start) * part // n for part in range(n + 1)]
+    yield from zip(edges, edges[1:], strict=False)
+
+
+def crop_box(hole: Box, *, height: int, width: int) -> Box:
+    """A segment's crop: the union of its hole boxes and a margin as wide as the hole (the root of its area)."""
+    margin = max(MIN_MARGIN_PX, round(math.sqrt(hole.height * hole.width)))
+    x0, y0, x1, y1 = hole.grow(margin, height=height, width=width)
+    box = Box(x0 - x0 % ALIGN_PX, y0 - y0 % ALIGN_PX, min(width, x1 + -x1 % ALIGN_PX), min(height, y1 + -y1 % ALIGN_PX))
+    if box.height * box.width >= WHOLE_FRAME_FRACTION * height * width:
+        return Box(0, 0, width, height)
+    return box
+
+
+def working_size(crop: Box, pixels: int | None) -> tuple[int, int]:
+    """(height, width) at which a crop is worked on: its own, or scaled down to about `pixels`.
+
+    The aspect is kept up to rounding; sides are multiples of 8 where the crop is scaled and has as many pixels.
+    """
+    if pixels is None or crop.height * crop.width <= pixels:
+        return crop.height, crop.width
+    scale = math.sqrt(pixels / (crop.height * crop.width))
+    return _scaled_side(crop.height, scale), _scaled_side(crop.width, scale)
+
+
+def _scaled_side(side: int, scale: float) -> int:
+    if side < ALIGN_PX:
+        return side
+    return min(max(1, round(side * scale / ALIGN_PX)) * ALIGN_PX, side - side % ALIGN_PX)
+
+
+def estimate_memory(segments: Sequence[Segment], info: VideoInfo) -> int:
+    """Bytes that a run will need at its peak, right to within a factor of two or so.
+
+    What is added up: the process with its libraries; the frames that decoder and encoder hold (reference frames,
+    lookahead, threads); the frames of the largest read range at working size with what a model keeps of each; one
+    step's activations; a few float copies of the largest crop.
+    """
+    samples = sum(
+        math.prod(info.pixel_format.plane_size(plane, height=info.height, width=info.width))
+        for plane in range(info.pixel_format.n_color_planes)
+    )
+    codec = _CODEC_FRAMES * samples * (1 if info.pixel_format.depth <= 8 else 2)
+    models = [
+        math.prod(s.size) * ((s.read_stop - s.read_start) * _HELD_BYTES_PER_PIXEL + _STEP_BYTES_PER_PIXEL)
+        + s.box.height * s.box.width * _CROP_BYTES_PER_PIXEL
+        for s in segments
+    ]
+    return _PROCESS_BYTES + codec + max(models, default=0)
+
+
+_PROCESS_BYTES = 400 * 2**20
+_CODEC_FRAMES = 100
+_HELD_BYTES_PER_PIXEL = 24
+_STEP_BYTES_PER_PIXEL = 2048
+_CROP_BYTES_PER_PIXEL = 100

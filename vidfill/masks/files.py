@@ -1,0 +1,258 @@
+"""The user's masks, from whatever form they come in to one boolean picture a frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from vidfill.errors import MaskError, UsageError
+from vidfill.frame import Bool, Frame, VideoInfo
+from vidfill.masks.boxes import Boxes, TimedBox, TimeRange
+from vidfill.masks.images import IMAGE_SUFFIXES, Fit, list_images, read_mask
+from vidfill.masks.layers import AlphaLayer, FolderLayer, Layer, MaskAt, StillLayer, VideoLayer
+from vidfill.video.read import Reader
+
+_log = logging.getLogger("vidfill")
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSpec:
+    """What the user wants gone, as given; a file's mask (or the alpha's) and the boxes add up.
+
+    Attributes:
+        path: a folder of images, one image for all frames, or a video.
+        boxes: `x,y,w,h[@start-end]`, in pixels of the picture as a player shows it.
+        use_alpha: take the source's own alpha: what is less than half opaque is hole.
+        invert: the file's dark pixels (the opaque ones of the alpha) are the hole; boxes stay as they are.
+        start, end: only frames from `start` on and before `end` have a hole: seconds, h:m:s or `#frame`.
+    """
+
+    path: Path | None = None
+    boxes: tuple[str, ...] = ()
+    use_alpha: bool = False
+    invert: bool = False
+    start: str | None = None
+    end: str | None = None
+
+
+class MaskSource:
+    """The masks of one source; `open_masks` makes it.
+
+    Args:
+        info: the source.
+        layer: the masks from a file or from alpha, None where there are just boxes.
+        boxes: the boxes.
+        when: frames outside it have no hole.
+        invert: whether the layer's masks are turned round.
+        name: what the layer is called in messages.
+        first_s: the first frame's time in seconds; the user's times count from there.
+        rate: frames a second; the user's times are rounded to a frame with it.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        layer: Layer | None,
+        boxes: Boxes,
+        when: TimeRange,
+        *,
+        invert: bool,
+        name: str,
+        first_s: Fraction,
+        rate: Fraction,
+    ) -> None:
+        self._layer = layer
+        self._boxes = boxes
+        self._when = when
+        self._invert = invert
+        self._name = name
+        self._first_s = first_s
+        self._slack_s = 1 / (2 * rate) if rate else Fraction(0)
+        self._empty = np.zeros((info.height, info.width), np.bool_)
+        self._empty.setflags(write=False)
+
+    @contextmanager
+    def cursor(self) -> Iterator[MaskCursor]:
+        """Read the masks once, forward; cursors are independent of one another."""
+        if self._layer is None:
+            yield MaskCursor(self, None)
+            return
+        with self._layer.open() as mask_at:
+            yield MaskCursor(self, mask_at)
+
+    def check_count(self, n_frames: int) -> None:
+        """Compare the number of masks with that of the frames, which only a decode knows.
+
+        Raises:
+            MaskError: if they differ.
+        """
+        n_masks = self._layer.count() if self._layer is not None else None
+        if n_masks is None or n_masks == n_frames:
+            return
+        if n_masks == 1:
+            todo = "give the image itself rather than its folder to use it for all frames"
+        else:
+            todo = (
+                "write the frames that the masks are drawn on with `ffmpeg -i VIDEO -fps_mode passthrough`, "
+                "which neither drops nor repeats any"
+            )
+        raise MaskError(f"{n_masks} masks in {self._name} for {n_frames} frames", expected="one for each", todo=todo)
+
+    def mask(self, frame: Frame, mask_at: MaskAt | None) -> tuple[Bool | None, Bool | None]:
+        """The layer's mask and the boxes' mask for one frame, None where there is none."""
+        time_s = frame.time_s - self._first_s
+        if not self._when.holds(frame.index, time_s, slack_s=self._slack_s):
+            return None, None
+        boxes = self._boxes.at(frame, time_s, slack_s=self._slack_s)
+        return (mask_at(frame) if mask_at is not None else None), boxes
+
+    def combine(self, layer: Bool | None, boxes: Bool | None) -> Bool:
+        """The union of both, the layer's inverted first where that is asked for; read-only."""
+        if layer is not None and self._invert:
+            layer = ~layer
+        if layer is None or boxes is None:
+            mask = layer if layer is not None else boxes
+            mask = self._empty if mask is None else mask
+        else:
+            mask = layer | boxes
+        mask.setflags(write=False)
+        return mask
+
+
+class MaskCursor:
+    """One forward reading of the masks."""
+
+    def __init__(self, source: MaskSource, mask_at: MaskAt | None) -> None:
+        self._source = source
+        self._mask_at = mask_at
+        self._parts: tuple[Bool | None, Bool | None] = (None, None)
+        self._mask = source.combine(None, None)
+
+    def at(self, frame: Frame) -> Bool:
+        """The mask of a frame, (H, W) at the coded size and orientation, true where the hole is.
+
+        Args:
+            frame: its index must not be lower than in the call before; it may jump ahead.
+
+        Returns:
+            A read-only array: the very same object as for the frame before where the mask has not changed, so that what
+            is worked out from it can be kept.
+
+        Raises:
+            MaskError: if the mask cannot be read or does not fit; past the last mask there is none, see
+                `MaskSource.check_count`.
+        """
+        parts = self._source.mask(frame, self._mask_at)
+        if not all(_is_equal(new, old) for new, old in zip(parts, self._parts, strict=True)):
+            self._parts = parts
+            self._mask = self._source.combine(*parts)
+        return self._mask
+
+
+def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource:
+    """Look at what the user gave, and check all of it that can be checked before a decode.
+
+    Args:
+        spec: what to remove.
+        info: the source.
+        rate: frames a second of the source; times in seconds are rounded to the nearest frame with it.
+
+    Raises:
+        UsageError: for options that contradict each other or cannot be read.
+        MaskError: for masks that are missing, unreadable, of the wrong aspect, or (where the source is a folder) count.
+    """
+    if spec.path is not None and spec.use_alpha:
+        raise UsageError("a mask file and the alpha channel", expected="one of them", todo="leave one out")
+    if spec.path is None and not spec.use_alpha:
+        if not spec.boxes:
+            raise UsageError("no mask", expected="what to remove", todo="give --mask or --box")
+        if spec.invert:
+            raise UsageError(
+                "--invert without --mask", expected="a mask to turn round; a box is never inverted", todo="leave it out"
+            )
+    when = TimeRange.parse(spec.start, spec.end)
+    timed = [TimedBox.parse(text) for text in spec.boxes]
+    boxes = Boxes(timed, info)
+    note = _Notes()
+    layer = _open_layer(spec, info, note)
+    uses_seconds = when.uses_seconds or any(box.when.uses_seconds for box in timed)
+    source = MaskSource(
+        info,
+        layer,
+        boxes,
+        when,
+        invert=spec.invert,
+        name=str(spec.path) if spec.path is not None else "the alpha channel",
+        first_s=_first_time(info, rate) if uses_seconds else Fraction(0),
+        rate=rate,
+    )
+    if info.is_folder:
+        source.check_count(info.n_frames)
+    return source
+
+
+class _Notes:
+    """Tells each thing once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _log.warning(text)
+
+
+def _open_layer(spec: MaskSpec, info: VideoInfo, note: Callable[[str], None]) -> Layer | None:
+    if spec.use_alpha:
+        return AlphaLayer(info)
+    path = spec.path
+    if path is None:
+        return None
+    fit = Fit(info, note=note)
+    if path.is_dir():
+        paths = list_images(path)
+        if not paths:
+            raise MaskError(f"no images in the mask folder {path}", expected="one for each frame")
+        return FolderLayer(_in_order(paths, info, note), fit, note=note)
+    if not path.exists():
+        raise MaskError(f"no mask at {path}", expected="a folder of images, an image or a video")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return StillLayer(fit.to_coded(read_mask(path, note=note), path))
+    return VideoLayer(path, fit, note=note)
+
+
+def _in_order(masks: list[Path], info: VideoInfo, note: Callable[[str], None]) -> list[Path]:
+    """The masks in the order of the source's frames: by name where the source is images of the same names."""
+    if not info.is_folder:
+        return masks
+    frames = list_images(info.path)
+    by_stem = {mask.stem: mask for mask in masks}
+    if len(by_stem) == len(masks) and by_stem.keys() == {frame.stem for frame in frames}:
+        return [by_stem[frame.stem] for frame in frames]
+    if len(masks) == len(frames):
+        note(
+            f"the masks' names are not those of the frames: matched by order ({masks[0].name} to {frames[0].name}, "
+            f"{masks[-1].name} to {frames[-1].name})"
+        )
+    return masks
+
+
+def _first_time(info: VideoInfo, rate: Fraction) -> Fraction:
+    if info.is_folder:
+        return Fraction(0)
+    with Reader(info.path) as reader:
+        return next((frame.time_s for frame in reader.frames()), Fraction(0))
+
+
+def _is_equal(new: Bool | None, old: Bool | None) -> bool:
+    """Whether two masks are the same; files that repeat a mask are common, and comparing costs little."""
+    if new is None or old is None or new is old:
+        return new is old
+    return np.array_equal(new, old)

@@ -1,0 +1,178 @@
+"""One mask image: which of its pixels are the hole, and how it is laid over the source's picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.errors import MaskError
+from vidfill.frame import Bool, VideoInfo
+
+THRESHOLD = 127
+"""A pixel is in the hole if its luma, on a scale of 0 to 255, is above this; JPEG noise is not."""
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"})
+
+_LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+_LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of B, G, R as OpenCV orders them (BT.601)
+_PNG_PALETTE = 3  # colour type, byte 25 of a PNG file
+_ASPECT_SLACK_PX = 1.0
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images of a folder in natural order (`2.png` before `10.png`); hidden files and others are left out."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(found, key=_natural_key)
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_mask(path: Path, *, note: Callable[[str], None]) -> Bool:
+    """Read one mask image.
+
+    Grey and colour images, of 1, 8 or 16 bits, are cut at `THRESHOLD` of their luma; an alpha channel is laid over
+    black first, so what is transparent is not hole. Two kinds of label image are understood: where the brightest
+    sample of a lossless image is 1, 1 is hole; in a PNG with a palette every index but 0 is hole (dark red is an
+    object in DAVIS), unless its colours are just greys, a bright one among them: a plain mask that a tool has packed.
+
+    Args:
+        path: the file.
+        note: told, in one line, when the image is taken for a label image.
+
+    Returns:
+        (H, W) of the image's own size.
+
+    Raises:
+        MaskError: naming the file, if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MaskError(f"the mask {path} cannot be read ({error.strerror})") from error
+    if data[:4] == b"\x89PNG" and len(data) > 25 and data[25] == _PNG_PALETTE:
+        return _read_palette(path)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if pixels is None:
+        raise _unreadable(path)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise MaskError(f"samples of type {pixels.dtype} in the mask {path}", expected="8 or 16 bits a sample")
+    color = pixels[..., :3] if pixels.ndim == 3 else pixels
+    if path.suffix.lower() not in _LOSSY and int(color.max(initial=0)) == 1:
+        note("the masks hold only 0 and 1: 1 is taken as the hole")
+        return _any_channel(color == 1)
+    return _bright(pixels)
+
+
+def _any_channel(pixels: Bool) -> Bool:
+    return np.asarray(pixels.any(axis=2)) if pixels.ndim == 3 else pixels
+
+
+def _bright(pixels: NDArray[Any]) -> Bool:
+    """Whether luma times opacity is above the threshold; (H, W), (H, W, 3) BGR or (H, W, 4) BGRA."""
+    full = float(np.iinfo(pixels.dtype).max)
+    limit = THRESHOLD / 255 * full
+    if pixels.ndim == 2:
+        return np.asarray(pixels > limit)
+    luma = pixels[..., :3].astype(np.float32) @ _LUMA
+    if pixels.shape[2] == 4:
+        luma *= pixels[..., 3].astype(np.float32) / full
+    return np.asarray(luma > limit + 1e-3 * full / 255)  # the slack keeps a grey of just 127 below
+
+
+def _read_palette(path: Path) -> Bool:
+    """The hole of a PNG with a palette; OpenCV would turn its indices into colours, so FFmpeg reads it."""
+    try:
+        with av.open(str(path)) as container:
+            indices, palette = next(container.decode(video=0)).to_ndarray()
+    except (av.error.FFmpegError, ValueError, OSError, StopIteration) as error:
+        raise _unreadable(path) from error
+    colors = palette[np.flatnonzero(np.bincount(indices.ravel(), minlength=256)), 1:]  # ARGB without the A
+    if (colors == colors[:, :1]).all() and colors.max() > THRESHOLD:
+        return np.asarray(palette[:, 1][indices] > THRESHOLD)
+    return np.asarray(indices != 0)
+
+
+def _unreadable(path: Path) -> MaskError:
+    return MaskError(
+        f"the mask {path} cannot be read as an image",
+        expected="PNG, JPEG, BMP, TIFF, WebP or PNM",
+        todo="replace the file; it may be cut short",
+    )
+
+
+class Fit:
+    """Lays masks of any size over one source.
+
+    A mask is taken as drawn on the picture as a player shows it. One whose size is that of the coded picture of a
+    turned video, and not of the displayed one, is accepted as well; so is any size of the same aspect (to about a pixel
+    of the smaller of the two; the displayed aspect of non-square pixels included), which is scaled with a note.
+
+    Args:
+        info: the source.
+        note: told once, in one line, when masks are scaled.
+    """
+
+    def __init__(self, info: VideoInfo, *, note: Callable[[str], None]) -> None:
+        self._info = info
+        self._note = note
+        self._shown = info.display_size
+        height, width = info.height, round(info.width * info.sample_aspect)
+        self._square = (width, height) if info.orientation.quarter_turns % 2 else (height, width)
+
+    def to_coded(self, mask: Bool, name: object) -> Bool:
+        """A mask at the size and orientation of the coded picture.
+
+        Args:
+            mask: (h, w) of any size.
+            name: what to call it in messages, most often its path.
+
+        Raises:
+            MaskError: if its aspect is not that of the picture.
+        """
+        size = (mask.shape[0], mask.shape[1])
+        coded = (self._info.height, self._info.width)
+        if size == self._shown:
+            return self._turn(mask)
+        if size == coded:
+            return mask
+        if _same_aspect(size, self._shown) or _same_aspect(size, self._square):
+            return self._turn(self._scale(mask, self._shown))
+        if _same_aspect(size, coded):
+            return self._scale(mask, coded)
+        raise MaskError(
+            f"the mask {name} is {size[1]}x{size[0]}",
+            expected=f"{self._shown[1]}x{self._shown[0]} or the same aspect",
+            todo="draw the mask on a frame of this very video, without cropping",
+        )
+
+    def _turn(self, mask: Bool) -> Bool:
+        return self._info.orientation.to_coded(mask).astype(np.bool_, copy=False)
+
+    def _scale(self, mask: Bool, size: tuple[int, int]) -> Bool:
+        """Resize; when shrinking, any bit of the hole makes a pixel hole, when enlarging half of it does."""
+        self._note(
+            f"the masks are {mask.shape[1]}x{mask.shape[0]}, scaled to the picture's {size[1]}x{size[0]}; "
+            "draw them at full size for exact edges"
+        )
+        shrinking = size[0] < mask.shape[0]
+        how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        grey = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=how)
+        return np.asarray(grey > (1e-6 if shrinking else 0.5 - 1e-6))
+
+
+def _same_aspect(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two (height, width) agree up to the rounding of the smaller one to whole pixels."""
+    small, large = (a, b) if a[0] <= b[0] else (b, a)
+    scale = small[0] / large[0]
+    by_height = abs(large[1] * scale - small[1])
+    by_width = abs(large[0] * small[1] / large[1] - small[0])
+    return min(by_height, by_width) <= _ASPECT_SLACK_PX
