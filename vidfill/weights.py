@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import platformdirs
-
 from vidfill.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -113,6 +111,8 @@ def shipped_dir() -> Path:
 
 def default_model_dir() -> Path:
     """The user's own folder of weights, by the custom of the platform (~/.local/share/vidfill/models on Linux)."""
+    import platformdirs
+
     return platformdirs.user_data_path("vidfill", appauthor=False) / "models"
 
 

@@ -126,3 +126,14 @@ def test_what_lies_in_the_hole_is_never_seen() -> None:
     other = torch.where(holes.bool(), torch.rand_like(clip) * 50, clip)
     spec = WindowSpec(neighbours=(-2, 2), previous=True)
     assert torch.equal(unroll(_Sum(spec), clip, holes), unroll(_Sum(spec), other, holes))
+
+
+def test_targets_take_the_middle_of_a_clip() -> None:
+    clip, holes = _clip(6)
+    model = _Sum(WindowSpec(neighbours=(-1, 2)))
+    assert torch.equal(
+        unroll(model, clip, holes, targets=range(2, 4))[:, 0, :, 0, 0] - 1,
+        unroll(model, clip, holes)[:, 2, :, 0, 0] - 3,
+    )
+    model = _Sum(WindowSpec(previous=True, passes=("backward", "forward")))
+    assert unroll(model, clip, holes, targets=range(2, 5)).shape[1] == 3

@@ -196,23 +196,28 @@ def composite(frame: Tensor, hole: Tensor, fill: Tensor) -> Tensor:
     return torch.lerp(frame, fill.to(frame.dtype), hole.to(frame.dtype))
 
 
-def recur(model: Model, source: ViewSource, *, detach_every: int = 0) -> Iterator[tuple[int, Step]]:
+def recur(
+    model: Model, source: ViewSource, *, detach_every: int = 0, targets: range | None = None
+) -> Iterator[tuple[int, Step]]:
     """Run a model over a segment, pass by pass, feeding back its own outputs and state.
 
     Args:
         model: any model of the contract.
         source: gives the views; told through `drop_before` what is no longer needed.
         detach_every: cut the gradient through feedback and state every so many steps; 0 for never.
+        targets: the positions that get a step, ascending by one; None for all. Training takes the middle of a clip,
+            so that no window has to be mirrored.
 
     Yields:
         (position, step) of the last pass, in order.
     """
     spec, n = model.spec, source.n_frames
+    wanted = range(n) if targets is None else targets
     for number, direction in enumerate(spec.passes):
         is_last = number == len(spec.passes) - 1
         previous: Previous | None = None
         state: Any = None
-        order = range(n) if direction == "forward" else range(n - 1, -1, -1)
+        order = wanted if direction == "forward" else wanted[::-1]
         for count, t in enumerate(order):
             target = source.view(t)
             if detach_every and count and count % detach_every == 0:
@@ -235,8 +240,14 @@ def recur(model: Model, source: ViewSource, *, detach_every: int = 0) -> Iterato
                 source.keep_record(t, step.record)
 
 
-class _ClipSource:
-    """A clip in memory, encoded on first use."""
+class ClipSource:
+    """A clip in memory, encoded on first use.
+
+    Args:
+        model: encodes the frames.
+        clip: (B, T, 3, H, W), RGB in [0, 1]; what lies inside the holes is not looked at.
+        holes: (B, T, 1, H, W), 1 = missing.
+    """
 
     def __init__(self, model: Model, clip: Tensor, holes: Tensor) -> None:
         self.n_frames = clip.shape[1]
@@ -245,6 +256,7 @@ class _ClipSource:
         self._records: dict[int, Any] = {}
 
     def view(self, index: int) -> View:
+        """The encoded frame at a position."""
         hole = self._holes[:, index]
         frame = self._clip[:, index] * (1 - hole)
         if index not in self._features:
@@ -252,15 +264,21 @@ class _ClipSource:
         return View(index, frame, hole, self._features[index], self._records.get(index))
 
     def keep_record(self, index: int, record: Any) -> None:
+        """Hold a record for the next pass."""
         self._records[index] = record
 
+    def forget_features(self) -> None:
+        """Encode again from here on: the weights have changed, or a backward pass has used up the old graph."""
+        self._features.clear()
+
     def drop_before(self, index: int) -> None:
+        """Give up what lies before a position."""
         for table in (self._features, self._records):
             for old in [i for i in table if i < index]:
                 del table[old]
 
 
-def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0) -> Tensor:
+def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0, targets: range | None = None) -> Tensor:
     """The training loop's time loop: fill a clip that lies in memory.
 
     Args:
@@ -268,11 +286,12 @@ def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0) 
         clip: (B, T, 3, H, W), RGB in [0, 1]; what lies inside the holes is not looked at.
         holes: (B, T, 1, H, W), 1 = missing.
         detach_every: cut the gradient through feedback and state every so many steps; 0 for never.
+        targets: the positions that get a step, ascending by one; None for all.
 
     Returns:
-        (B, T, 3, H, W): the fills as the model gave them, not composited.
+        (B, T, 3, H, W): the fills as the model gave them, not composited; T counts the targets alone.
     """
-    steps = recur(model, _ClipSource(model, clip, holes), detach_every=detach_every)
+    steps = recur(model, ClipSource(model, clip, holes), detach_every=detach_every, targets=targets)
     return torch.stack([step.fill for _, step in steps], dim=1)
 
 
