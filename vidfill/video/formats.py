@@ -139,7 +139,8 @@ def from_planes(planes: Sequence[Samples], pixel_format: PixelFormat, height: in
 def _lines(plane: av.video.plane.VideoPlane, pixel_format: PixelFormat, height: int) -> NDArray[Any]:
     """A plane's own memory as (height, samples a line), padding included."""
     dtype = np.dtype(pixel_format.dtype)
-    return np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)[:height]  # type: ignore[call-overload]
+    samples: NDArray[Any] = np.frombuffer(memoryview(plane), dtype)
+    return samples.reshape(-1, plane.line_size // dtype.itemsize)[:height]
 
 
 def _rearranged(frame: av.VideoFrame, name: str) -> av.VideoFrame:
