@@ -31,7 +31,7 @@ def camera(t: float) -> NDArray[np.float64]:
     ease = t * t * (3 - 2 * t)
     centre = (590 + 470 * ease, 395 + 14 * np.sin(2 * np.pi * t))
     view = cv2.getRotationMatrix2D(centre, 1.6 * np.sin(2 * np.pi * t + 0.4), 1.0 + 0.14 * ease)
-    view[:, 2] += (SIZE_WH[0] - centre[0], SIZE_WH[1] - centre[1])
+    view[:, 2] += np.array(SIZE_WH) - centre
     return np.asarray(view)
 
 
@@ -59,9 +59,14 @@ def footsteps() -> NDArray[np.float32]:
 
 
 def write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
-    """Encode RGB frames as H.264 (BT.709, limited range) with the sound as AAC; one thread, so always the same bytes."""
+    """Encode RGB frames as H.264 (BT.709, limited range), the sound as AAC.
+
+    One thread and no macroblock tree, since x264 gives other bytes on every run with threads or with the tree.
+    """
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as file:
-        video = file.add_stream("libx264", rate=RATE, options={"crf": "19", "preset": "slow", "threads": "1"})
+        video = file.add_stream(
+            "libx264", rate=RATE, options={"crf": "19", "preset": "slow", "threads": "1", "x264-params": "mbtree=0"}
+        )
         video.width, video.height, video.pix_fmt = *SIZE_WH, "yuv420p"
         context = video.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
@@ -69,7 +74,9 @@ def write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
         audio.bit_rate = 96_000
         for index, rgb in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-            frame = frame.reformat(format="yuv420p", src_colorspace="itu709", dst_colorspace="itu709", dst_color_range=1)
+            frame = frame.reformat(
+                format="yuv420p", src_colorspace="itu709", dst_colorspace="itu709", dst_color_range=1
+            )
             frame.pts, frame.time_base = index, Fraction(1, RATE)
             file.mux(video.encode(frame))
         sound = footsteps()

@@ -107,8 +107,14 @@ def _capsule(
     radius = thick + (thin - thick) * along
     distance = np.hypot(off_x, off_y)
     facing = np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1))
-    light = 0.55 + 0.6 * np.clip(-0.5 * off_x / radius - 0.55 * off_y / radius + 0.67 * facing, 0, 1)
+    light = np.asarray(
+        0.55 + 0.6 * np.clip(-0.5 * off_x / radius - 0.55 * off_y / radius + 0.67 * facing, 0, 1), np.float32
+    )
     return light, np.clip(radius - distance + 0.5, 0, 1)
+
+
+def _rgb(red: float, green: float, blue: float) -> Image:
+    return np.array([red, green, blue], np.float32)
 
 
 def _noise(shape: tuple[int, int], cell: tuple[int, int], octaves: int, rng: np.random.Generator) -> Image:
@@ -124,10 +130,10 @@ def _noise(shape: tuple[int, int], cell: tuple[int, int], octaves: int, rng: np.
 
 def _sky(rng: np.random.Generator) -> Image:
     height = np.linspace(0, 1, HEIGHT, dtype=np.float32)[:, None, None]
-    sky = (1 - height) * np.float32([0.28, 0.48, 0.80]) + height * np.float32([0.95, 0.93, 0.88])
+    sky = (1 - height) * _rgb(0.28, 0.48, 0.80) + height * _rgb(0.95, 0.93, 0.88)
     sky = np.repeat(sky, WIDTH, axis=1)
     cloud = np.clip(_noise((HEIGHT, WIDTH), (110, 320), 6, rng) * 1.7 + 0.05, 0, 1)[..., None]
-    return np.ascontiguousarray(sky + 0.8 * cloud * (np.float32([0.98, 0.97, 0.96]) - sky))
+    return np.ascontiguousarray(sky + 0.8 * cloud * (_rgb(0.98, 0.97, 0.96) - sky))
 
 
 def _hills(street: Image, rng: np.random.Generator) -> None:
@@ -136,14 +142,14 @@ def _hills(street: Image, rng: np.random.Generator) -> None:
         skyline = top + 45 * _noise((2, WIDTH), (2, 260), 6, rng)[0]
         grain = 1 + 0.16 * _noise((HEIGHT, WIDTH), (24, 36), 4, rng)
         below = np.clip(rows - skyline[None], 0, 1)[..., None]
-        street += below * (np.float32(colour) * grain[..., None] - street)
+        street += below * (_rgb(*colour) * grain[..., None] - street)
 
 
 def _ground(street: Image, rng: np.random.Generator) -> None:
     grass = 1 + 0.5 * _noise((HEIGHT, WIDTH), (7, 14), 4, rng)[HORIZON:PAVEMENT]
-    street[HORIZON:PAVEMENT] = np.float32([0.26, 0.38, 0.16]) * grass[..., None]
+    street[HORIZON:PAVEMENT] = _rgb(0.26, 0.38, 0.16) * grass[..., None]
     stone = 1 + 0.22 * _noise((HEIGHT, WIDTH), (10, 30), 5, rng)[PAVEMENT:KERB]
-    street[PAVEMENT:KERB] = np.float32([0.60, 0.57, 0.52]) * stone[..., None]
+    street[PAVEMENT:KERB] = _rgb(0.60, 0.57, 0.52) * stone[..., None]
     vanishing = WIDTH / 2
     for x in range(-WIDTH, 2 * WIDTH, 58):  # the joints between the slabs run to a vanishing point
         end = round(vanishing + (x - vanishing) * 1.5)
@@ -151,8 +157,8 @@ def _ground(street: Image, rng: np.random.Generator) -> None:
     for y in (497, 524, 557):
         cv2.line(street, (0, y), (WIDTH, y), (0.42, 0.40, 0.37), 2, cv2.LINE_AA)
     asphalt = 1 + 0.3 * _noise((HEIGHT, WIDTH), (8, 22), 5, rng)[KERB:]
-    street[KERB:] = np.float32([0.27, 0.27, 0.29]) * asphalt[..., None]
-    street[KERB : KERB + 9] = np.float32([0.68, 0.66, 0.62])
+    street[KERB:] = _rgb(0.27, 0.27, 0.29) * asphalt[..., None]
+    street[KERB : KERB + 9] = _rgb(0.68, 0.66, 0.62)
     street[KERB + 9 : KERB + 15] *= 0.5
     for x in range(-40, WIDTH, 190):
         line = np.array([[x, ROAD_LINE], [x + 95, ROAD_LINE], [x + 101, ROAD_LINE + 9], [x + 2, ROAD_LINE + 9]])
@@ -164,7 +170,7 @@ def _house(street: Image, x: int, width: int, tall: int, rng: np.random.Generato
     if right - left < 20:
         return
     colours = [(0.62, 0.33, 0.24), (0.80, 0.72, 0.58), (0.56, 0.60, 0.64), (0.86, 0.82, 0.76), (0.70, 0.50, 0.34)]
-    colour = np.float32(colours[int(rng.integers(len(colours)))]) * float(rng.uniform(0.85, 1.05))
+    colour = _rgb(*colours[int(rng.integers(len(colours)))]) * float(rng.uniform(0.85, 1.05))
     wall = np.ones((HORIZON + 16 - top, right - left, 3), np.float32) * colour
     for row, y in enumerate(range(0, wall.shape[0], 7)):  # courses of bricks
         cv2.line(wall, (0, y), (wall.shape[1], y), (colour * 0.82).tolist(), 1)
@@ -175,7 +181,7 @@ def _house(street: Image, x: int, width: int, tall: int, rng: np.random.Generato
     street[top : top + wall.shape[0], left:right] = wall
     _windows(street, x, width, top, rng)
     roof = np.array([[x - 8, top], [x + 24, top - 46], [x + width - 24, top - 46], [x + width + 8, top]])
-    tile = np.float32([0.36, 0.22, 0.18]) * float(rng.uniform(0.7, 1.3))
+    tile = _rgb(0.36, 0.22, 0.18) * float(rng.uniform(0.7, 1.3))
     cv2.fillPoly(street, [roof], tile.tolist(), cv2.LINE_AA)
     for y in range(top - 40, top, 8):
         inset = round(32 * (top - y) / 46)
