@@ -2,5 +2,6 @@
 
 from vidfill.engine.clip import fill_clip as fill_clip
 from vidfill.engine.device import EngineSettings as EngineSettings
+from vidfill.engine.fill import fill as fill
 
-__all__ = ["EngineSettings", "fill_clip"]
+__all__ = ["EngineSettings", "fill", "fill_clip"]

@@ -1,0 +1,139 @@
+"""Make the brightness of a fill meet the picture at the hole's rim.
+
+The idea is that of gradient-domain cloning (Perez, Gangnet, Blake, "Poisson Image Editing", 2003): keep the gradients
+of the fill, take its level from the picture. Instead of the Poisson system, the difference along the rim is measured
+and spread inwards by a smooth interpolation, as mean-value cloning does (Farbman et al., "Coordinates for Instant
+Image Cloning", 2009). Measuring it apart from solving it is what allows to be robust: what the object left behind
+outside the mask (a shadow, a blurred contour) is a difference as well, and must not be drawn into the hole.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.frame import Bool, Float
+
+_REACH_PX = 3  # of the neighbourhood in which a jump at the rim is measured
+_SIGMA_PX = 1.0
+_MAX_POINTS = 3000
+_CELL_PX = 4  # of the grid on which the correction is interpolated
+_MAX_SHIFT = 20 / 255  # of the whole fill: two exposures of one scene, not two scenes
+_OUTLIER = 10 / 255  # a jump this far from the common one is half believed, twice as far hardly at all
+_VARIATION = 3 / 255  # of the jump along the rim, to be expected
+_CORRELATION = 30.0  # texture is not independent from pixel to pixel: so many of them count for one
+
+
+def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
+    """Shift a fill smoothly so that it meets the source along the rim of the hole.
+
+    Args:
+        fill: (h, w, 3) RGB in [0, 1]; only its part inside the hole is read.
+        source: (h, w, 3) RGB in [0, 1]; only its part outside the hole is read.
+        hole: (h, w) bool.
+
+    Returns:
+        (h, w, 3): the corrected fill; not clipped. Outside the hole it means nothing.
+    """
+    rows, columns = _rim_points(hole)
+    if rows.size == 0:
+        return fill
+    jump, variance = _jumps(np.where(hole[..., None], fill, source), hole, rows, columns)
+    trust = np.asarray(1 / variance, np.float32)
+    common = np.clip(_weighted_median(jump, trust), -_MAX_SHIFT, _MAX_SHIFT)
+    # The median of many points is certain where a single one is not; what it is not sure of it leaves (Wiener's rule).
+    uncertainty = _REACH_PX / trust.sum(axis=0)
+    common = common**3 / (common**2 + uncertainty)
+    trust = np.asarray(trust / (1 + ((jump - common) / _OUTLIER) ** 4), np.float32)
+    correction = common + _spread(jump - common, trust, rows, columns, hole.shape)
+    return np.asarray(fill - correction, np.float32)
+
+
+def _rim_points(hole: Bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pixels of the hole that touch known ones; evenly thinned out where there are very many."""
+    inner = cv2.erode(hole.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    rows, columns = np.nonzero(hole & (inner == 0))
+    step = -(-rows.size // _MAX_POINTS) if rows.size else 1
+    return rows[::step], columns[::step]
+
+
+def _jumps(picture: Float, hole: Bool, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> tuple[Float, Float]:
+    """The step across the rim at some points, told apart from the slope of the picture.
+
+    Around each point a plane with a step, `a + b x + c y + jump * inside`, is fitted by least squares with Gaussian
+    weights: a perfect fill of a picture that brightens from left to right has no jump.
+
+    Returns:
+        (N, 3) jumps, and (N, 3) variances of these estimates.
+    """
+    r = _REACH_PX
+    dy, dx = (axis.ravel() for axis in np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32))
+    nearness = np.exp(-(dx**2 + dy**2) / (2 * _SIGMA_PX**2))
+    at = (rows + r)[:, None] + dy.astype(np.intp), (columns + r)[:, None] + dx.astype(np.intp)
+    inside = np.pad(hole, r)[at]
+    exists = np.pad(np.ones_like(hole), r)[at]
+    values = np.pad(picture, ((r, r), (r, r), (0, 0)))[at]
+
+    weight = nearness * exists
+    # The scales make the four unknowns comparable, so that one small ridge keeps the system solvable.
+    design = np.stack(
+        [np.ones_like(weight), np.broadcast_to(dx / r, weight.shape), np.broadcast_to(dy / r, weight.shape), inside],
+        axis=-1,
+    ).astype(np.float32)
+    weighted = design * weight[..., None]
+    normal = weighted.transpose(0, 2, 1) @ design + 1e-4 * np.eye(4, dtype=np.float32)
+    inverse = np.linalg.inv(normal)
+    solution = inverse @ (weighted.transpose(0, 2, 1) @ values)
+    residual = values - design @ solution
+    total = np.maximum(weight.sum(axis=1), 1e-6)[:, None]
+    noise = (weight[..., None] * residual**2).sum(axis=1) / total
+    # A side without pixels leaves the jump free: the ridge then gives it a large variance by itself.
+    variance = _CORRELATION * noise * inverse[:, 3, 3, None] + 1e-6
+    return solution[:, 3], variance
+
+
+def _weighted_median(values: Float, weights: Float) -> Float:
+    """For each of the columns of (N, C) arrays, (C,)."""
+    order = np.argsort(values, axis=0)
+    sums = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
+    middle = (sums < sums[-1] / 2).sum(axis=0)
+    ordered = np.take_along_axis(values, order, axis=0)
+    return np.asarray(ordered[np.minimum(middle, len(values) - 1), np.arange(values.shape[1])], np.float32)
+
+
+def _spread(
+    values: Float, trust: Float, rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
+) -> Float:
+    """Interpolate values at scattered points, (N, C), over an (h, w) area; `trust` is the inverse of their variance."""
+    height, width = (-(-side // _CELL_PX) for side in shape[:2])
+    cell = (rows // _CELL_PX) * width + columns // _CELL_PX
+
+    def gathered(table: Float) -> Float:
+        sums = [np.bincount(cell, column, height * width) for column in table.T]
+        return np.stack(sums, axis=-1).reshape(height, width, -1).astype(np.float32)
+
+    grid = _pull_push(gathered(np.asarray(values * trust, np.float32)), gathered(trust))
+    # Sample i of the grid lies in the middle of its cell, as cv2.resize has it.
+    full = cv2.resize(grid, (width * _CELL_PX, height * _CELL_PX), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full[: shape[0], : shape[1]], np.float32)
+
+
+def _pull_push(sums: Float, trust: Float) -> Float:
+    """Trust-weighted sums on an (h, w, C) grid to values everywhere.
+
+    Each place takes what its own level knows, as far as that is certain compared with how much jumps vary, and the
+    rest from the level of half the size, which has gathered four times the points.
+    """
+    height, width = sums.shape[:2]
+    known = sums / (trust + 1 / _VARIATION**2)
+    if height <= 2 and width <= 2:
+        total = sums.sum(axis=(0, 1)) / (trust.sum(axis=(0, 1)) + 1 / _VARIATION**2)
+        return np.asarray(np.broadcast_to(total, sums.shape), np.float32)
+    coarse = _pull_push(_halved(sums), _halved(trust))
+    wide = cv2.pyrUp(coarse)[:height, :width]
+    return np.asarray(known + wide / (1 + trust * _VARIATION**2), np.float32)
+
+
+def _halved(sums: Float) -> Float:
+    return np.asarray(4 * cv2.pyrDown(sums), np.float32)
