@@ -1,0 +1,263 @@
+"""Which encoder writes the picture, in which pixel format and with which settings; nothing here touches a file.
+
+`choose_encoder` answers for one source and one container. The rule of "auto": stay in the source's codec family, in the
+source's own pixel format, at a quality where nobody sees a difference. Where that cannot be, the answer carries a
+warning that says what was chosen instead and why; where nothing can be chosen, an `OutputError` says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import av
+
+from vidfill.errors import OutputError, UsageError
+from vidfill.frame import VideoInfo
+from vidfill.video.hdr import hdr_options
+from vidfill.video.pixels import Fit, fit_pixel_format
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """What the user asks of the encoder.
+
+    Attributes:
+        codec: "auto", a family ("h264", "hevc", "av1", "vp9", "prores", "ffv1", ...) or the name of an encoder.
+        crf: constant quality, lower is better, on the encoder's own scale; None for ours.
+        preset: speed against size, by the encoder's own name; None for ours.
+        options: the encoder's own options by name; they win over everything else.
+    """
+
+    codec: str = "auto"
+    crf: float | None = None
+    preset: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One encoder, ready to be opened.
+
+    Attributes:
+        name: FFmpeg's name of the encoder.
+        pixel_format: FFmpeg's name of the pixel format that the encoder is fed with.
+        options: private and generic options, all checked by name.
+        tag: four letters that the container must state for the codec, "" for its own choice.
+        converts_rgb: whether RGB pictures become YUV (BT.709, limited range) on the way.
+        warnings: one line each for what differs from the source.
+    """
+
+    name: str
+    pixel_format: str
+    options: Mapping[str, str]
+    tag: str = ""
+    converts_rgb: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+# Encoders of each family, the preferred one first. Keys are FFmpeg's codec names and what people call them.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "h264": ("libx264", "libx264rgb"),
+    "hevc": ("libx265",),
+    "av1": ("libsvtav1",),
+    "vp9": ("libvpx-vp9",),
+    "vp8": ("libvpx-vp9",),
+    "prores": ("prores_ks",),
+    "dnxhd": ("dnxhd",),
+    "cfhd": ("cfhd",),
+    "ffv1": ("ffv1",),
+    "mjpeg": ("mjpeg",),
+    "png": ("png", "ffv1"),
+    "qtrle": ("qtrle", "png", "ffv1"),
+    "utvideo": ("utvideo", "ffv1"),
+    "huffyuv": ("ffvhuff", "ffv1"),
+    "ffvhuff": ("ffvhuff", "ffv1"),
+    "rawvideo": ("rawvideo", "ffv1"),
+    "v210": ("v210", "ffv1"),
+}
+_ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc", "avc": "h264"}
+# What "auto" tries when the family does not fit the container or lacks the pixel format; lossless last, it is large.
+_FALLBACK = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1")
+# MPEG-TS takes any codec without a complaint and then writes streams that nobody can read.
+_ONLY = {"mpegts": frozenset({"libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc"})}
+# Allowed by the standard, shown by hardly any player: never what "auto" picks.
+_UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1"})}
+_PICTURES_ONLY = frozenset({"image2", "gif", "webp", "apng"})
+
+# Visually lossless settings; crf scales differ from encoder to encoder.
+_QUALITY: dict[str, dict[str, str]] = {
+    "libx264": {"crf": "15", "preset": "medium"},
+    "libx264rgb": {"crf": "15", "preset": "medium"},
+    "libx265": {"crf": "15", "preset": "medium"},
+    "libsvtav1": {"crf": "15", "preset": "6"},
+    "libvpx-vp9": {"crf": "12", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"},
+    "mjpeg": {"flags": "+qscale", "global_quality": "236", "qmin": "1"},  # qscale 2, in units of 118
+    "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
+}
+_PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
+_DNXHR_PROFILES = {"lb": "dnxhr_lb", "sq": "dnxhr_sq", "hq": "dnxhr_hq", "hqx": "dnxhr_hqx", "444": "dnxhr_444"}
+
+
+def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str) -> Encoder:
+    """Choose and configure the encoder for a source and FFmpeg's name of the container ("mp4", "matroska").
+
+    Raises:
+        UsageError: a codec, an option or a preset that does not exist.
+        OutputError: the container or the encoder cannot hold the picture.
+    """
+    if container in _PICTURES_ONLY:
+        raise OutputError(
+            f"the output's format {container} holds pictures, not video",
+            expected="mp4, mov, mkv, webm or another video file",
+            todo="for a folder of PNG files end the output's name in /",
+        )
+    if settings.codec == "auto":
+        name, fit, warnings = _automatic(info, container)
+    else:
+        name, fit, warnings = _explicit(info, settings.codec, container)
+    hdr, hdr_warnings = hdr_options(name, info.hdr)
+    options = _with_user_options(name, _base_options(name, fit, info) | hdr, settings)
+    tag = "hvc1" if name in ("libx265", "hevc_nvenc") and container in ("mp4", "mov", "ipod") else ""
+    return Encoder(
+        name,
+        fit.pixel_format,
+        options,
+        tag,
+        fit.converts_rgb,
+        (*warnings, *([fit.note] if fit.note else []), *hdr_warnings),
+    )
+
+
+def is_lossless(encoder: str) -> bool:
+    """Whether an encoder of this name keeps every sample, for the estimate of the disk space."""
+    return encoder in {"ffv1", "ffvhuff", "huffyuv", "utvideo", "png", "qtrle", "rawvideo", "v210", "magicyuv"}
+
+
+def container_takes(container: str, encoder: str) -> bool:
+    """Whether FFmpeg's muxer of this name takes what the encoder writes."""
+    if encoder not in _ONLY.get(container, {encoder}):
+        return False
+    with av.open(io.BytesIO(), "w", format=container) as trial:
+        try:
+            trial.add_stream(encoder)
+        except (ValueError, av.error.FFmpegError):
+            return False
+    return True
+
+
+def _automatic(info: VideoInfo, container: str) -> tuple[str, Fit, tuple[str, ...]]:
+    """The family's first encoder that the container takes in the exact format; else the nearest that holds it."""
+    family = () if info.is_folder else FAMILIES.get(info.codec, ())
+    unusual = _UNUSUAL.get(container, frozenset()) if info.codec != "ffv1" else frozenset()
+    names = [n for n in dict.fromkeys((*family, *_FALLBACK)) if _exists(n) and n not in unusual]
+    taken = [name for name in names if container_takes(container, name)]
+    fits = [(name, fit) for name in taken if (fit := fit_pixel_format(name, info)) is not None]
+    best = min(fits, key=lambda pair: (pair[1].cost, taken.index(pair[0])), default=None)
+    if best is None:
+        raise OutputError(
+            f"no encoder for {info.pixel_format.name} at {info.width}x{info.height} in {container}",
+            expected="a container that holds this pixel format",
+            todo="write to .mkv, or name a codec with --codec",
+        )
+    name, fit = best
+    if family and name not in family:
+        reason = f"{container} does not take {info.codec}" if not set(taken) & set(family) else _lacks(family, info)
+        return name, fit, (f"the picture is encoded with {name}, not {info.codec}: {reason}",)
+    return name, fit, ()
+
+
+def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, Fit, tuple[str, ...]]:
+    codec = _ALIASES.get(codec, codec)
+    names = [name for name in FAMILIES.get(codec, (codec,))[: 2 if codec == "h264" else 1] if _exists(name)]
+    if not names:
+        known = [*FAMILIES, "auto"]
+        near = difflib.get_close_matches(codec, known, n=1) or ["auto"]
+        raise UsageError(
+            f"there is no encoder {codec}", expected="one of " + ", ".join(known), todo=f"try --codec {near[0]}"
+        )
+    taken = [name for name in names if container_takes(container, name)]
+    if not taken:
+        holders = [c for c, suffix in _HOLDERS.items() if container_takes(c, names[0])]
+        raise OutputError(
+            f"{container} cannot hold {codec}",
+            todo="write to " + " or ".join(_HOLDERS[c] for c in holders) if holders else "choose another codec",
+        )
+    fits = [(name, fit) for name in taken if (fit := fit_pixel_format(name, info)) is not None]
+    if not fits:
+        raise OutputError(
+            _lacks(names, info),
+            todo="leave the codec to --codec auto, or use --codec ffv1 and .mkv, which hold every format",
+        )
+    name, fit = min(fits, key=lambda pair: pair[1].cost)
+    return name, fit, ()
+
+
+_HOLDERS = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
+
+
+def _lacks(encoders: Iterator[str] | tuple[str, ...] | list[str], info: VideoInfo) -> str:
+    odd = " of odd size" if info.height % 2 or info.width % 2 else ""
+    return f"{' and '.join(encoders)} cannot hold {info.pixel_format.name} pictures{odd} ({info.width}x{info.height})"
+
+
+def _exists(encoder: str) -> bool:
+    try:
+        return av.Codec(encoder, "w").type == "video"
+    except ValueError:  # av.codec.codec.UnknownCodecError
+        return False
+
+
+def _base_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
+    options = dict(_QUALITY.get(name, {}))
+    profile = info.profile.lower().split()[-1:] or [""]
+    if name == "libx265":
+        options["x265-params"] = "log-level=error"
+    elif name == "libsvtav1":
+        # The library writes its banner to stderr and has no other switch than this variable.
+        os.environ.setdefault("SVT_LOG", "1")
+    elif name.startswith("prores"):
+        is_444 = "444" in fit.pixel_format
+        own = _PRORES_PROFILES.get(profile[0], "") if info.codec == "prores" else ""
+        options["profile"] = own if own and own.startswith("4444") == is_444 else "4444" if is_444 else "hq"
+    elif name == "dnxhd":
+        own = _DNXHR_PROFILES.get(profile[0], "") if info.codec == "dnxhd" else ""
+        options["profile"] = own or {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx"}.get(
+            fit.pixel_format, "dnxhr_444"
+        )
+    elif name == "mjpeg" and info.color.range != 2:
+        options["strict"] = "unofficial"  # limited range: read by all, foreseen by none
+    return options
+
+
+def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings) -> dict[str, str]:
+    """Add crf, preset and the user's own options, each checked against what the encoder knows.
+
+    FFmpeg ignores a name that it does not know, so nobody would ever learn of a slip of the finger.
+    """
+    supported = av.CodecContext.create(name, "w").supported_options
+    private = [option.name for option in supported.private]
+    known = {*private, *(option.name for option in supported.generic)}
+    options = dict(base)
+    for option, value in (("crf", settings.crf), ("preset", settings.preset)):
+        if value is None:
+            continue
+        if option not in private:
+            raise UsageError(
+                f"{name} has no {option}", expected="one of " + ", ".join(private), todo="set those with -e key=value"
+            )
+        options[option] = f"{value:g}" if isinstance(value, float) else str(value)
+    for option, text in settings.options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, sorted(known), n=3, cutoff=0.5)
+            raise UsageError(
+                f"{name} has no option {option}",
+                expected="one of its own: " + ", ".join(private),
+                todo="did you mean " + " or ".join(near) if near else f"see ffmpeg -h encoder={name}",
+            )
+        merged = option.endswith("-params") and option in options
+        options[option] = f"{options[option]}:{text}" if merged else text
+    return options

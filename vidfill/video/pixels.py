@@ -1,0 +1,97 @@
+"""Which pixel format to feed an encoder with, so that it holds every sample of the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+
+from vidfill.errors import InputError
+from vidfill.frame import PixelFormat, VideoInfo
+from vidfill.video.formats import pixel_format, planar_name
+
+# The encoders write 10 bits where the decoder of the same family gives 12.
+_NARROWED = {"prores_ks": {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}}
+# Their 4:2:0 and 4:2:2 need even sizes.
+_EVEN_ONLY = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well an encoder holds the source.
+
+    Attributes:
+        pixel_format: FFmpeg's name of the format that the encoder is fed with.
+        cost: 0 the samples themselves, 1 more bits or more chroma than needed, 2 fewer bits, 3 RGB turned into YUV.
+        note: what changes, as a line for people; "" where nothing does.
+        converts_rgb: whether RGB becomes YUV.
+    """
+
+    pixel_format: str
+    cost: int = 0
+    note: str = ""
+    converts_rgb: bool = False
+
+
+def fit_pixel_format(encoder: str, info: VideoInfo) -> Fit | None:
+    """The best format of an encoder (by FFmpeg's name) for a source; None where none holds its samples."""
+    source = info.pixel_format
+    offered = [f.name for f in av.Codec(encoder, "w").video_formats or []] or [source.name]
+    offered = [name for name in offered if _size_fits(encoder, name, info)]
+    same = [name for name in offered if name == source.name] or [n for n in offered if _planar(n) == source]
+    if same:
+        return Fit(same[0])
+    wider = [(shape, name) for name in offered if (shape := _planar(name)) is not None and _holds(shape, source)]
+    if wider:
+        name = min(wider, key=lambda pair: (pair[0].depth, -sum(pair[0].chroma_shift), pair[0].has_alpha))[1]
+        return Fit(name, 1, f"{encoder} does not take {source.name}: every sample is kept in the wider {name}")
+    narrowed = _NARROWED.get(encoder, {}).get(source.name)
+    if narrowed:
+        return Fit(narrowed, 2, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")
+    return _rgb_as_yuv(encoder, source, offered) if source.kind == "rgb" else None
+
+
+def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
+    """RGB (a folder of PNG files, a screen recording) for an encoder that only knows YUV."""
+    wanted = ["yuv420p10le", "yuv444p10le", "yuv420p", "yuv444p"]
+    if source.depth <= 8:
+        wanted = ["yuv420p", "yuv444p", "yuv422p", "yuv444p10le", "yuv422p10le"]
+    if encoder.startswith("prores"):
+        wanted = ["yuva444p10le" if source.has_alpha else "yuv444p10le"]
+    elif source.has_alpha:
+        wanted = ["yuva420p", *wanted]
+    name = next((name for name in wanted if name in offered), None)
+    if name is None:
+        return None
+    lost = " and alpha is dropped" if source.has_alpha and "yuva" not in name else ""
+    note = f"{encoder} does not take RGB: the picture becomes {name}{lost}; --codec ffv1 in .mkv keeps the samples"
+    return Fit(name, 3, note, converts_rgb=True)
+
+
+def _size_fits(encoder: str, name: str, info: VideoInfo) -> bool:
+    shape = _planar(name)
+    if shape is None or encoder not in _EVEN_ONLY or shape.kind != "yuv":
+        return True
+    shift_x, shift_y = shape.chroma_shift
+    return info.width % (1 << shift_x) == 0 and info.height % (1 << shift_y) == 0
+
+
+def _holds(wide: PixelFormat, source: PixelFormat) -> bool:
+    """Whether one format holds every sample of another of the same kind."""
+    return (
+        wide.kind == source.kind
+        and wide.depth >= source.depth
+        and all(w <= s for w, s in zip(wide.chroma_shift, source.chroma_shift, strict=True))
+        and (wide.has_alpha or not source.has_alpha)
+    )
+
+
+def _planar(name: str) -> PixelFormat | None:
+    """What a format of an encoder's list holds; None for those without plain samples (palettes, surfaces, floats)."""
+    try:
+        planar = pixel_format(planar_name(name))
+    except InputError:
+        return None
+    stored = av.VideoFormat(name)
+    is_whole = not stored.has_palette and all(component.bits >= planar.depth for component in stored.components)
+    return planar if is_whole else None

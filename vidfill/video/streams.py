@@ -1,0 +1,264 @@
+"""The streams beside the picture: sound, subtitles, attachments, cover art are copied packet by packet.
+
+What a container cannot carry is dropped with a warning that names the stream; text subtitles are carried over between
+the containers' own kinds. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+
+# Muxers, by FFmpeg's name, and what they carry beside picture and sound.
+_TEXT_KIND = {"mp4": "mov_text", "mov": "mov_text", "ipod": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_PLAIN_TEXT = frozenset({"mov_text", "subrip", "srt", "text", "webvtt"})
+_WITH_SUBTITLES = frozenset({"matroska", "mpegts", "nut"})
+_WITH_ATTACHMENTS = frozenset({"matroska"})
+_WITH_CHAPTERS = frozenset({"mp4", "mov", "ipod", "matroska", "webm", "nut", "asf", "ogg"})
+_WITH_COVER = frozenset({"mp4", "mov", "ipod"})
+_QUICKTIME = frozenset({"mp4", "mov", "ipod"})
+# Written anew by every muxer, or untrue of the new picture.
+_CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+_STREAM_TAGS = frozenset({"encoder", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
+_COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+
+
+@dataclass(frozen=True)
+class Route:
+    """What becomes of one stream of the source.
+
+    Attributes:
+        index: of the stream in the source.
+        action: "copy", "text" (to the container's own kind of text), "cover" (to an attachment), "attach" or "drop".
+        warning: a line that names the stream, "" where nothing is lost.
+    """
+
+    index: int
+    action: str
+    warning: str = ""
+
+
+def plan_routes(source: InputContainer, container: str, picture_index: int) -> list[Route]:
+    """Decide on every stream of an open source but the picture, for FFmpeg's name of the output's container."""
+    routes = []
+    for stream in source.streams:
+        if stream.index == picture_index:
+            continue
+        action = _action(stream, container)
+        if action in ("copy", "text", "attach") and not _header_works(stream, container, action):
+            action = "drop"
+        silent = _is_chapter_text(stream) or _is_timecode(stream)
+        warning = f"{_name(stream)} is dropped: {container} cannot carry it" if action == "drop" and not silent else ""
+        if action == "text" and _codec(stream) == "mov_text":
+            warning = f"{_name(stream)} becomes {_TEXT_KIND[container]}: the text is kept, its styles are not"
+        routes.append(Route(stream.index, action, warning))
+    return routes
+
+
+def dropped_chapters(source: InputContainer, container: str) -> str:
+    """A warning where the source has chapters and the container has no place for them, "" else."""
+    n_chapters = len(source.chapters())
+    return (
+        f"{n_chapters} chapters are dropped: {container} has none"
+        if n_chapters and not _has_chapters(container)
+        else ""
+    )
+
+
+def copy_container_data(source: InputContainer, target: OutputContainer) -> None:
+    """Copy the metadata of the whole file and the chapters."""
+    target.metadata.update({k: v for k, v in source.metadata.items() if k not in _CONTAINER_TAGS})
+    if _has_chapters(target.format.name):
+        target.set_chapters(source.chapters())
+
+
+def copy_stream_data(source: Stream, target: Stream) -> None:
+    """Copy what a file says about a stream: title, language, disposition."""
+    kept = {k: v for k, v in source.metadata.items() if k not in _STREAM_TAGS and not k.startswith("_STATISTICS")}
+    target.metadata.update(kept)
+    target.disposition = Disposition(int(source.disposition))
+
+
+class StreamCopier:
+    """Carries the packets of the other streams over, in step with the picture.
+
+    Memory is bounded by the muxer's own interleaving: packets are read no further than the picture has come.
+
+    Args:
+        source: the open source, used by nobody else.
+        target: the open output; `add` gives it the streams before its first packet.
+        routes: as `plan_routes` gives them.
+        picture_index: index of the picture in the source; its packets are only looked at.
+    """
+
+    def __init__(
+        self, source: InputContainer, target: OutputContainer, routes: list[Route], picture_index: int
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._routes = {route.index: route for route in routes if route.action != "drop"}
+        self._picture = source.streams[picture_index]
+        self._outputs: dict[int, Any] = {}
+        self._packets: Iterator[Packet[Any]] | None = None
+        self._waiting: Packet[Any] | None = None
+        self._last_pts: int | None = None
+        self._last_duration = 0
+
+    def add(self, index: int) -> None:
+        """Add the source's stream `index` to the output, where its route says so."""
+        route = self._routes.get(index)
+        if route is None:
+            return
+        stream = self._source.streams[index]
+        if route.action == "cover":
+            self._add_cover(stream)
+            return
+        output = _add_output(self._target, stream, route.action)
+        copy_stream_data(stream, output)
+        if route.action != "attach":
+            self._outputs[index] = output
+
+    def copy_until(self, time_s: Fraction | None) -> None:
+        """Mux what lies before `time_s` on the source's clock; everything that is left for None."""
+        if self._packets is None:
+            followed = [self._source.streams[index] for index in self._outputs]
+            self._packets = self._source.demux([self._picture, *followed])
+        while (packet := self._waiting or next(self._packets, None)) is not None:
+            self._waiting = None
+            if packet.size == 0:  # the demuxer's flush packets
+                continue
+            at_s = _time_s(packet)
+            if time_s is not None and at_s is not None and at_s > time_s and packet.stream.type in ("audio", "video"):
+                self._waiting = packet
+                return
+            if packet.stream_index == self._picture.index:
+                self._look_at(packet)
+            else:
+                self._mux(packet)
+
+    def last_duration(self, pts: int) -> int:
+        """Ticks for which the source shows its last picture, 0 unless that picture is the one at `pts`.
+
+        Known after `copy_until(None)`.
+        """
+        return self._last_duration if pts == self._last_pts else 0
+
+    def _look_at(self, packet: Packet[Any]) -> None:
+        if packet.pts is not None and (self._last_pts is None or packet.pts > self._last_pts):
+            self._last_pts, self._last_duration = packet.pts, packet.duration or 0
+
+    def _mux(self, packet: Packet[Any]) -> None:
+        output = self._outputs[packet.stream_index]
+        if self._routes[packet.stream_index].action == "text":
+            packet = _as_text(
+                packet, from_mov=_codec(packet.stream) == "mov_text", to_mov=_codec_of(output) == "mov_text"
+            )
+        packet.stream = output
+        self._target.mux(packet)
+
+    def _add_cover(self, stream: Any) -> None:
+        """Matroska keeps cover art as an attachment; FFmpeg shows it as a stream of one packet."""
+        name, mime_type = _COVER_TYPES[_codec(stream)]
+        with av.open(self._source.name) as again:
+            picture = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+            if picture is not None:
+                self._target.add_attachment(stream.metadata.get("filename", name), mime_type, bytes(picture))
+
+
+def _action(stream: Any, container: str) -> str:
+    """What the container's own rules say, before its header is tried."""
+    codec = _codec(stream)
+    if stream.type == "audio":
+        return "copy"
+    if stream.type == "subtitle":
+        if codec == _TEXT_KIND.get(container):
+            return "copy"
+        if codec in _PLAIN_TEXT and container in _TEXT_KIND:
+            return "text"
+        return "copy" if container in _WITH_SUBTITLES and codec != "mov_text" else "drop"
+    if stream.type == "attachment":
+        return "attach" if container in _WITH_ATTACHMENTS else "drop"
+    if stream.type == "video":
+        if not int(stream.disposition) & int(Disposition.attached_pic):
+            return "copy"
+        if container in _WITH_COVER and codec in _COVER_TYPES:
+            return "copy"
+        return "cover" if container in _WITH_ATTACHMENTS and codec in _COVER_TYPES else "drop"
+    return "drop"
+
+
+def _header_works(stream: Any, container: str, action: str) -> bool:
+    """Whether the muxer writes a header with this stream: some refusals come no earlier."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            _add_output(trial, stream, action)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError, OSError):
+        return False
+    return True
+
+
+def _add_output(target: OutputContainer, stream: Any, action: str) -> Any:
+    if action == "text":
+        output = target.add_mux_stream(_TEXT_KIND[target.format.name])
+        output.time_base = stream.time_base
+        return output
+    output = target.add_stream_from_template(stream, opaque=True)
+    output.disposition = Disposition(int(stream.disposition))
+    return output
+
+
+def _as_text(packet: Packet[Any], *, from_mov: bool, to_mov: bool) -> Packet[Any]:
+    """The same line of text in another wrapping: mov_text puts its length before it and styles behind it."""
+    data = bytes(packet)
+    if from_mov:
+        data = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    if to_mov:
+        data = len(data).to_bytes(2, "big") + data
+    changed: Packet[Any] = Packet(data)
+    changed.pts, changed.dts, changed.duration = packet.pts, packet.dts, packet.duration
+    changed.time_base = packet.time_base
+    return changed
+
+
+def _has_chapters(container: str) -> bool:
+    return container in _WITH_CHAPTERS
+
+
+def _is_chapter_text(stream: Any) -> bool:
+    """Whether QuickTime's own track for chapter titles: `set_chapters` makes the muxer write a new one."""
+    return stream.type == "data" and _codec(stream) == "bin_data"
+
+
+def _is_timecode(stream: Any) -> bool:
+    """Whether a track that the muxer makes from the picture's "timecode" tag."""
+    return stream.type == "data" and "timecode" in stream.metadata
+
+
+def _time_s(packet: Packet[Any]) -> Fraction | None:
+    at = packet.dts if packet.dts is not None else packet.pts
+    return None if at is None or not packet.time_base else at * packet.time_base
+
+
+def _codec(stream: Any) -> str:
+    """FFmpeg's name of a stream's codec, "" where it has none."""
+    context = stream.codec_context
+    return str(context.codec.canonical_name) if context is not None else str(stream.name or "")
+
+
+def _codec_of(output: Any) -> str:
+    return _TEXT_KIND[output.container.format.name]
+
+
+def _name(stream: Any) -> str:
+    """What people call a stream: kind, index, codec and language."""
+    facts = ", ".join(fact for fact in (_codec(stream), stream.metadata.get("language", "")) if fact)
+    return f"{stream.type} stream {stream.index}" + (f" ({facts})" if facts else "")

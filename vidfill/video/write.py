@@ -1,0 +1,305 @@
+"""From frames to a finished file: encode, copy the other streams, appear under the final name only when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+
+from vidfill.errors import OutputError, UsageError, VidfillError
+from vidfill.frame import Frame, VideoInfo
+from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
+from vidfill.video.encode import IN_MILLISECONDS, WITHOUT_TIMESTAMPS, add_picture, encode_one_frame, encoder_frame
+from vidfill.video.streams import (
+    StreamCopier,
+    copy_container_data,
+    copy_stream_data,
+    dropped_chapters,
+    plan_routes,
+)
+from vidfill.video.write_images import ImageWriter, check_folder, is_folder_output
+
+_FAULTS = (av.error.FFmpegError, ValueError, OSError)
+_FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
+_QUICKTIME = frozenset({"mp4", "mov", "ipod"})
+
+
+class Writer(Protocol):
+    """Takes every frame in order; on a clean exit the output is there, on an exception nothing is."""
+
+    def __enter__(self) -> Self:
+        """Open the output under a temporary name."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish and rename, or remove what was written."""
+
+    def write(self, frame: Frame) -> None:
+        """Append one frame.
+
+        Raises:
+            OutputError: the disk is full, or the encoder refuses the frame.
+        """
+
+
+def check_output(output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool) -> list[str]:
+    """Answer before the work starts whether the output can be written, with one frame encoded on trial.
+
+    Args:
+        output: a video file, or a folder for PNG files (an existing one, or a name that ends in a slash: see
+            `is_folder_output`).
+        info: of the source.
+        settings: of the encoder.
+        overwrite: whether an existing output may be replaced.
+
+    Returns:
+        Warnings, one line each: what the output does not keep of the source.
+
+    Raises:
+        OutputError: the folder is missing or not writable, the output exists or is the source, the container cannot
+            hold the picture, the encoder refuses its settings, the disk is too small.
+        UsageError: an encoder, an option or a file name extension that does not exist.
+    """
+    if is_folder_output(output):
+        return check_folder(output, info, overwrite=overwrite)
+    _check_place(output, info, overwrite=overwrite)
+    container = _container_name(output)
+    encoder = choose_encoder(info, settings, container=container)
+    _check_space(output, info, encoder)
+    warnings = list(encoder.warnings)
+    warnings += _timing_warnings(info, container)
+    with ExitStack() as stack:
+        source = _open_source(info, stack)
+        if source is not None:
+            warnings += [route.warning for route in plan_routes(source, container, info.stream_index) if route.warning]
+            warnings += [text] if (text := dropped_chapters(source, container)) else []
+    encode_one_frame(info, encoder, container)
+    return warnings
+
+
+def open_writer(output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> Writer:
+    """Make the writer for an output; `check_output` says beforehand whether it will do.
+
+    Raises:
+        OutputError: see `check_output`.
+        UsageError: see `check_output`.
+    """
+    if is_folder_output(output):
+        return ImageWriter(output, info, overwrite=overwrite)
+    return VideoWriter(output, info, settings, overwrite=overwrite)
+
+
+class VideoWriter:
+    """Encodes frames into a file beside its final name; the final name appears on a clean exit only.
+
+    Every frame is handed to the encoder one call late, so that the last one is known as such: how long it is shown
+    is written into its packet, since neither encoders nor muxers know it.
+    """
+
+    def __init__(self, output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> None:
+        self._output = output
+        self._info = info
+        self._overwrite = overwrite
+        self._container_name = _container_name(output)
+        self._encoder = choose_encoder(info, settings, container=self._container_name)
+        self._partial = output.with_name(f"{output.name}.{os.getpid()}.part")
+        self._stack = ExitStack()
+        self._held: Frame | None = None
+
+    def __enter__(self) -> Self:
+        """Open the output under a temporary name."""
+        _check_place(self._output, self._info, overwrite=self._overwrite)
+        try:
+            self._open()
+        except BaseException as error:
+            self._abandon()
+            raise _explained(error, self._output) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish and rename, or remove what was written."""
+        if kind is not None:
+            self._abandon()
+            return
+        try:
+            self._finish()
+            self._stack.close()
+            self._partial.replace(self._output)
+        except BaseException as failure:
+            self._abandon()
+            raise _explained(failure, self._output) from failure
+
+    def write(self, frame: Frame) -> None:
+        """Append one frame; its pts must be later than that of the frame before.
+
+        Raises:
+            OutputError: the disk is full, or the encoder refuses the frame.
+        """
+        held, self._held = self._held, frame
+        if held is None:
+            return
+        picture = self._converted(held)
+        try:
+            self._mux(self._picture.encode(picture))
+        except _FAULTS as error:
+            raise _explained(error, self._output) from error
+
+    def _open(self) -> None:
+        source = _open_source(self._info, self._stack)
+        # No versions, dates or random numbers: equal input, equal bytes.
+        options = {"fflags": "+bitexact"}
+        if self._container_name in _QUICKTIME:
+            options["movflags"] = "+faststart"
+        self._target = av.open(str(self._partial), "w", format=self._container_name, container_options=options)
+        self._stack.callback(self._target.close)
+        self._copier: StreamCopier | None = None
+        if source is None:
+            self._picture = add_picture(self._target, self._info, self._encoder)
+            return
+        routes = plan_routes(source, self._container_name, self._info.stream_index)
+        self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
+        copy_container_data(source, self._target)
+        for stream in source.streams:
+            if stream.index == self._info.stream_index:
+                self._picture = add_picture(self._target, self._info, self._encoder)
+                copy_stream_data(stream, self._picture)
+            else:
+                self._copier.add(stream.index)
+
+    def _finish(self) -> None:
+        held = self._held
+        if held is None:
+            raise OutputError("no frame was written", todo="check that the source has pictures")
+        packets = [*self._picture.encode(self._converted(held)), *self._picture.encode(None)]
+        last = max(packets, key=lambda packet: packet.pts)
+        for packet in packets:
+            if packet is last:
+                if self._copier is not None:
+                    self._copier.copy_until(None)
+                last.duration = round(self._hold_s(held) / last.time_base)
+            self._mux([packet])
+
+    def _hold_s(self, last: Frame) -> Fraction:
+        """How long the last frame is shown, in seconds: as in the source, once all its packets were seen."""
+        ticks = self._copier.last_duration(last.pts) if self._copier is not None else 0
+        return ticks * last.time_base or 1 / self._info.rate
+
+    def _mux(self, packets: list[Packet[Any]]) -> None:
+        for packet in packets:
+            if self._copier is not None:
+                self._copier.copy_until(_dts_s(packet))
+            self._target.mux(packet)
+
+    def _converted(self, frame: Frame) -> av.VideoFrame:
+        return encoder_frame(frame, self._info, self._encoder, self._container_name)
+
+    def _abandon(self) -> None:
+        # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(*_FAULTS):
+            self._stack.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+
+def _open_source(info: VideoInfo, stack: ExitStack) -> InputContainer | None:
+    """The source once more, for the packets of its other streams; None for a folder of images."""
+    if info.is_folder:
+        return None
+    return stack.enter_context(av.open(str(info.path)))
+
+
+def _container_name(output: Path) -> str:
+    """FFmpeg's name of the muxer for a file name, which is nowhere created."""
+    suffix = output.suffix.lower()
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    try:
+        with av.open(f"x{suffix}", "w") as guess:
+            name, default = str(guess.format.name), guess.default_video_codec
+    except ValueError:
+        name, default = "", "none"
+    if not suffix or default == "none":
+        raise UsageError(
+            f"no video format is known by the extension {suffix or 'of ' + output.name!r}",
+            expected=".mp4, .mov, .mkv, .webm, .avi or another that FFmpeg writes",
+            todo="give the output such a name, or one that ends in / for a folder of PNG files",
+        )
+    return name
+
+
+def _check_place(output: Path, info: VideoInfo, *, overwrite: bool) -> None:
+    """What can be said of a file name without writing."""
+    if output.exists() and info.path.exists() and output.samefile(info.path):
+        raise OutputError(f"the output {output} is the source", todo="give another name")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} does not exist", todo="create it, or write somewhere else")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {output.parent} is not writable", todo="write somewhere else")
+    if output.exists() and not output.is_file():
+        raise OutputError(f"{output} is not a regular file", todo="give another name")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists", todo="give -y to replace it, or another name")
+
+
+def _check_space(output: Path, info: VideoInfo, encoder: Encoder) -> None:
+    """Refuse where even a low estimate of the file does not fit on the disk."""
+    shape = info.pixel_format
+    n_planes = shape.n_color_planes + shape.has_alpha
+    sizes = [shape.plane_size(i, height=info.height, width=info.width) for i in range(n_planes)]
+    raw = sum(height * width for height, width in sizes) * (1 if shape.depth <= 8 else 2)
+    n_frames = info.n_frames or int(info.duration_s * info.rate)
+    needed = raw * n_frames * _LEAST_SHARE[is_lossless(encoder.name)]
+    free = shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise OutputError(
+            f"{free / 1e9:.2f} GB are free in {output.parent}",
+            expected=f"about {needed / 1e9:.2f} GB for {n_frames} frames by {encoder.name}",
+            todo="free some space, or write somewhere else",
+        )
+
+
+# What encoders leave of the raw samples, lossy and lossless, low estimates.
+_LEAST_SHARE = {False: 0.005, True: 0.2}
+
+
+def _timing_warnings(info: VideoInfo, container: str) -> list[str]:
+    """What the container does to timestamps."""
+    if container in WITHOUT_TIMESTAMPS:
+        return [f"{container} has no timestamps: every frame is shown for 1/{float(info.rate):g} s"]
+    steady = (1000 / info.rate).denominator == 1
+    if container in IN_MILLISECONDS and (1000 * info.time_base).denominator != 1 and not steady:
+        return [f"{container} counts in milliseconds: timestamps are rounded to 1 ms (mp4 and mov keep them)"]
+    return []
+
+
+def _dts_s(packet: Packet[Any]) -> Fraction | None:
+    return None if packet.dts is None else packet.dts * packet.time_base
+
+
+def _explained(error: BaseException, output: Path) -> BaseException:
+    """The same fault in words for people; what is no fault of the output's stays what it is."""
+    if isinstance(error, VidfillError) or not isinstance(error, _FAULTS):
+        return error
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"no space is left for {output}", todo="free some space, or write somewhere else")
+    if number == errno.EFBIG:
+        return OutputError(f"{output} grew larger than a file may be there", todo="write somewhere else")
+    if number == errno.EPIPE:
+        return OutputError(f"the reader of {output} has gone", todo="write to a file")
+    return OutputError(f"{output} cannot be written ({error})", todo="try another container or --codec")
