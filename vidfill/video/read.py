@@ -1,0 +1,212 @@
+"""Reads a source, a video file or a folder of images, as frames in their own samples."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vidfill.errors import InputError, UsageError
+from vidfill.frame import Frame, VideoInfo
+from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious
+from vidfill.video.formats import to_planes
+from vidfill.video.read_images import ImageFolder
+from vidfill.video.source import MEDIA_ERRORS, describe, open_video
+
+__all__ = ["Damage", "Reader", "probe"]
+
+# How far before the wanted time a keyframe is looked for, in seconds, before reading from the start: some containers
+# are entered by decoding time, which is earlier, and a stream refreshed bit by bit takes a while until it is whole.
+_SEEK_BACK_S = (0, 2, 20)
+
+
+def probe(path: Path, *, fps: Fraction | None = None) -> VideoInfo:
+    """Say what a source is. A file is opened and one frame of it decoded.
+
+    Args:
+        path: a video file or a folder of images.
+        fps: frames a second of a folder of images, 25 if not given; a video has its own.
+
+    Raises:
+        InputError: the source cannot be read; the message says why and what to do.
+        UsageError: `fps` was given for a video.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return ImageFolder(path, fps=fps).info
+    if fps is not None:
+        raise UsageError(
+            f"a frame rate was given for {path}, which is a video", todo="leave --fps to folders of images"
+        )
+    container, stream = open_video(path)
+    with container:
+        try:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except MEDIA_ERRORS:
+                    continue
+                if frames:
+                    return describe(container, stream, frames[0], path)
+        except MEDIA_ERRORS:
+            pass  # the demuxer gave up before any frame: as the message below says
+    raise InputError(
+        f"no frame of {path} can be decoded", expected="a video that is not damaged", todo="convert it first"
+    )
+
+
+class Reader:
+    """Gives out the frames of a source; any number of passes, each from its own start.
+
+    Damaged packets do not end it: the last good frame is held in the place of each, so that count and timing stay.
+
+    Args:
+        path: a video file or a folder of images.
+        fps: frames a second of a folder of images.
+        threads: for the decoder, 0 for as many as it likes.
+
+    Raises:
+        InputError: the source cannot be read.
+        UsageError: `fps` was given for a video.
+
+    Example:
+        >>> with Reader(Path("in.mp4")) as reader:  # doctest: +SKIP
+        ...     for frame in reader.frames():
+        ...         print(frame.index, float(frame.time_s))
+    """
+
+    def __init__(self, path: Path, *, fps: Fraction | None = None, threads: int = 0) -> None:
+        path = Path(path)
+        self._threads = threads
+        self._images = ImageFolder(path, fps=fps) if path.is_dir() else None
+        self._info = self._images.info if self._images else probe(path, fps=fps)
+        self._is_orderly: bool | None = None
+        self._passes: list[Generator[Picture, None, None]] = []
+        self.damage = Damage()
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the source is."""
+        return self._info
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all passes and close their files."""
+        for pictures in self._passes:
+            pictures.close()
+        self._passes.clear()
+
+    def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:
+        """Start a new pass.
+
+        `damage` counts anew; once the pass has come to its end, it holds all that is wrong from there on.
+
+        Args:
+            start_pts: presentation time of the first frame wanted, in ticks; None for the first there is. The
+                frames are those of a pass from the start, whether or not the file can be entered there.
+            start_index: the index that the first frame is given.
+
+        Yields:
+            Frames in strictly rising time.
+
+        Raises:
+            InputError: size or pixel format change on the way.
+        """
+        if self._images is not None:
+            yield from self._images.frames(start_pts=start_pts, start_index=start_index)
+            return
+        pictures = self._from_start(None) if start_pts is None else self._from_pts(start_pts)
+        self._passes.append(pictures)
+        try:
+            for index, picture in enumerate(pictures, start_index):
+                planes = to_planes(picture.frame, self._info.pixel_format)
+                yield Frame(index, picture.pts, self._info.time_base, planes, picture.held)
+        finally:
+            pictures.close()
+            self._passes.remove(pictures)
+
+    def _from_start(self, start_pts: int | None) -> Generator[Picture, None, None]:
+        for picture in self._pass(seek_pts=None, start_pts=None):
+            if start_pts is None or picture.pts >= start_pts:
+                yield picture
+
+    def _from_pts(self, start_pts: int) -> Generator[Picture, None, None]:
+        if self._can_seek():
+            for back_s in _SEEK_BACK_S:
+                pictures = self._pass(seek_pts=start_pts - round(back_s / self._info.time_base), start_pts=start_pts)
+                first = self._first_at(start_pts, pictures)
+                if first is not None:
+                    yield first
+                    yield from pictures
+                    return
+                pictures.close()
+        yield from self._from_start(start_pts)
+
+    def _first_at(self, start_pts: int, pictures: Iterator[Picture]) -> Picture | None:
+        """The picture at exactly this time, None if it might differ from that of a pass from the start."""
+        try:
+            for picture in pictures:
+                if self.damage or picture.pts > start_pts:
+                    return None
+                if picture.pts == start_pts:
+                    return picture
+        except (NoSeek, InputError):
+            pass
+        return None
+
+    def _pass(self, *, seek_pts: int | None, start_pts: int | None) -> Generator[Picture, None, None]:
+        """Decode fast until something looks damaged, then again with care, without giving anything out twice."""
+        given: int | None = None
+        for is_careful in (False, True):
+            decoding = Decoding(
+                self._info, threads=self._threads, is_careful=is_careful, seek_pts=seek_pts, start_pts=start_pts
+            )
+            self.damage = decoding.damage
+            try:
+                for picture in decoding.pictures():
+                    if given is None or picture.pts > given:
+                        given = picture.pts
+                        yield picture
+            except Suspicious:
+                continue
+            finally:
+                decoding.close()
+            if seek_pts is None:
+                self._is_orderly = decoding.clock.is_as_stored
+            return
+
+    def _can_seek(self) -> bool:
+        """Whether the timestamps of the file are those of the frames: each there, none twice, in order.
+
+        A pass from the start has found out; else the packets are looked through once, without decoding.
+        """
+        if self._is_orderly is None:
+            self._is_orderly = self._packets_are_orderly()
+        return self._is_orderly
+
+    def _packets_are_orderly(self) -> bool:
+        seen: set[int] = set()
+        last_dts: int | None = None
+        container, stream = open_video(self._info.path)
+        with container:
+            try:
+                for packet in container.demux(stream):
+                    if packet.size == 0:
+                        continue
+                    pts, dts = packet.pts, packet.dts
+                    if pts is None or pts in seen or (dts is not None and last_dts is not None and dts <= last_dts):
+                        return False
+                    seen.add(pts)
+                    last_dts = dts
+            except MEDIA_ERRORS:
+                return bool(seen)
+        return True
