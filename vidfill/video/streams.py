@@ -147,9 +147,15 @@ class StreamCopier:
     def last_duration(self, pts: int) -> int:
         """Ticks for which the source shows its last picture, 0 unless that picture is the one at `pts`.
 
-        Known after `copy_until(None)`.
+        Known after `copy_until(None)`. In mp4 and mov a packet's duration is the step to the next one in decoding
+        order, which says nothing about the last picture shown; the end of the whole stream does.
         """
-        return self._last_duration if pts == self._last_pts else 0
+        if pts != self._last_pts:
+            return 0
+        if self._source.format.name.startswith("mov") and self._picture.duration:
+            to_end = (self._picture.start_time or 0) + self._picture.duration - pts
+            return to_end if to_end > 0 else self._last_duration
+        return self._last_duration
 
     def _look_at(self, packet: Packet[Any]) -> None:
         if packet.pts is not None and (self._last_pts is None or packet.pts > self._last_pts):

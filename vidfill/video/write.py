@@ -163,6 +163,8 @@ class VideoWriter:
         options = {"fflags": "+bitexact"}
         if self._container_name in _QUICKTIME:
             options["movflags"] = "+faststart"
+            # Of edit lists: a start or an end between two milliseconds stays where it is.
+            options["movie_timescale"] = str(max(1000, self._info.time_base.denominator))
         self._target = av.open(str(self._partial), "w", format=self._container_name, container_options=options)
         self._stack.callback(self._target.close)
         self._copier: StreamCopier | None = None
@@ -185,12 +187,15 @@ class VideoWriter:
             raise OutputError("no frame was written", todo="check that the source has pictures")
         packets = [*self._picture.encode(self._converted(held)), *self._picture.encode(None)]
         last = max(packets, key=lambda packet: packet.pts)
-        for packet in packets:
-            if packet is last:
-                if self._copier is not None:
-                    self._copier.copy_until(None)
-                last.duration = round(self._hold_s(held) / last.time_base)
-            self._mux([packet])
+        before = packets[: packets.index(last)]
+        self._mux(before)
+        if self._copier is not None:
+            self._copier.copy_until(None)
+        last.duration = round(self._hold_s(held) / last.time_base)
+        if packets[-1] is not last:
+            # The same end for a muxer that counts in decoding order, as mp4 does.
+            packets[-1].duration = last.pts + last.duration - packets[-1].pts
+        self._mux(packets[len(before) :])
 
     def _hold_s(self, last: Frame) -> Fraction:
         """How long the last frame is shown, in seconds: as in the source, once all its packets were seen."""
