@@ -1,0 +1,73 @@
+"""The names and shapes of VINet's parameters in the checkpoint of its authors, and ours."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_SCALE_SUFFIX = {"at8": "", "at4": "_64", "at2": "_128", "at1": "_256"}
+_AUTHORS_NAMES = {
+    **{
+        f"{own}.{layer}.conv": f"{theirs}.{name}.conv"
+        for own, theirs in (("target_encoder", "encoder1"), ("source_encoder", "encoder2"))
+        for layer, name in (
+            ("at1", "ec0"),
+            ("at2.0", "ec1"),
+            ("at2.1", "ec2"),
+            ("at4.0", "ec3_1"),
+            ("at4.1", "ec3_2"),
+            ("at8.0", "ec4_1"),
+            ("at8.1", "ec4"),
+            ("at8.2", "ec5"),
+        )
+    },
+    **{f"bottleneck.{i}.conv": f"bottleneck.bt{i}.conv" for i in range(4)},
+    "memory.gates": "convlstm.Gates",
+    **{
+        f"decoder.{layer}": f"decoder.{name}"
+        for layer, name in (
+            ("at8.0.conv", "dc0.conv"),
+            ("at8.1.conv", "dc1.conv"),
+            ("to_at4.gated.conv", "dc1_1.conv.1"),
+            ("at4.0.conv", "dc2_1.conv"),
+            ("at4.1.conv", "dc2_bt1.conv"),
+            ("at4.2.conv", "dc2_bt2.conv"),
+            ("at4.3.conv", "dc2_bt3.conv"),
+            ("to_at2.gated.conv", "dc2_2.conv.1"),
+            ("at2.0.conv", "dc3_1.conv"),
+            ("at2.1.conv", "dc3_2.conv"),
+            ("to_at1.gated.conv", "dc4.conv.1"),
+            ("head.conv", "dc5.conv"),
+            ("rgb", "dc6"),
+        )
+    },
+}
+
+
+def authors_name(own: str) -> str:
+    """The authors' name of one of our parameters."""
+    layer, _, kind = own.rpartition(".")
+    if layer in _AUTHORS_NAMES:
+        return f"{_AUTHORS_NAMES[layer]}.{kind}"
+    part, scale, rest = layer.split(".", 2)
+    suffix = _SCALE_SUFFIX[scale]
+    if part == "aggregation":
+        return f"st_agg{suffix}.stAgg.conv.{kind}"
+    name, _, index = rest.partition(".")
+    if part == "mask":
+        return f"masknet{suffix}.convs.{index}{'' if index == '2' else '.0'}.{kind}"
+    inner = {"estimator": f"convs.{index}.0", "coarse": "conv1", "context": f"convs_fine.convs.{index}.0"}[name]
+    return f"flownet{suffix}.flow_estimator.{inner}.{kind}"
+
+
+def authors_shape(own: str, shape: tuple[int, ...], *, n_sources: int) -> tuple[int, ...]:
+    """The authors' shape of one of our parameters: theirs of the aggregation and the decoder are 3-d convolutions."""
+    if own.startswith("aggregation."):
+        return (shape[0], shape[1] // n_sources, n_sources, *shape[2:])
+    if own.startswith("decoder."):
+        return (*shape[:2], 1, *shape[2:])
+    return shape
+
+
+def kernel_from_authors(tensor: Tensor) -> Tensor:
+    """A 3-d kernel (O, I, T, 3, 3) as the 2-d one (O, T * I, 3, 3) over frames side by side; others as they are."""
+    return tensor.transpose(1, 2).flatten(1, 2) if tensor.dim() == 5 else tensor

@@ -1,0 +1,129 @@
+"""The parts of VINet that align: flow sub-networks, source aggregation and mask sub-networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor, nn
+
+from vidfill.models.layers import GatedConv, LeakyConv, correlation
+
+CONTEXT_DILATIONS = (1, 2, 4, 8, 16, 1)
+
+
+class FlowSubnetwork(nn.Module):
+    """Flow from a target's features to those of each source, at one scale (after PWC-Net, Sun et al., 2018).
+
+    A stack of convolutions on the target's features, the correlation and the flow of the coarser scale gives a coarse
+    flow; a context network of dilated convolutions adds to it.
+
+    Args:
+        channels: of the features.
+        estimator: channels of the convolutions before the coarse flow.
+        context: channels of the six dilated convolutions of the context network.
+        search_range_px: of the correlation.
+        has_coarser: whether a coarser scale's flow comes in.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        estimator: Sequence[int],
+        context: Sequence[int],
+        search_range_px: int,
+        has_coarser: bool,
+    ) -> None:
+        super().__init__()
+        self.search_range_px = search_range_px
+        n_in = channels + (2 * search_range_px + 1) ** 2 + (2 if has_coarser else 0)
+        self.estimator = nn.Sequential(*(LeakyConv(a, b) for a, b in pairwise((n_in, *estimator))))
+        self.coarse = nn.Conv2d(estimator[-1], 2, 3, padding=1)
+        widths = zip(pairwise((estimator[-1] + 2, *context)), CONTEXT_DILATIONS, strict=True)
+        self.context = nn.Sequential(
+            *(LeakyConv(a, b, dilation=dilation) for (a, b), dilation in widths), LeakyConv(context[-1], 2)
+        )
+        # Alignment starts at rest.
+        for last in (self.coarse, self.context[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, target: Tensor, sources: Tensor, coarser: Tensor | None) -> Tensor:
+        """Estimate the flow, or what is missing to it.
+
+        Args:
+            target: (B, C, h, w).
+            sources: (S * B, C, h, w), source by source, already warped by `coarser`.
+            coarser: (S * B, 2, h, w), the flow so far, in pixels of this scale; None at the coarsest.
+
+        Returns:
+            (S * B, 2, h, w) float32, the flow in pixels of this scale, from target to source; `coarser` included.
+        """
+        costs = correlation(target, sources, self.search_range_px)
+        varying = costs if coarser is None else torch.cat((costs, coarser.to(costs.dtype)), dim=1)
+        x: Tensor = self.estimator[1:](self._first(target, varying))
+        coarse = self.coarse(x)
+        flow: Tensor = coarse.float() + self.context(torch.cat((x, coarse), dim=1)).float()
+        return flow if coarser is None else flow + coarser
+
+    def _first(self, target: Tensor, varying: Tensor) -> Tensor:
+        """The first convolution on (target, varying), the target's part computed once for all sources.
+
+        (B, C, h, w) and (S * B, n, h, w) -> (S * B, estimator[0], h, w).
+        """
+        first = self.estimator[0]
+        assert isinstance(first, LeakyConv)
+        n_shared = target.shape[1]
+        shared = F.conv2d(target, first.weight[:, :n_shared], first.bias, padding=1)
+        own = F.conv2d(varying, first.weight[:, n_shared:], padding=1)
+        return first.activate((own.view(-1, *shared.shape) + shared).flatten(0, 1))
+
+
+class SourceAggregation(nn.Module):
+    """The (5, 3, 3) gated convolution over the stack of aligned sources that leaves one frame of features.
+
+    With no padding along time and as many sources as the kernel is long, it is a convolution over the sources'
+    channels side by side, and computed as that.
+
+    Args:
+        channels: of the features of one source.
+        n_sources: sources of the stack.
+    """
+
+    def __init__(self, channels: int, n_sources: int) -> None:
+        super().__init__()
+        self.n_sources = n_sources
+        self.gated = GatedConv(n_sources * channels, channels)
+
+    def forward(self, aligned: Tensor) -> Tensor:
+        """(S * B, C, h, w), source by source -> (B, C, h, w)."""
+        aggregated: Tensor = self.gated(torch.cat(aligned.chunk(self.n_sources), dim=1))
+        return aggregated
+
+
+class MaskSubnetwork(nn.Module):
+    """How far to trust aligned features over the target's own: 1 = take the aligned ones.
+
+    Args:
+        channels: of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.convs = nn.Sequential(LeakyConv(channels, half), LeakyConv(half, half), nn.Conv2d(half, 1, 3, padding=1))
+
+    def forward(self, target: Tensor, aligned: Tensor) -> Tensor:
+        """Two (B, C, h, w) -> (B, 1, h, w) in [0, 1]."""
+        return torch.sigmoid(self.convs((target - aligned).abs()))
+
+
+def upsample_flow(flow: Tensor, size: tuple[int, int], *, factor: int) -> Tensor:
+    """A flow at a finer scale: interpolated to (height, width), its values times the factor of the scales.
+
+    The factor is that of the strides between the scales, whatever the rounding of odd sizes.
+    """
+    return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * factor
