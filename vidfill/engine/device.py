@@ -77,6 +77,16 @@ class Runtime:
             torch.mps.empty_cache()
 
 
+def check_settings(settings: EngineSettings) -> None:
+    """Answer early, before a model is loaded, whether its settings can be met.
+
+    Raises:
+        DeviceError: the device is not there.
+        UsageError: a name that is no device or no precision.
+    """
+    _short_type(settings.precision, choose_device(settings.device), is_network=True)
+
+
 def choose_runtime(model: Model, settings: EngineSettings) -> Runtime:
     """Check the device and settle the number type.
 

@@ -1,0 +1,68 @@
+"""The last stage: decode, put each patch into the picture's own planes, encode. Frames without a hole pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from vidfill.compose import ComposeSettings, compose
+from vidfill.errors import InputError
+from vidfill.frame import Patch
+from vidfill.plan import Plan
+from vidfill.video.read import Reader
+from vidfill.video.write import Writer
+
+
+def assemble(
+    plan: Plan,
+    reader: Reader,
+    patches: Iterator[Patch],
+    writer: Writer,
+    settings: ComposeSettings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write all frames of the source, with their patches.
+
+    Args:
+        plan: of the source.
+        reader: of the source; one pass over it is made.
+        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+        writer: takes the frames.
+        settings: how patches are put in.
+        progress: called with (frames done, frames in all) after each frame.
+
+    Returns:
+        How many frames had a hole.
+
+    Raises:
+        InputError: the source is not the one that was analysed.
+    """
+    n_filled = 0
+    coming = next(patches, None)
+    shown: Patch | None = None
+    index = -1
+    for index, frame in enumerate(reader.frames()):
+        patch = None
+        if coming is not None and coming.index == frame.index:
+            if coming.pts != frame.pts:
+                raise _changed(plan)
+            patch, coming = coming, next(patches, None)
+        # A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well.
+        shown = shown if frame.held else patch
+        if shown is not None:
+            compose(frame, reader.info, shown, settings)
+            n_filled += 1
+        writer.write(frame)
+        if progress is not None:
+            progress(index + 1, plan.n_frames)
+    if index + 1 != plan.n_frames or coming is not None:
+        raise _changed(plan)
+    return n_filled
+
+
+def _changed(plan: Plan) -> InputError:
+    return InputError(
+        f"{plan.source} has other frames than when it was analysed",
+        expected=f"the same {plan.n_frames}",
+        todo="run again without --resume, and leave the file alone meanwhile",
+    )

@@ -1,0 +1,240 @@
+"""The work folder of a run: its plan, what it depends on, and the patches of every finished segment.
+
+A killed run leaves whole segments behind: each is written under a temporary name and renamed when it is complete.
+Nothing in the folder is code or pickled; a file that is damaged is refused, never half read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.frame import Box, Patch
+from vidfill.plan import Plan
+
+_PLAN = "plan.json"
+_FINGERPRINT = "fingerprint.json"
+_PATCHES = "segment_*.patches"
+_PARTIAL = "*.part"
+
+_MAGIC = b"vidfill patches 1\n"
+# index, pts, box (4), bytes of the packed RGB, bytes of the packed alpha, CRC-32 of both
+_HEADER = struct.Struct("<qqiiiiIII")
+_END = -1  # as the index of a header: no patch follows
+
+
+class WorkFolder:
+    """Where an interrupted run is picked up again.
+
+    Args:
+        path: the folder; made when something is first put into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, fingerprint: Mapping[str, str], plan: Plan) -> None:
+        """Start over: forget earlier segments, write down the plan and what it depends on.
+
+        Raises:
+            OutputError: the folder cannot be made or written.
+        """
+        with _writing(self.path):
+            self.path.mkdir(exist_ok=True)
+            self._clear()
+            _replace(self.path / _PLAN, plan.to_json().encode())
+            _replace(self.path / _FINGERPRINT, json.dumps(dict(fingerprint), indent=1).encode())
+
+    def resume(self, fingerprint: Mapping[str, str]) -> Plan | None:
+        """The plan of the interrupted run; None where there is none.
+
+        Args:
+            fingerprint: of this run; everything that the patches depend on, by name.
+
+        Raises:
+            UsageError: the folder is that of a run with another source or other settings; the message says which.
+        """
+        try:
+            found = json.loads((self.path / _FINGERPRINT).read_text())
+            plan = Plan.from_json((self.path / _PLAN).read_text())
+        except (OSError, ValueError, InputError):
+            return None
+        differing = [
+            f"{name} was {found.get(name, 'not stated')}, is {fingerprint.get(name, 'not stated')}"
+            for name in sorted(found.keys() | fingerprint.keys())
+            if found.get(name) != fingerprint.get(name)
+        ]
+        if differing:
+            raise UsageError(
+                f"cannot resume from {self.path}: " + "; ".join(differing),
+                expected="the source and the settings of the interrupted run",
+                todo="give those, or leave out --resume to start over",
+            )
+        return plan
+
+    def has(self, segment: int) -> bool:
+        """Whether all patches of a segment are there."""
+        return self._segment(segment).exists()
+
+    def read(self, segment: int) -> Iterator[Patch]:
+        """The patches of a finished segment, in the order in which they were written.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self._segment(segment)
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise _damaged(path)
+            while True:
+                header = file.read(_HEADER.size)
+                if len(header) != _HEADER.size:
+                    raise _damaged(path)
+                index, pts, x0, y0, x1, y1, n_rgb, n_alpha, check = _HEADER.unpack(header)
+                if index == _END:
+                    return
+                packed = file.read(n_rgb + n_alpha)
+                if len(packed) != n_rgb + n_alpha or zlib.crc32(packed) != check:
+                    raise _damaged(path)
+                box = Box(x0, y0, x1, y1)
+                yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], box), _unpack_alpha(packed[n_rgb:], box))
+
+    @contextmanager
+    def writing(self, segment: int) -> Iterator[SegmentWriter]:
+        """Take the patches of one segment; they count only if the block is left without an exception.
+
+        Raises:
+            OutputError: the disk is full or the folder is gone.
+        """
+        path = self._segment(segment)
+        partial = path.with_name(path.name + ".part")
+        try:
+            with _writing(self.path):
+                file = partial.open("wb")
+            with file:
+                writer = SegmentWriter(file.write, self.path)
+                yield writer
+                writer.finish()
+            with _writing(self.path):
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove what vidfill put there, and the folder if nothing else is in it."""
+        if not self.path.is_dir():
+            return
+        self._clear()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def _segment(self, segment: int) -> Path:
+        return self.path / _PATCHES.replace("*", f"{segment:05d}")
+
+    def _clear(self) -> None:
+        for pattern in (_FINGERPRINT, _PLAN, _PATCHES, _PARTIAL):
+            for path in self.path.glob(pattern):
+                path.unlink()
+
+
+class SegmentWriter:
+    """Writes patches one after another.
+
+    Args:
+        write: of the open file.
+        folder: for messages.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], folder: Path) -> None:
+        self._write, self._folder = write, folder
+        with _writing(folder):
+            write(_MAGIC)
+
+    def add(self, patch: Patch) -> None:
+        """Append a patch.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        rgb, alpha = _pack_rgb(patch.rgb), zlib.compress(np.ascontiguousarray(patch.alpha).data, 1)
+        header = _HEADER.pack(
+            patch.index, patch.pts, *patch.box, len(rgb), len(alpha), zlib.crc32(alpha, zlib.crc32(rgb))
+        )
+        with _writing(self._folder):
+            self._write(header)
+            self._write(rgb)
+            self._write(alpha)
+
+    def finish(self) -> None:
+        """Write the mark that says that nothing is missing."""
+        with _writing(self._folder):
+            self._write(_HEADER.pack(_END, *[0] * 8))
+
+
+def fingerprint_of(path: Path) -> str:
+    """What tells a file, or a folder of files, from a changed one without reading it: sizes and times of change.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    try:
+        if not path.is_dir():
+            state = path.stat()
+            return f"{path.name}, {state.st_size} bytes, changed at {state.st_mtime_ns} ns"
+        digest, count = hashlib.sha256(), 0
+        for entry in sorted(path.iterdir()):
+            state = entry.stat()
+            digest.update(f"{entry.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            count += 1
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return f"{path.name}, {count} files, state {digest.hexdigest()[:16]}"
+
+
+def _pack_rgb(rgb: NDArray[np.uint16]) -> bytes:
+    """Differences along rows, high bytes and low bytes apart; the low ones are noise and are not squeezed."""
+    steps = rgb.copy()
+    steps[:, 1:] -= rgb[:, :-1]
+    low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
+    return low.tobytes() + zlib.compress(high.data, 1)
+
+
+def _unpack_rgb(packed: bytes, box: Box) -> NDArray[np.uint16]:
+    shape = box.height, box.width, 3
+    n_low = box.height * box.width * 3
+    low = np.frombuffer(packed, np.uint8, n_low).reshape(shape)
+    high = np.frombuffer(zlib.decompress(packed[n_low:]), np.uint8).reshape(shape)
+    return np.cumsum(low + (high.astype(np.uint16) << 8), axis=1, dtype=np.uint16)
+
+
+def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
+    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(box.height, box.width)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"the patches in {path} are damaged", todo="run again without --resume")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the work folder {folder}: {error.strerror}", todo="give another one with --work-dir"
+        ) from error
