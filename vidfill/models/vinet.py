@@ -66,6 +66,17 @@ class Pyramid(NamedTuple):
     at8: Tensor
 
 
+class Motion(NamedTuple):
+    """What a step leaves as its record, for training's flow loss.
+
+    Attributes:
+        flows: from coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from
+            the target to each neighbour, in their order, and to the previous output.
+    """
+
+    flows: tuple[Tensor, ...]
+
+
 class Encoder(nn.Module):
     """Frame encoder of eight gated convolutions. Input: masked frame in [-1, 1], ones, hole; blue first.
 
@@ -262,13 +273,13 @@ class VINet(LearnedModel):
         state: Any,
     ) -> Step:
         """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
-        bgr, memory, _ = self.inpaint(target, [view.features for view in neighbours], previous, state)
+        bgr, memory, flows = self.inpaint(target, [view.features for view in neighbours], previous, state)
         rgb = (bgr.float().flip(1) + 1) / 2
-        return Step(rgb if self.training else rgb.clamp(0, 1), memory if self.carry_memory else None)
+        return Step(rgb if self.training else rgb.clamp(0, 1), memory if self.carry_memory else None, Motion(flows))
 
     def inpaint(
         self, target: View, neighbours: Sequence[Pyramid], previous: Previous | None, memory: Memory | None
-    ) -> tuple[Tensor, Memory, Tensor]:
+    ) -> tuple[Tensor, Memory, tuple[Tensor, ...]]:
         """The network itself, in its own colours.
 
         Args:
@@ -278,8 +289,8 @@ class VINet(LearnedModel):
             memory: of the step before, None for an empty one.
 
         Returns:
-            (B, 3, H, W), blue first, about [-1, 1], not clamped; the new memory; and (5 * B, 2, h, w), the flow
-            from the target to each neighbour and to the previous output, at the half scale and in its pixels.
+            (B, 3, H, W), blue first, about [-1, 1], not clamped; the new memory; and the flows of `Motion`, the
+            last one at the half scale.
         """
         full, own = self.target_encoder(_encoder_input(target.frame, target.hole))
         if previous is None:
@@ -289,18 +300,18 @@ class VINet(LearnedModel):
                 _encoder_input(previous.frame, self.previous_hole * previous.hole, masked=False)
             )
         sources = Pyramid(*(torch.cat(scale) for scale in zip(*neighbours, previous_pyramid, strict=True)))
-        composed, flow = self._compose_features(own, sources)
+        composed, flows = self._compose_features(own, sources)
         memory = self.memory(self.bottleneck(torch.cat((own.at8, composed.at8), dim=1)), memory)
         x = memory.hidden.to(own.at8.dtype)
         bgr = self.decoder(x, composed, full=_size(full), frame=_size(target.frame))
         if previous is not None and previous_full is not None:
-            bgr = self._compose_previous(bgr, full, previous_full, previous.frame, flow[-len(full) :])
-        return bgr, memory, flow
+            bgr = self._compose_previous(bgr, full, previous_full, previous.frame, flows[-1][-len(full) :])
+        return bgr, memory, flows
 
-    def _compose_features(self, target: Pyramid, sources: Pyramid) -> tuple[Pyramid, Tensor]:
+    def _compose_features(self, target: Pyramid, sources: Pyramid) -> tuple[Pyramid, tuple[Tensor, ...]]:
         """From coarse to fine: align the sources, aggregate them, compose them with the target's features."""
         composed: dict[str, Tensor] = {}
-        flow: Tensor | None = None
+        flows: list[Tensor] = []
         for scale in ("at8", "at4", "at2"):
             own, raw = getattr(target, scale), getattr(sources, scale)
             if flow is None:
@@ -308,10 +319,10 @@ class VINet(LearnedModel):
             else:
                 coarser = upsample_flow(flow, _size(own), factor=2)
                 flow = self.flow[scale](own, warp(raw, coarser), coarser)
+            flows.append(flow)
             aggregated = self.aggregation[scale](warp(raw, flow))
             composed[scale] = torch.lerp(own, aggregated, self.mask[scale](own, aggregated))
-        assert flow is not None
-        return Pyramid(**composed), flow
+        return Pyramid(**composed), tuple(flows)
 
     def _compose_previous(
         self, bgr: Tensor, full: Tensor, previous_full: Tensor, previous: Tensor, flow: Tensor
