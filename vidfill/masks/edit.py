@@ -33,7 +33,7 @@ def soft_alpha(mask: Bool, *, dilate_px: float, feather_px: float) -> NDArray[np
     """The opacity of the fill: 255 inside the dilated mask, falling smoothly to 0 over the feather band outside it.
 
     With d the distance to the mask and t = (d - dilate_px) / (feather_px + 1), the band has alpha
-    255 (1 - 3 t^2 + 2 t^3), at least 1, so that `soft_alpha(...) > 0` is exactly `dilate(mask, dilate_px + feather_px)`.
+    255 (1 - 3 t^2 + 2 t^3), at least 1: `soft_alpha(...) > 0` is exactly `dilate(mask, dilate_px + feather_px)`.
 
     Args:
         mask: (H, W).

@@ -17,6 +17,7 @@ from vidfill.masks.boxes import Boxes, TimedBox, TimeRange
 from vidfill.masks.images import IMAGE_SUFFIXES, Fit, list_images, read_mask
 from vidfill.masks.layers import AlphaLayer, FolderLayer, Layer, MaskAt, StillLayer, VideoLayer
 from vidfill.video.read import Reader
+from vidfill.video.read_images import image_paths
 
 _log = logging.getLogger("vidfill")
 
@@ -41,50 +42,102 @@ class MaskSpec:
     end: str | None = None
 
 
-class MaskSource:
-    """The masks of one source; `open_masks` makes it.
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How a layer's masks and the boxes become the mask of a frame.
 
-    Args:
-        info: the source.
-        layer: the masks from a file or from alpha, None where there are just boxes.
-        boxes: the boxes.
+    Attributes:
+        size: (height, width) of the coded picture.
+        boxes: what they add.
         when: frames outside it have no hole.
         invert: whether the layer's masks are turned round.
-        name: what the layer is called in messages.
         first_s: the first frame's time in seconds; the user's times count from there.
-        rate: frames a second; the user's times are rounded to a frame with it.
+        slack_s: half a frame; the user's times are rounded by it.
     """
 
-    def __init__(
-        self,
-        info: VideoInfo,
-        layer: Layer | None,
-        boxes: Boxes,
-        when: TimeRange,
-        *,
-        invert: bool,
-        name: str,
-        first_s: Fraction,
-        rate: Fraction,
-    ) -> None:
+    size: tuple[int, int]
+    boxes: Boxes
+    when: TimeRange
+    invert: bool
+    first_s: Fraction
+    slack_s: Fraction
+
+    def parts(self, frame: Frame, mask_at: MaskAt | None) -> tuple[Bool | None, Bool | None]:
+        """The layer's mask and the boxes' mask for one frame, None where there is none."""
+        time_s = frame.time_s - self.first_s
+        if not self.when.holds(frame.index, time_s, slack_s=self.slack_s):
+            return None, None
+        boxes = self.boxes.at(frame, time_s, slack_s=self.slack_s)
+        return (mask_at(frame) if mask_at is not None else None), boxes
+
+    def union(self, layer: Bool | None, boxes: Bool | None) -> Bool:
+        """Both together, the layer's mask inverted first where that is asked for."""
+        if layer is not None and self.invert:
+            layer = ~layer
+        if layer is not None and boxes is not None:
+            return layer | boxes
+        given = layer if layer is not None else boxes
+        return np.zeros(self.size, np.bool_) if given is None else given
+
+
+class MaskCursor:
+    """One forward reading of the masks; made by `MaskSource.cursor`."""
+
+    def __init__(self, rules: _Rules, mask_at: MaskAt | None) -> None:
+        self._rules = rules
+        self._mask_at = mask_at
+        self._parts: tuple[Bool | None, Bool | None] = (None, None)
+        self._mask = rules.union(None, None)
+        self._mask.setflags(write=False)
+
+    def at(self, frame: Frame) -> Bool:
+        """The mask of a frame, (H, W) at the coded size and orientation, true where the hole is.
+
+        Args:
+            frame: its index must not be lower than in the call before; it may jump ahead.
+
+        Returns:
+            A read-only array: the very same object as for the frame before where the mask has not changed, so that
+            what is worked out from it can be kept. Past the last mask it is empty; see `MaskSource.check_count`.
+
+        Raises:
+            MaskError: if the mask cannot be read or does not fit the picture.
+        """
+        parts = self._rules.parts(frame, self._mask_at)
+        if not all(_is_equal(new, old) for new, old in zip(parts, self._parts, strict=True)):
+            self._parts = parts
+            self._mask = self._rules.union(*parts)
+            self._mask.setflags(write=False)
+        return self._mask
+
+
+def _is_equal(new: Bool | None, old: Bool | None) -> bool:
+    """Whether two masks are the same; files that repeat a mask are common, and comparing costs little."""
+    if new is None or old is None or new is old:
+        return new is old
+    return np.array_equal(new, old)
+
+
+class MaskSource:
+    """The masks of one source; made by `open_masks`."""
+
+    def __init__(self, layer: Layer | None, rules: _Rules, name: str) -> None:
         self._layer = layer
-        self._boxes = boxes
-        self._when = when
-        self._invert = invert
+        self._rules = rules
         self._name = name
-        self._first_s = first_s
-        self._slack_s = 1 / (2 * rate) if rate else Fraction(0)
-        self._empty = np.zeros((info.height, info.width), np.bool_)
-        self._empty.setflags(write=False)
 
     @contextmanager
     def cursor(self) -> Iterator[MaskCursor]:
-        """Read the masks once, forward; cursors are independent of one another."""
+        """Read the masks once, forward; cursors are independent of one another.
+
+        Raises:
+            MaskError: if a mask video cannot be read.
+        """
         if self._layer is None:
-            yield MaskCursor(self, None)
+            yield MaskCursor(self._rules, None)
             return
         with self._layer.open() as mask_at:
-            yield MaskCursor(self, mask_at)
+            yield MaskCursor(self._rules, mask_at)
 
     def check_count(self, n_frames: int) -> None:
         """Compare the number of masks with that of the frames, which only a decode knows.
@@ -96,63 +149,21 @@ class MaskSource:
         if n_masks is None or n_masks == n_frames:
             return
         if n_masks == 1:
-            todo = "give the image itself rather than its folder to use it for all frames"
+            todo = "to use one image for all frames, give the image itself rather than its folder"
         else:
             todo = (
-                "write the frames that the masks are drawn on with `ffmpeg -i VIDEO -fps_mode passthrough`, "
+                "draw the masks on frames written with `ffmpeg -i VIDEO -fps_mode passthrough FOLDER/%05d.png`, "
                 "which neither drops nor repeats any"
             )
-        raise MaskError(f"{n_masks} masks in {self._name} for {n_frames} frames", expected="one for each", todo=todo)
-
-    def mask(self, frame: Frame, mask_at: MaskAt | None) -> tuple[Bool | None, Bool | None]:
-        """The layer's mask and the boxes' mask for one frame, None where there is none."""
-        time_s = frame.time_s - self._first_s
-        if not self._when.holds(frame.index, time_s, slack_s=self._slack_s):
-            return None, None
-        boxes = self._boxes.at(frame, time_s, slack_s=self._slack_s)
-        return (mask_at(frame) if mask_at is not None else None), boxes
-
-    def combine(self, layer: Bool | None, boxes: Bool | None) -> Bool:
-        """The union of both, the layer's inverted first where that is asked for; read-only."""
-        if layer is not None and self._invert:
-            layer = ~layer
-        if layer is None or boxes is None:
-            mask = layer if layer is not None else boxes
-            mask = self._empty if mask is None else mask
-        else:
-            mask = layer | boxes
-        mask.setflags(write=False)
-        return mask
+        raise MaskError(
+            f"{_count(n_masks, 'mask')} in {self._name} for {_count(n_frames, 'frame')}",
+            expected="one mask for each frame",
+            todo=todo,
+        )
 
 
-class MaskCursor:
-    """One forward reading of the masks."""
-
-    def __init__(self, source: MaskSource, mask_at: MaskAt | None) -> None:
-        self._source = source
-        self._mask_at = mask_at
-        self._parts: tuple[Bool | None, Bool | None] = (None, None)
-        self._mask = source.combine(None, None)
-
-    def at(self, frame: Frame) -> Bool:
-        """The mask of a frame, (H, W) at the coded size and orientation, true where the hole is.
-
-        Args:
-            frame: its index must not be lower than in the call before; it may jump ahead.
-
-        Returns:
-            A read-only array: the very same object as for the frame before where the mask has not changed, so that what
-            is worked out from it can be kept.
-
-        Raises:
-            MaskError: if the mask cannot be read or does not fit; past the last mask there is none, see
-                `MaskSource.check_count`.
-        """
-        parts = self._source.mask(frame, self._mask_at)
-        if not all(_is_equal(new, old) for new, old in zip(parts, self._parts, strict=True)):
-            self._parts = parts
-            self._mask = self._source.combine(*parts)
-        return self._mask
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource:
@@ -178,20 +189,17 @@ def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource
             )
     when = TimeRange.parse(spec.start, spec.end)
     timed = [TimedBox.parse(text) for text in spec.boxes]
-    boxes = Boxes(timed, info)
-    note = _Notes()
-    layer = _open_layer(spec, info, note)
+    layer = _open_layer(spec, info, _Notes())
     uses_seconds = when.uses_seconds or any(box.when.uses_seconds for box in timed)
-    source = MaskSource(
-        info,
-        layer,
-        boxes,
-        when,
+    rules = _Rules(
+        size=(info.height, info.width),
+        boxes=Boxes(timed, info),
+        when=when,
         invert=spec.invert,
-        name=str(spec.path) if spec.path is not None else "the alpha channel",
-        first_s=_first_time(info, rate) if uses_seconds else Fraction(0),
-        rate=rate,
+        first_s=_first_time(info) if uses_seconds else Fraction(0),
+        slack_s=1 / (2 * rate) if rate else Fraction(0),
     )
+    source = MaskSource(layer, rules, str(spec.path) if spec.path is not None else "the alpha channel")
     if info.is_folder:
         source.check_count(info.n_frames)
     return source
@@ -232,7 +240,7 @@ def _in_order(masks: list[Path], info: VideoInfo, note: Callable[[str], None]) -
     """The masks in the order of the source's frames: by name where the source is images of the same names."""
     if not info.is_folder:
         return masks
-    frames = list_images(info.path)
+    frames = image_paths(info.path)
     by_stem = {mask.stem: mask for mask in masks}
     if len(by_stem) == len(masks) and by_stem.keys() == {frame.stem for frame in frames}:
         return [by_stem[frame.stem] for frame in frames]
@@ -244,15 +252,8 @@ def _in_order(masks: list[Path], info: VideoInfo, note: Callable[[str], None]) -
     return masks
 
 
-def _first_time(info: VideoInfo, rate: Fraction) -> Fraction:
+def _first_time(info: VideoInfo) -> Fraction:
     if info.is_folder:
         return Fraction(0)
     with Reader(info.path) as reader:
         return next((frame.time_s for frame in reader.frames()), Fraction(0))
-
-
-def _is_equal(new: Bool | None, old: Bool | None) -> bool:
-    """Whether two masks are the same; files that repeat a mask are common, and comparing costs little."""
-    if new is None or old is None or new is old:
-        return new is old
-    return np.array_equal(new, old)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 
 from vidfill.errors import MaskError
 from vidfill.frame import Bool, VideoInfo
+from vidfill.video.read_images import SUFFIXES, natural_key
 
 THRESHOLD = 127
 """A pixel is in the hole if its luma, on a scale of 0 to 255, is above this; JPEG noise is not."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"})
+IMAGE_SUFFIXES = frozenset({*SUFFIXES, ".pgm", ".ppm", ".pbm"})
 
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of B, G, R as OpenCV orders them (BT.601)
@@ -29,11 +29,7 @@ _ASPECT_SLACK_PX = 1.0
 def list_images(folder: Path) -> list[Path]:
     """The images of a folder in natural order (`2.png` before `10.png`); hidden files and others are left out."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(found, key=_natural_key)
-
-
-def _natural_key(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return sorted(found, key=lambda path: (natural_key(path), path.name))
 
 
 def read_mask(path: Path, *, note: Callable[[str], None]) -> Bool:

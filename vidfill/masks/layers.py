@@ -150,31 +150,32 @@ class VideoLayer:
                     pass
         return self._n
 
-    @contextmanager
-    def _reader(self) -> Iterator[Reader]:
-        """The mask video, its faults told as faults of the mask."""
+    def _reader(self) -> Reader:
         try:
-            with Reader(self._path) as reader:
-                yield reader
+            return Reader(self._path)
         except InputError as error:
-            raise MaskError(
-                f"the mask {self._path} cannot be read as a video ({error.found})",
-                expected="a folder of images, one image, or a video",
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: InputError) -> MaskError:
+        """The same fault, told as one of the mask and not of the source."""
+        return MaskError(
+            f"the mask {self._path} cannot be read as a video ({error.found})",
+            expected="a folder of images, one image, or a video",
+        )
 
     def _frames(self, reader: Reader, *, from_index: int) -> Iterator[Frame]:
         """The frames from `from_index` or some way before it, noting down times and, at the end, the count."""
-        known = min(from_index, len(self._pts) - 1)
-        if known > 0:
-            frames = reader.frames(start_pts=self._pts[known], start_index=known)
-        else:
-            frames = reader.frames()
-        n = max(known, 0)
-        for frame in frames:
-            n = frame.index + 1
-            if frame.index == len(self._pts):
-                self._pts.append(frame.pts)
-            yield frame
+        known = max(0, min(from_index, len(self._pts) - 1))
+        start_pts = self._pts[known] if known else None
+        n = known
+        try:
+            for frame in reader.frames(start_pts=start_pts, start_index=known):
+                n = frame.index + 1
+                if frame.index == len(self._pts):
+                    self._pts.append(frame.pts)
+                yield frame
+        except InputError as error:
+            raise self._unreadable(error) from error
         self._n = n
         if reader.damage.n_held:
             self._note(f"the mask {self._path} is damaged: {reader.damage.n_held} of its frames repeat the one before")
