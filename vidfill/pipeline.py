@@ -152,7 +152,7 @@ def remove(
                 Path(source),
                 Path(output),
                 fps,
-                _mask_spec(mask, box, invert=invert, start=start, end=end),
+                mask_spec(mask, box, invert=invert, start=start, end=end),
                 PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
                 EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
             )
@@ -227,7 +227,7 @@ def plan_removal(
         Path(source),
         _path(output),
         fps,
-        _mask_spec(mask, box, invert=invert, start=start, end=end),
+        mask_spec(mask, box, invert=invert, start=start, end=end),
         PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
     )
@@ -290,9 +290,10 @@ class _Weights(NamedTuple):
         return {"version": __version__, "model": self.model, "weights": sha256}
 
 
-def _mask_spec(
+def mask_spec(
     mask: Path | str | None, box: Sequence[str], *, invert: bool, start: str | None, end: str | None
 ) -> MaskSpec:
+    """The arguments of `remove` that say what goes, as one value."""
     use_alpha = mask == "alpha"
     return MaskSpec(None if use_alpha else _path(mask), tuple(box), use_alpha, invert, start, end)
 
