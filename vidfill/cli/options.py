@@ -1,0 +1,114 @@
+"""The options that several commands share, as annotated types, and the parsers of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidfill.cli.progress import ProgressMode
+from vidfill.errors import UsageError
+
+MASKS, MODEL, OUTPUT, RUN, SPEECH = "Masks", "Model", "Output", "Run", "What is shown"
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=SPEECH)]
+Shown = Annotated[
+    ProgressMode,
+    typer.Option(
+        "--progress",
+        help="A bar on a terminal and plain lines elsewhere (auto), either of them, JSON lines, or nothing; on stderr.",
+        rich_help_panel=SPEECH,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=SPEECH)]
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, help="Tell what is done; twice for more.", rich_help_panel=SPEECH),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=SPEECH)]
+
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        "-m",
+        metavar="PATH|alpha",
+        help="What to remove, white on black: a folder of images (one a frame), one image for all frames, or a "
+        'video. "alpha" takes what the source\'s own alpha channel leaves transparent.',
+        rich_help_panel=MASKS,
+    ),
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X,Y,W,H[@START-END]",
+        help="Remove a rectangle, in pixels; may be given several times. START and END are seconds (12.5), "
+        "clock times (1:02.5) or frames (#120).",
+        rich_help_panel=MASKS,
+    ),
+]
+Invert = Annotated[bool, typer.Option("--invert", help="Remove what is black instead.", rich_help_panel=MASKS)]
+Start = Annotated[
+    str | None, typer.Option("--start", metavar="TIME", help="Remove nothing before this.", rich_help_panel=MASKS)
+]
+End = Annotated[
+    str | None, typer.Option("--end", metavar="TIME", help="Remove nothing from here on.", rich_help_panel=MASKS)
+]
+Dilate = Annotated[
+    int, typer.Option("--dilate", min=0, metavar="PX", help="Grow the mask by this much.", rich_help_panel=MASKS)
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        "--fps", metavar="RATE", help="Frame rate of a folder of images: 25 or 30000/1001.", rich_help_panel=RUN
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", "-y", help="Replace the output if it exists.", rich_help_panel=OUTPUT)
+]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--model-dir",
+        envvar="VIDFILL_MODEL_DIR",
+        metavar="FOLDER",
+        help="Where your own weights are kept.",
+        rich_help_panel=MODEL,
+    ),
+]
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """A frame rate such as "25", "23.976" or "30000/1001".
+
+    Raises:
+        UsageError: not a positive number.
+    """
+    if text is None:
+        return None
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise UsageError(f"--fps {text!r}", expected="a positive number such as 25 or 30000/1001")
+    return rate
+
+
+def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
+    """The options of the encoder from "key=value" texts.
+
+    Raises:
+        UsageError: a text without a key or without "=".
+    """
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"-e {text!r}", expected="key=value", todo="write for example -e tune=film")
+        pairs[key] = value
+    return pairs

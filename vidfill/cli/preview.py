@@ -1,0 +1,75 @@
+"""`vidfill preview`: one call of `vidfill.preview.preview`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidfill.cli import options as opt
+from vidfill.cli.progress import ProgressMode
+from vidfill.cli.session import Voice, session
+
+
+class LayoutName(Enum):
+    """What `--layout` takes: the values of `vidfill.preview.Layout`, which is too heavy to import for `--help`."""
+
+    overlay = "overlay"
+    side_by_side = "side-by-side"
+    stacked = "stacked"
+    split = "split"
+
+
+def preview(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A video, or a folder of images with --fps.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="PATH", help="A contact sheet (.png, .jpg) or a video (.mp4, ...)."),
+    ],
+    mask: opt.Mask = None,
+    box: opt.Boxes = None,
+    invert: opt.Invert = False,
+    start: opt.Start = None,
+    end: opt.End = None,
+    result: Annotated[
+        Path | None, typer.Option("--with", metavar="RESULT", help="Show the source beside this result of a removal.")
+    ] = None,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option(help="Default: side-by-side with a result, the overlay of the mask without.", show_default=False),
+    ] = None,
+    cells: Annotated[int, typer.Option(min=1, metavar="N", help="Frames on a sheet, spread over the video.")] = 12,
+    columns: Annotated[int, typer.Option(min=0, metavar="N", help="Columns of a sheet, 0 for what fits.")] = 0,
+    fps: opt.Fps = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    progress: opt.Shown = ProgressMode.auto,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    debug: opt.Debug = False,
+) -> None:
+    """Look at a mask before a removal, or at its result beside the source, on a contact sheet or as a video."""
+    with session("preview", Voice(as_json, progress, quiet, verbose, debug)) as run:
+        from vidfill.preview import preview as show
+
+        shown = show(
+            source,
+            output,
+            mask=mask,
+            box=tuple(box or ()),
+            invert=invert,
+            start=start,
+            end=end,
+            result=result,
+            layout=layout.value if layout else None,
+            n_cells=cells,
+            columns=columns,
+            fps=opt.parse_rate(fps),
+            overwrite=overwrite,
+            progress=run.progress,
+        )
+        height, width = shown.size
+        run.say(f"wrote {shown.output}: {width}x{height}, {shown.n_frames} frames")
+        run.result(result=shown)

@@ -1,0 +1,236 @@
+"""One run of a command: where its words go, what it warned of, how it ends.
+
+The library raises, logs and reports; here that becomes lines on stderr, one JSON object on stdout, and an exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from vidfill import __version__
+from vidfill.cli.progress import ProgressMode, Reporter, Silent, Step, make_reporter
+from vidfill.errors import Interrupted, VidfillError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SCHEMA_VERSION = 1
+BROKEN_PIPE = 128 + 13
+_FILE_WIDTH = 240  # of tables on a stdout that is no terminal: wide enough that no line is broken
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a command speaks: the options that every command has.
+
+    Attributes:
+        as_json: one JSON object on stdout in the place of text.
+        progress: how progress is shown.
+        quiet: no progress, no warnings, no summary; errors only.
+        verbose: 1 tells what is being done, 2 everything.
+        debug: tracebacks of errors.
+    """
+
+    as_json: bool = False
+    progress: ProgressMode = ProgressMode.auto
+    quiet: bool = False
+    verbose: int = 0
+    debug: bool = False
+
+
+class Session:
+    """What a command talks through.
+
+    Attributes:
+        warnings: every warning of the library so far, each once, in order.
+        resume_hint: what to do after Ctrl-C or SIGTERM, in the imperative, "" for nothing.
+    """
+
+    def __init__(self, command: str, voice: Voice) -> None:
+        self.command, self.voice = command, voice
+        self.warnings: list[str] = []
+        self.resume_hint = ""
+        self._err = Console(stderr=True, highlight=False)
+        self._reporter: Reporter = Silent() if voice.quiet else make_reporter(voice.progress, self._err)
+
+    def progress(self, step: Step) -> None:
+        """The callback for the library's progress."""
+        self._reporter(step)
+
+    def say(self, text: str) -> None:
+        """One line for people, on stderr; not with --quiet, and not with --json, whose object says it all."""
+        if not self.voice.quiet and not self.voice.as_json:
+            self._err.print(Text(text), soft_wrap=True)
+
+    def show(self, *renderables: RenderableType) -> None:
+        """The answer to a question (a table, a list) as text on stdout; not with --json."""
+        if not self.voice.as_json:
+            out = Console(highlight=False)
+            if not out.is_terminal:
+                out.width = _FILE_WIDTH
+            for renderable in renderables:
+                out.print(renderable, soft_wrap=isinstance(renderable, str))
+
+    def result(self, **content: Any) -> None:
+        """The one JSON object of a run that ended well; nothing without --json."""
+        if self.voice.as_json:
+            self._print_json("ok", 0, content)
+
+    def warn(self, message: str) -> None:
+        """Show a warning and keep it for the JSON object; the second time the same message is nothing new."""
+        if message in self.warnings:
+            return
+        self.warnings.append(message)
+        if self.voice.quiet:
+            return
+        if self.voice.progress is ProgressMode.json:
+            line = json.dumps({"event": "warning", "message": message})
+            self._err.print(line, markup=False, soft_wrap=True)
+        else:
+            self._err.print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
+
+    def note(self, message: str) -> None:
+        """Show what the library tells with --verbose."""
+        self._err.print(Text(message, style="dim"), soft_wrap=True)
+
+    def fail(self, error: VidfillError) -> NoReturn:
+        """Say what went wrong and leave with the error's exit code."""
+        self._reporter.close()
+        if self.voice.debug:
+            traceback.print_exception(error)
+        self._err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        if self.voice.as_json:
+            kind = type(error).__name__
+            parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
+            self._print_json("error", error.exit_code, {"error": {"kind": kind, "message": str(error), **parts}})
+        raise typer.Exit(error.exit_code)
+
+    def close(self) -> None:
+        """Put the terminal back as it was."""
+        self._reporter.close()
+
+    def _print_json(self, status: str, exit_code: int, content: dict[str, Any]) -> None:
+        head = {"schema_version": SCHEMA_VERSION, "vidfill": __version__, "command": self.command}
+        body = {"status": status, "exit_code": exit_code, **plain(content), "warnings": self.warnings}
+        sys.stdout.write(json.dumps(head | body, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def session(command: str, voice: Voice) -> Iterator[Session]:
+    """Run a command's body: its errors become one line and an exit code, its warnings lines and JSON.
+
+    Raises:
+        typer.Exit: with the exit code, for anything but success.
+    """
+    run = Session(command, voice)
+    try:
+        with _warnings_to(run), _sigterm_raises():
+            yield run
+        sys.stdout.flush()
+    except VidfillError as error:
+        run.fail(error)
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        run.fail(Interrupted(int(number), todo=run.resume_hint))
+    except BrokenPipeError:
+        mute_stdout()
+        raise typer.Exit(BROKEN_PIPE) from None
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last resort: a fault of ours still ends in one line and a code
+        fault = VidfillError(
+            f"internal error: {type(error).__name__}: {error}", todo="run it again with --debug and report what it says"
+        )
+        fault.__cause__ = error
+        run.fail(fault)
+    finally:
+        run.close()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: data classes and named tuples as objects, paths and fractions as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, (PurePath, Fraction)) else value
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, on the way that Ctrl-C takes through the program: no `except Exception` catches it."""
+
+
+class _ToSession(logging.Handler):
+    def __init__(self, run: Session) -> None:
+        super().__init__()
+        self._run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_warning = record.levelno >= logging.WARNING
+        (self._run.warn if is_warning else self._run.note)(record.getMessage())
+
+
+@contextmanager
+def _warnings_to(run: Session) -> Iterator[None]:
+    """Send what the library logs to the session."""
+    logger = logging.getLogger("vidfill")
+    before = logger.level, logger.propagate
+    handler = _ToSession(run)
+    logger.addHandler(handler)
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logger.setLevel(logging.WARNING if run.voice.quiet else levels[min(run.voice.verbose, 2)])
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind the program like Ctrl-C, so that unfinished files go away."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def mute_stdout() -> None:
+    """Whoever read our output has gone: keep the interpreter from complaining about it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,78 @@
+"""`vidfill weights`: list, verify, import; and where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from vidfill.cli import options as opt
+from vidfill.cli.session import Voice, session
+from vidfill.errors import WeightsError
+
+app = typer.Typer(help="The weights of the models: list, verify, import.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_weights(model_dir: opt.ModelDir = None, as_json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """List the weights that are here, with their licence and what they were trained on."""
+    with session("weights list", Voice(as_json, debug=debug)) as run:
+        from vidfill import weights
+
+        found = weights.list_weights(model_dir=model_dir)
+        run.result(weights=found)
+        table = Table(box=None)
+        for column in ("model", "origin", "file", "licence", "trained on"):
+            table.add_column(column, overflow="fold")
+        for item in found:
+            where = "needs none" if item.path is None else f"{item.path}{'' if item.is_usable else ' (missing)'}"
+            table.add_row(*map(Text, (item.card.name, item.origin, where, item.card.licence, item.card.data)))
+        run.show(table)
+
+
+@app.command("verify")
+def verify_weights(model_dir: opt.ModelDir = None, as_json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """Check every weight file against its manifest: length and sha256. Exit code 6 if one is missing or differs."""
+    with session("weights verify", Voice(as_json, debug=debug)) as run:
+        from vidfill import weights
+
+        verdicts = weights.verify_weights(model_dir=model_dir)
+        problems = [verdict.problem for verdict in verdicts if verdict.problem]
+        if problems:
+            raise WeightsError("; ".join(problems), todo="import or fetch them again")
+        run.result(verdicts=verdicts)
+        for verdict in verdicts:
+            run.show(
+                f"{verdict.installed.card.name}: {'sha256 is right' if verdict.installed.path else 'needs no file'}"
+            )
+
+
+@app.command("import")
+def import_weights(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Which network the file is for: vinet.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as its authors publish it.")],
+    model_dir: opt.ModelDir = None,
+    as_json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Convert an authors' checkpoint and keep it, so that --model finds it. Runs no code that the file may hold."""
+    with session("weights import", Voice(as_json, debug=debug)) as run:
+        from vidfill.models import import_checkpoint
+
+        installed = import_checkpoint(model, checkpoint, model_dir=model_dir)
+        run.result(installed=installed)
+        run.say(f"imported {checkpoint} as {installed.path}; use it with --model {model}")
+
+
+@app.command("path")
+def show_path(model_dir: opt.ModelDir = None, as_json: opt.Json = False, debug: opt.Debug = False) -> None:
+    """Print the folder of your own weights."""
+    with session("weights path", Voice(as_json, debug=debug)) as run:
+        from vidfill import weights
+
+        folder = model_dir or weights.default_model_dir()
+        run.result(path=folder)
+        run.show(str(folder))

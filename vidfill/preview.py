@@ -1,0 +1,315 @@
+"""Pictures to look at before and after a removal: the mask over the frame, or the source beside the result.
+
+As a contact sheet (one PNG or JPEG with frames from all over the video) or as a video with the source's sound.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.frame import Bool, Box, Frame, Orientation, Samples, VideoInfo
+from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.pipeline import Progress, mask_spec
+from vidfill.video.codecs import EncodeSettings
+from vidfill.video.color import paste_rgb, rgb_crop
+from vidfill.video.read import Reader
+from vidfill.video.write import check_output, open_writer
+
+_log = logging.getLogger("vidfill")
+
+Picture = NDArray[np.uint8]
+# How a source and a result lie in one picture; "split" is the left half of the one and the right half of the other.
+Layout = Literal["overlay", "side-by-side", "stacked", "split"]
+
+SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_SHEET_WIDTH_PX = 1920
+_GAP_PX = 6
+_TINT, _TINT_WEIGHT = (255, 0, 200), 0.5
+_PAPER, _INK = 24, (235, 235, 235)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewResult:
+    """What was written: where, frames shown, and (height, width) of the picture."""
+
+    output: Path
+    n_frames: int
+    size: tuple[int, int]
+
+
+def preview(
+    source: Path | str,
+    output: Path | str,
+    *,
+    mask: Path | str | None = None,
+    box: Sequence[str] = (),
+    invert: bool = False,
+    start: str | None = None,
+    end: str | None = None,
+    result: Path | str | None = None,
+    layout: Layout | None = None,
+    n_cells: int = 12,
+    columns: int = 0,
+    fps: Fraction | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> PreviewResult:
+    """Show a source with its mask, or beside a result.
+
+    Args:
+        source: a video, or a folder of images.
+        output: a PNG or JPEG for a contact sheet, else a video.
+        mask: drawn over the source, tinted and outlined; this and the next four as for `vidfill.remove`.
+        box: rectangles that are added to it.
+        invert: take what the mask leaves black.
+        start: no mask before this time.
+        end: no mask from this time on.
+        result: a video of the same size and length, beside the source.
+        layout: how both lie in one picture; None for side by side with a result, the overlay without.
+        n_cells: frames on a sheet, spread evenly over the video.
+        columns: of a sheet; 0 for about as wide as high.
+        fps: frame rate of a folder of images.
+        overwrite: replace an existing output.
+        progress: called after each frame, stage "preview".
+
+    Raises:
+        UsageError: neither masks nor a result, or a layout that needs the one that is not there.
+        InputError: a video that cannot be read, or a result of another size.
+        MaskError: masks that do not fit.
+        OutputError: an output that exists or cannot be written.
+
+    Example:
+        >>> preview("in.mp4", "sheet.png", mask="masks")  # doctest: +SKIP
+    """
+    output = Path(output)
+    has_mask = mask is not None or bool(box)
+    masks = mask_spec(mask, box, invert=invert, start=start, end=end) if has_mask else None
+    layout = _chosen_layout(layout, has_mask=has_mask, has_result=result is not None)
+    is_sheet = output.suffix.lower() in SHEET_SUFFIXES
+    if is_sheet:
+        _check_sheet(output, overwrite=overwrite)
+    with Reader(Path(source), fps=fps) as reader:
+        total = reader.info.n_frames
+        if is_sheet:
+            total = total or sum(1 for _ in reader.frames())
+            wanted = frozenset(spread(total, n_cells))
+        else:
+            wanted = None
+        pictures = _pictures(reader, masks, result, layout, wanted=wanted, fps=fps)
+        if progress is not None:
+            pictures = _counted(pictures, total, progress)
+        if is_sheet:
+            return _write_sheet(pictures, output, columns)
+        return _write_video(pictures, reader.info, output, overwrite=overwrite)
+
+
+def spread(n_frames: int, n_cells: int) -> list[int]:
+    """Positions of `n_cells` frames spread evenly over `n_frames`, the first and the last among them."""
+    n_cells = max(1, min(n_cells, n_frames))
+    return sorted({round(i * (n_frames - 1) / max(n_cells - 1, 1)) for i in range(n_cells)})
+
+
+def overlay(picture: Picture, mask: Bool) -> Picture:
+    """The picture with the mask tinted and outlined; both (H, W, ...), the result a new array."""
+    shown = picture.copy()
+    tint = np.array(_TINT, np.float32) * _TINT_WEIGHT
+    shown[mask] = (picture[mask] * (1 - _TINT_WEIGHT) + tint).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(shown, contours, -1, _TINT, 1)
+    return shown
+
+
+def join(before: Picture, after: Picture, layout: Layout) -> Picture:
+    """Two pictures of one size in one: beside each other, one over the other, or half of each with a line between."""
+    if layout == "side-by-side":
+        return np.hstack([before, after])
+    if layout == "stacked":
+        return np.vstack([before, after])
+    middle = before.shape[1] // 2
+    both = np.hstack([before[:, :middle], after[:, middle:]])
+    both[:, max(0, middle - 1) : middle + 1] = 255
+    return both
+
+
+def sheet(cells: list[tuple[str, Picture]], *, columns: int = 0) -> Picture:
+    """A contact sheet.
+
+    Args:
+        cells: labels, and pictures (H, W, 3) of one size.
+        columns: 0 for as many as make the sheet about as wide as high.
+
+    Returns:
+        (rows, at most about 1920, 3), the pictures scaled down to fit.
+    """
+    height, width = cells[0][1].shape[:2]
+    columns = min(columns or max(1, round(math.sqrt(len(cells) * height / width))), len(cells))
+    scale = min(1.0, (_SHEET_WIDTH_PX / columns - _GAP_PX) / width)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    rows = -(-len(cells) // columns)
+    step_x, step_y = size_wh[0] + _GAP_PX, size_wh[1] + _GAP_PX
+    paper = np.full((rows * step_y + _GAP_PX, columns * step_x + _GAP_PX, 3), _PAPER, np.uint8)
+    for number, (label, picture) in enumerate(cells):
+        x, y = _GAP_PX + number % columns * step_x, _GAP_PX + number // columns * step_y
+        small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        _write_label(small, label)
+        paper[y : y + size_wh[1], x : x + size_wh[0]] = small
+    return paper
+
+
+def _chosen_layout(layout: Layout | None, *, has_mask: bool, has_result: bool) -> Layout:
+    if not has_mask and not has_result:
+        raise UsageError("nothing to show beside the source", expected="a mask, a result or both")
+    if layout is None:
+        return "side-by-side" if has_result else "overlay"
+    if layout not in get_args(Layout):
+        raise UsageError(f"layout {layout!r}", expected="one of " + ", ".join(get_args(Layout)))
+    if layout == "overlay" and not has_mask:
+        raise UsageError("an overlay without a mask", todo="give a mask, or another layout")
+    if layout != "overlay" and not has_result:
+        raise UsageError(f"the layout {layout} without a result", todo="give the result's file as well")
+    return layout
+
+
+def _check_sheet(output: Path, *, overwrite: bool) -> None:
+    folder = output.absolute().parent
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder", expected="a file name")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists", todo="give -y to replace it, or another name")
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist", todo="create it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {folder} is not writable", todo="write somewhere else")
+
+
+def _pictures(
+    reader: Reader,
+    spec: MaskSpec | None,
+    result: Path | str | None,
+    layout: Layout,
+    *,
+    wanted: frozenset[int] | None,
+    fps: Fraction | None,
+) -> Iterator[tuple[Frame, Picture]]:
+    """Each wanted frame (all of them for None) with the picture that is to be shown for it, as a player turns it."""
+    info = reader.info
+    with ExitStack() as stack:
+        mask_at = None
+        if spec is not None:
+            mask_at = stack.enter_context(open_masks(spec, info, rate=info.rate).cursor()).at
+        other = None
+        if result is not None and layout != "overlay":
+            other = stack.enter_context(Reader(Path(result), fps=fps if Path(result).is_dir() else None))
+            if other.info.display_size != info.display_size:
+                raise InputError(
+                    f"the result is {_wxh(other.info)}", expected=f"{_wxh(info)} as the source", todo="check the names"
+                )
+        after_frames = None if other is None else other.frames()
+        for frame in reader.frames():
+            after = None if after_frames is None else next(after_frames, None)
+            if wanted is not None and frame.index not in wanted:
+                continue
+            shown = _rgb(frame, info)
+            if mask_at is not None:
+                mask = info.orientation.to_display(mask_at(frame)).astype(np.bool_)
+                shown = overlay(shown, mask)
+            if other is not None:
+                if after is None:
+                    raise InputError(
+                        f"the result ends before frame {frame.index}", expected="as many frames as in the source"
+                    )
+                shown = join(shown, _rgb(after, other.info), layout)
+            yield frame, shown
+
+
+def _rgb(frame: Frame, info: VideoInfo) -> Picture:
+    rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
+    return info.orientation.to_display(np.rint(rgb * 255).astype(np.uint8)).astype(np.uint8, copy=False)
+
+
+def _wxh(info: VideoInfo) -> str:
+    height, width = info.display_size
+    return f"{width}x{height}"
+
+
+def _counted(
+    pictures: Iterator[tuple[Frame, Picture]], total: int, progress: Callable[[Progress], None]
+) -> Iterator[tuple[Frame, Picture]]:
+    for frame, picture in pictures:
+        yield frame, picture
+        progress(Progress("preview", frame.index + 1, total))
+
+
+def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, columns: int) -> PreviewResult:
+    cells = [(f"{frame.index}  {float(frame.time_s):.2f} s", picture) for frame, picture in pictures]
+    if not cells:
+        raise InputError("no frames", expected="a video with at least one")
+    paper = sheet(cells, columns=columns)
+    is_coded, data = cv2.imencode(output.suffix, paper[..., ::-1])
+    if not is_coded:
+        raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
+    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data.tobytes())
+        partial.replace(output)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {output} ({error.strerror})", todo="free some space on the disk") from error
+    return PreviewResult(output, len(cells), (paper.shape[0], paper.shape[1]))
+
+
+def _write_video(
+    pictures: Iterator[tuple[Frame, Picture]], info: VideoInfo, output: Path, *, overwrite: bool
+) -> PreviewResult:
+    """Encode the pictures with the source's timing, sound and colour; an odd last row or column is left out."""
+    start = next(pictures, None)
+    if start is None:
+        raise InputError(f"no frames in {info.path}", expected="a video with at least one")
+    height, width = (side - side % 2 for side in start[1].shape[:2])
+    shown = replace(info, height=height, width=width, orientation=Orientation())
+    settings = EncodeSettings()
+    for warning in check_output(output, shown, settings, overwrite=overwrite):
+        _log.warning(warning)
+    n_frames = 0
+    with open_writer(output, shown, settings, overwrite=overwrite) as writer:
+        for frame, picture in chain([start], pictures):
+            writer.write(_as_frame(frame, picture, shown))
+            n_frames += 1
+    return PreviewResult(output, n_frames, (height, width))
+
+
+def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:
+    """The picture in the source's own pixel format, at the frame's time."""
+    layout = info.pixel_format
+    n_planes = layout.n_color_planes + layout.has_alpha
+    full = (1 << layout.depth) - 1
+    planes: list[Samples] = []
+    for plane in range(n_planes):
+        opaque = np.full(layout.plane_size(plane, height=info.height, width=info.width), full, np.uint16)
+        planes.append(opaque.astype(layout.dtype))
+    made = Frame(frame.index, frame.pts, frame.time_base, tuple(planes))
+    rgb = (picture[: info.height, : info.width] / 255).astype(np.float32)
+    paste_rgb(made, info, Box(0, 0, info.width, info.height), rgb, np.ones(rgb.shape[:2], np.float32))
+    return made
+
+
+def _write_label(picture: Picture, label: str) -> None:
+    """Number and time of a frame into its lower left corner, in place, on a dark ground so that it can be read."""
+    (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    bottom = picture.shape[0]
+    picture[bottom - height - 8 :, : width + 8] //= 3
+    cv2.putText(picture, label, (4, bottom - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)
