@@ -76,7 +76,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "utvideo": ("utvideo", "ffv1"),
     "huffyuv": ("ffvhuff", "ffv1"),
     "ffvhuff": ("ffvhuff", "ffv1"),
-    "rawvideo": ("rawvideo", "ffv1"),
+    "rawvideo": ("ffv1", "rawvideo"),
     "v210": ("v210", "ffv1"),
 }
 _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc", "avc": "h264"}
@@ -84,8 +84,8 @@ _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc", "avc": "h264"}
 _FALLBACK = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1")
 # MPEG-TS takes any codec without a complaint and then writes streams that nobody can read.
 _ONLY = {"mpegts": frozenset({"libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc"})}
-# Allowed by the standard, shown by hardly any player: never what "auto" picks.
-_UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1"})}
+# Never what "auto" picks: hardly any player shows it, or (raw video in mov) another layout is read than was written.
+_UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1", "rawvideo"})}
 _PICTURES_ONLY = frozenset({"image2", "gif", "webp", "apng"})
 
 # Visually lossless settings; crf scales differ from encoder to encoder.
@@ -98,6 +98,8 @@ _QUALITY: dict[str, dict[str, str]] = {
     "mjpeg": {"flags": "+qscale", "global_quality": "236", "qmin": "1"},  # qscale 2, in units of 118
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
 }
+_LARGEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
+_PRESETS = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
 _PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
 _DNXHR_PROFILES = {"lb": "dnxhr_lb", "sq": "dnxhr_sq", "hq": "dnxhr_hq", "hqx": "dnxhr_hqx", "444": "dnxhr_444"}
 
@@ -172,7 +174,9 @@ def _automatic(info: VideoInfo, container: str) -> tuple[str, Fit, tuple[str, ..
 
 def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, Fit, tuple[str, ...]]:
     codec = _ALIASES.get(codec, codec)
-    names = [name for name in FAMILIES.get(codec, (codec,))[: 2 if codec == "h264" else 1] if _exists(name)]
+    family = FAMILIES.get(codec, (codec,))
+    wanted = family if codec == "h264" else (codec,) if codec in family else family[:1]
+    names = [name for name in wanted if _exists(name)]
     if not names:
         known = [*FAMILIES, "auto"]
         near = difflib.get_close_matches(codec, known, n=1) or ["auto"]
@@ -233,6 +237,15 @@ def _base_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
     return options
 
 
+def _check_scale(name: str, option: str, value: float | str) -> None:
+    """Refuse what the encoders would cut off silently or refuse in words of their own."""
+    largest = _LARGEST_CRF.get(name, 0)
+    if option == "crf" and largest and not 0 <= float(value) <= largest:
+        raise UsageError(f"--crf {value:g}", expected=f"0 (best) to {largest} for {name}")
+    if option == "preset" and name.startswith("libx26") and value not in _PRESETS:
+        raise UsageError(f"--preset {value}", expected="one of " + ", ".join(_PRESETS) + f" for {name}")
+
+
 def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings) -> dict[str, str]:
     """Add crf, preset and the user's own options, each checked against what the encoder knows.
 
@@ -249,6 +262,7 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
             raise UsageError(
                 f"{name} has no {option}", expected="one of " + ", ".join(private), todo="set those with -e key=value"
             )
+        _check_scale(name, option, value)
         options[option] = f"{value:g}" if isinstance(value, float) else str(value)
     for option, text in settings.options.items():
         if option not in known:

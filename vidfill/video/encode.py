@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import PictureType
 
 from vidfill.errors import OutputError
@@ -19,6 +20,9 @@ from vidfill.video.formats import from_planes
 # What the muxers, by FFmpeg's name, make of timestamps.
 WITHOUT_TIMESTAMPS = frozenset({"avi"})  # all frames last equally long
 IN_MILLISECONDS = frozenset({"matroska", "webm"})
+# What PyAV raises for a refusal or a full disk; an unknown encoder is a plain ValueError.
+FAULTS = (av.error.FFmpegError, ValueError, OSError)
+_UNDEFINED_UP_TO = 2
 _BT709 = ColorTags(matrix=1, primaries=1, transfer=1, range=1)
 
 
@@ -76,6 +80,21 @@ def encoder_frame(frame: Frame, info: VideoInfo, encoder: Encoder, container: st
     return picture
 
 
+def flush_picture(stream: Any, *, n_frames: int) -> list[Packet[Any]]:
+    """The packets that the encoder still holds after `n_frames` frames."""
+    packets: list[Packet[Any]] = stream.encode(None)
+    if n_frames <= _UNDEFINED_UP_TO:
+        # x265 has not yet measured its reordering delay and leaves dts undefined. So few frames are not reordered.
+        for packet in packets:
+            packet.dts = packet.pts
+    return packets
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for a fault, without the call that met it."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 def encode_one_frame(info: VideoInfo, encoder: Encoder, container: str) -> None:
     """Encode a gray frame into memory, so that what encoder and muxer refuse is known before the work starts.
 
@@ -87,12 +106,12 @@ def encode_one_frame(info: VideoInfo, encoder: Encoder, container: str) -> None:
         with av.open(io.BytesIO(), "w", format=container) as trial:
             stream = add_picture(trial, info, encoder)
             trial.mux(stream.encode(encoder_frame(frame, info, encoder, container)))
-            trial.mux(stream.encode(None))
-    except (av.error.FFmpegError, ValueError, OSError) as error:
+            trial.mux(flush_picture(stream, n_frames=1))
+    except FAULTS as error:
         settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())
         raise OutputError(
             f"{encoder.name} refuses {info.width}x{info.height} {encoder.pixel_format}"
-            f" with {settings or 'its defaults'} ({error})",
+            f" with {settings or 'its defaults'} ({reason(error)})",
             todo="check --preset, --crf and -e, or choose another --codec",
         ) from error
 

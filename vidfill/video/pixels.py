@@ -12,6 +12,8 @@ from vidfill.video.formats import pixel_format, planar_name
 
 # The encoders write 10 bits where the decoder of the same family gives 12.
 _NARROWED = {"prores_ks": {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}}
+# Their RGB profiles exist, but few players show them.
+_YUV_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 # Their 4:2:0 and 4:2:2 need even sizes.
 _EVEN_ONLY = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
 
@@ -22,7 +24,8 @@ class Fit:
 
     Attributes:
         pixel_format: FFmpeg's name of the format that the encoder is fed with.
-        cost: 0 the samples themselves, 1 more bits or more chroma than needed, 2 fewer bits, 3 RGB turned into YUV.
+        cost: 0 the family's own samples, 1 more bits or more chroma than needed, 2 RGB turned into YUV,
+            3 alpha lost.
         note: what changes, as a line for people; "" where nothing does.
         converts_rgb: whether RGB becomes YUV.
     """
@@ -37,18 +40,30 @@ def fit_pixel_format(encoder: str, info: VideoInfo) -> Fit | None:
     """The best format of an encoder (by FFmpeg's name) for a source; None where none holds its samples."""
     source = info.pixel_format
     offered = [f.name for f in av.Codec(encoder, "w").video_formats or []] or [source.name]
-    offered = [name for name in offered if _size_fits(encoder, name, info)]
+    offered = [name for name in offered if _size_fits(encoder, name, info) and not _unplayable(encoder, name, info)]
+    fit = _fit(encoder, source, offered) or (_rgb_as_yuv(encoder, source, offered) if source.kind == "rgb" else None)
+    if fit is None and source.has_alpha:
+        opaque = pixel_format(source.name.replace("yuva", "yuv"))
+        fit = _fit(encoder, opaque, offered)
+        return fit and Fit(fit.pixel_format, 3, f"{encoder} has no alpha: it is dropped, {fit.pixel_format} is left")
+    return fit
+
+
+def _fit(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
+    """The format of those offered that holds the samples, if possible the same one."""
     same = [name for name in offered if name == source.name] or [n for n in offered if _planar(n) == source]
     if same:
         return Fit(same[0])
     wider = [(shape, name) for name in offered if (shape := _planar(name)) is not None and _holds(shape, source)]
     if wider:
         name = min(wider, key=lambda pair: (pair[0].depth, -sum(pair[0].chroma_shift), pair[0].has_alpha))[1]
-        return Fit(name, 1, f"{encoder} does not take {source.name}: every sample is kept in the wider {name}")
+        return Fit(
+            name, 1, f"{encoder} does not take {source.name} of this size: every sample is kept in the wider {name}"
+        )
     narrowed = _NARROWED.get(encoder, {}).get(source.name)
     if narrowed:
-        return Fit(narrowed, 2, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")
-    return _rgb_as_yuv(encoder, source, offered) if source.kind == "rgb" else None
+        return Fit(narrowed, 0, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")
+    return None
 
 
 def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
@@ -65,7 +80,13 @@ def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | 
         return None
     lost = " and alpha is dropped" if source.has_alpha and "yuva" not in name else ""
     note = f"{encoder} does not take RGB: the picture becomes {name}{lost}; --codec ffv1 in .mkv keeps the samples"
-    return Fit(name, 3, note, converts_rgb=True)
+    return Fit(name, 2, note, converts_rgb=True)
+
+
+def _unplayable(encoder: str, name: str, info: VideoInfo) -> bool:
+    """Whether RGB inside a codec that players only expect YUV of, which the source does not do itself."""
+    codec = av.Codec(encoder, "w")
+    return codec.canonical_name in _YUV_CODECS - {info.codec} and av.VideoFormat(name).is_rgb
 
 
 def _size_fits(encoder: str, name: str, info: VideoInfo) -> bool:

@@ -28,6 +28,11 @@ _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
 # Written anew by every muxer, or untrue of the new picture.
 _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 _STREAM_TAGS = frozenset({"encoder", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
+# QuickTime's own languages (mov, not mp4) go by the older of their two ISO 639-2 codes.
+_MAC_LANGUAGES = {
+    **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "swe": "sve"},
+    **{"fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk", "mkd": "mac"},
+}
 _COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
@@ -83,6 +88,9 @@ def copy_container_data(source: InputContainer, target: OutputContainer) -> None
 def copy_stream_data(source: Stream, target: Stream) -> None:
     """Copy what a file says about a stream: title, language, disposition."""
     kept = {k: v for k, v in source.metadata.items() if k not in _STREAM_TAGS and not k.startswith("_STATISTICS")}
+    if target.container.format.name == "mov":
+        language = kept.get("language", "und")
+        kept["language"] = _MAC_LANGUAGES.get(language, language)
     target.metadata.update(kept)
     target.disposition = Disposition(int(source.disposition))
 

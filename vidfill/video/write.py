@@ -19,7 +19,16 @@ from av.packet import Packet
 from vidfill.errors import OutputError, UsageError, VidfillError
 from vidfill.frame import Frame, VideoInfo
 from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
-from vidfill.video.encode import IN_MILLISECONDS, WITHOUT_TIMESTAMPS, add_picture, encode_one_frame, encoder_frame
+from vidfill.video.encode import (
+    FAULTS,
+    IN_MILLISECONDS,
+    WITHOUT_TIMESTAMPS,
+    add_picture,
+    encode_one_frame,
+    encoder_frame,
+    flush_picture,
+    reason,
+)
 from vidfill.video.streams import (
     StreamCopier,
     copy_container_data,
@@ -29,7 +38,6 @@ from vidfill.video.streams import (
 )
 from vidfill.video.write_images import ImageWriter, check_folder, is_folder_output
 
-_FAULTS = (av.error.FFmpegError, ValueError, OSError)
 _FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
 
@@ -116,6 +124,7 @@ class VideoWriter:
         self._partial = output.with_name(f"{output.name}.{os.getpid()}.part")
         self._stack = ExitStack()
         self._held: Frame | None = None
+        self._n_frames = 0
 
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
@@ -149,12 +158,13 @@ class VideoWriter:
             OutputError: the disk is full, or the encoder refuses the frame.
         """
         held, self._held = self._held, frame
+        self._n_frames += 1
         if held is None:
             return
         picture = self._converted(held)
         try:
             self._mux(self._picture.encode(picture))
-        except _FAULTS as error:
+        except FAULTS as error:
             raise _explained(error, self._output) from error
 
     def _open(self) -> None:
@@ -185,7 +195,7 @@ class VideoWriter:
         held = self._held
         if held is None:
             raise OutputError("no frame was written", todo="check that the source has pictures")
-        packets = [*self._picture.encode(self._converted(held)), *self._picture.encode(None)]
+        packets = [*self._picture.encode(self._converted(held)), *flush_picture(self._picture, n_frames=self._n_frames)]
         last = max(packets, key=lambda packet: packet.pts)
         before = packets[: packets.index(last)]
         self._mux(before)
@@ -215,7 +225,7 @@ class VideoWriter:
         # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
-        with contextlib.suppress(*_FAULTS):
+        with contextlib.suppress(*FAULTS):
             self._stack.close()
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
@@ -298,7 +308,7 @@ def _dts_s(packet: Packet[Any]) -> Fraction | None:
 
 def _explained(error: BaseException, output: Path) -> BaseException:
     """The same fault in words for people; what is no fault of the output's stays what it is."""
-    if isinstance(error, VidfillError) or not isinstance(error, _FAULTS):
+    if isinstance(error, VidfillError) or not isinstance(error, FAULTS):
         return error
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
@@ -307,4 +317,4 @@ def _explained(error: BaseException, output: Path) -> BaseException:
         return OutputError(f"{output} grew larger than a file may be there", todo="write somewhere else")
     if number == errno.EPIPE:
         return OutputError(f"the reader of {output} has gone", todo="write to a file")
-    return OutputError(f"{output} cannot be written ({error})", todo="try another container or --codec")
+    return OutputError(f"{output} cannot be written ({reason(error)})", todo="try another container or --codec")
