@@ -314,7 +314,7 @@ class VINet(LearnedModel):
         flows: list[Tensor] = []
         for scale in ("at8", "at4", "at2"):
             own, raw = getattr(target, scale), getattr(sources, scale)
-            if flow is None:
+            if not flows:
                 flow = self.flow[scale](own, raw, None)
             else:
                 coarser = upsample_flow(flow, _size(own), factor=2)
