@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,8 @@ def write_clip(
     pts = _timestamps(n, start=start_pts, vfr=vfr)
     hold_s = last_frame_hold or (VFR_STEPS[-1] if vfr else 1) * time_base
     color = HDR10 if hdr10 else color or ColorTags()
+    if pix_fmt.startswith("yuvj"):
+        color = replace(color, range=2)
     with av.open(str(path), "w") as container:
         container.metadata.update(metadata or {})
         chosen = _encoder_options(codec, options, hdr10=hdr10)
@@ -256,9 +258,11 @@ def truncate(source: Path, target: Path, *, keep: float) -> None:
 
 
 def _packet_places(path: Path) -> list[tuple[int, int]]:
-    """Byte offset and size of each video packet, in the order of the file."""
+    """Byte offset and size of the payload of each video packet, in the order of the file (no transport streams)."""
+    data = path.read_bytes()
     with av.open(str(path)) as container:
-        return [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size and p.pos is not None]
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        return [(data.index(bytes(packet), packet.pos or 0), packet.size) for packet in packets]
 
 
 def _decoding_time(packet: Any) -> Fraction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,13 +10,18 @@ from typing import NamedTuple
 
 from av.container import InputContainer
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from vidfill.errors import InputError
 from vidfill.frame import VideoInfo
 from vidfill.video.formats import planar_name
 from vidfill.video.source import MEDIA_ERRORS, open_video
+
+# Codecs whose packets do not all show a frame: alternate references, "not coded" pictures. In others a packet that
+# shows none was damaged, even where the decoder says nothing.
+_MAY_HIDE = frozenset({"vp8", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "vc1", "wmv3", "gif"})
+_INTRA = (PictureType.I, PictureType.NONE)  # codecs without other kinds may leave it unset
 
 _JUMP_S = 1  # timestamps that go back further than this start a new count (joined transport streams)
 
@@ -118,9 +124,15 @@ class Decoding:
         self._stream.codec_context.thread_count = threads
         self._n_stated = _n_stated_packets(self._container, self._stream)
         self._n_packets = 0
-        self._keyframe_pts: int | None = None
-        self._missing: set[int] = set()  # with frame threads: sent and not yet seen; else: known to be damaged
-        self._n_untimed = 0  # damaged packets without a timestamp
+        self._entry_pts: int | None = None  # of the keyframe, until it is decoded
+        self._leading_pts: int | None = None  # frames before this one need what lies before the entry
+        self._tracks = has_stored_times(info)  # whether the times of packets are those of the frames they show
+        self._waiting: set[int] = set()  # packets sent whose frames have not been seen yet
+        self._bad: set[int] = set()  # those of them that the decoder refused
+        self._n_untimed = 0  # refused packets of unknown time
+        self._hides = False  # whether packets that show no frame have been seen without any damage
+        self._last_dts: int | None = None
+        self._last_pts: int | None = None  # as stored
         self._last: VideoFrame | None = None
         self._end_s = Fraction(0)
 
@@ -133,14 +145,17 @@ class Decoding:
 
         Raises:
             Suspicious: damage was found in a pass with frame threads.
-            NoSeek: no keyframe was found where it was asked for.
+            NoSeek: the file cannot be entered where it was asked for.
             InputError: size or pixel format change on the way, or nothing can be decoded.
         """
         if self._seek_pts is not None:
             self._seek(self._seek_pts)
         for packet in self._packets():
             for frame in self._decode(packet):
-                yield from self._in_order(frame)
+                if not self._is_before_entry(frame):
+                    yield from self._in_order(frame)
+        if not self._is_careful and (self._waiting or self._last is None):
+            raise Suspicious
         if self._last is None:
             raise InputError(f"no frame of {self._info.path} can be decoded", expected="a video that is not damaged")
         yield from self._held_until(None, self._last)
@@ -162,7 +177,8 @@ class Decoding:
                 if self._seek_pts is not None and self._n_packets == 0:
                     self._check_entry(packet)
                 self._n_packets += 1
-                end = (packet.pts or 0) + (packet.duration or 0)
+                time = packet.pts if packet.pts is not None else packet.dts
+                end = (time or 0) + (packet.duration or 0)
                 self._end_s = max(self._end_s, end * self._info.time_base)
                 yield packet
         except MEDIA_ERRORS:  # the file ends in the middle of something
@@ -173,65 +189,120 @@ class Decoding:
         wanted = self._start_pts
         if not packet.is_keyframe or packet.pts is None or wanted is None or packet.pts > wanted:
             raise NoSeek
-        self._keyframe_pts = packet.pts
+        self._entry_pts = self._leading_pts = packet.pts
+
+    def _is_before_entry(self, frame: VideoFrame) -> bool:
+        """Whether a frame after a seek is a leading one, which needs what was not read.
+
+        The entry itself must be an intra frame: streams that are refreshed bit by bit mark others as keyframes.
+        """
+        if self._leading_pts is None:
+            return False
+        if frame.pts is None:
+            raise NoSeek
+        if frame.pts < self._leading_pts:
+            return True
+        if self._entry_pts is not None and (frame.pts != self._entry_pts or frame.pict_type not in _INTRA):
+            raise NoSeek
+        self._entry_pts = None
+        return False
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        pts = self._expected_pts(packet)
+        if pts is not None:
+            self._waiting.add(pts)
         try:
             frames = self._stream.decode(packet)
+        except EOFError:
+            return []
         except MEDIA_ERRORS as error:
-            if isinstance(error, EOFError):
-                return []
             if not self._is_careful:
                 raise Suspicious from error
-            self._note_bad(packet)
+            self._note_bad(packet, pts)
             return []
-        if not self._is_careful:
-            if any(frame.is_corrupt for frame in frames):
+        if any(frame.is_corrupt for frame in frames) or (packet is not None and packet.is_corrupt):
+            if not self._is_careful:
                 raise Suspicious
-            if packet is not None and packet.pts is not None and not packet.is_discard:
-                self._missing.add(packet.pts)
+            self.damage.n_bad_packets += 1
         return frames
 
-    def _note_bad(self, packet: Packet[VideoStream] | None) -> None:
-        """Remember where a frame is missing."""
-        entry = self._keyframe_pts
-        if packet is not None and packet.pts is not None and entry is not None and packet.pts < entry:
-            return  # it needs what lies before the keyframe of entry: no damage
-        self.damage.n_bad_packets += 1
+    def _expected_pts(self, packet: Packet[VideoStream] | None) -> int | None:
+        """The time of the frame that a packet should show; None where it need not show one or has no time."""
         if packet is None or packet.is_discard:
+            return None
+        if packet.dts is not None and self._last_dts is not None and packet.dts < self._last_dts:
+            self._stop_tracking()
+        self._last_dts = packet.dts
+        if packet.pts is None or not self._tracks or self._is_leading(packet.pts):
+            return None
+        return packet.pts
+
+    def _is_leading(self, pts: int | None) -> bool:
+        return pts is not None and self._leading_pts is not None and pts < self._leading_pts
+
+    def _stop_tracking(self) -> None:
+        """Time starts anew in the middle of the file: what is missing cannot be told by its time any more."""
+        if not self._is_careful:
+            raise Suspicious
+        self._tracks = False
+        self._n_untimed += len(self._bad)
+        self._waiting.clear()
+        self._bad.clear()
+
+    def _note_bad(self, packet: Packet[VideoStream] | None, pts: int | None) -> None:
+        if packet is None or packet.is_discard or self._is_leading(packet.pts):
             return
-        if packet.pts is None:
+        self.damage.n_bad_packets += 1
+        if pts is None:
             self._n_untimed += 1
         else:
-            self._missing.add(packet.pts)
+            self._bad.add(pts)
 
     def _in_order(self, frame: VideoFrame) -> Iterator[Picture]:
         """A decoded frame, after the repeats for the damaged ones that belong before it."""
         self._check_same(frame)
-        # Without timestamps in the packets the decoding time of the frame's packet is as good: both rise with it.
-        stored = frame.pts if frame.pts is not None else frame.dts
-        if stored is not None and stored in self._missing:
-            self._missing.remove(stored)
-        if self._is_careful and frame.is_corrupt:
-            self.damage.n_bad_packets += 1
+        # Where packets have no times of their own the decoding time is as good: it rises from frame to frame.
+        stored = frame.pts if frame.pts is not None and has_stored_times(self._info) else frame.dts
+        if stored in self._waiting:
+            self._waiting.discard(stored)
+            self._bad.discard(stored)
+        is_late = stored is not None and self._last_pts is not None and stored <= self._last_pts
+        if is_late and self._tracks and self.damage.n_bad_packets:
+            return  # decoders that lost a reference get the order wrong; the place is taken
         yield from self._held_until(stored, self._last or frame)
-        self._last = frame
+        self._last, self._last_pts = frame, stored
         yield Picture(self.clock.place(stored), frame, held=False)
 
     def _held_until(self, stored: int | None, frame: VideoFrame) -> Iterator[Picture]:
-        """Repeats of `frame` in the place of damaged ones before `stored` (None: all that are left)."""
-        before = sorted(pts for pts in self._missing if stored is None or pts < stored)
-        self._missing.difference_update(before)
+        """Repeats of `frame` in the place of missing ones before `stored` (None: all that are left)."""
+        missing = sorted(pts for pts in self._waiting if stored is None or pts < stored)
+        self._waiting.difference_update(missing)
         if not self._is_careful:
             # Before the first picture a gap is usual: frames that need what was cut off before them.
-            if before and self._last is not None and stored is not None:
+            if missing and self._last is not None:
                 raise Suspicious
             return
-        untimed: list[int | None] = [None] * self._n_untimed
+        places: list[int | None] = [None] * self._n_untimed
         self._n_untimed = 0
-        for pts in untimed + before:
+        for pts in missing:
+            if pts not in self._bad:
+                if not self._is_damage():
+                    continue
+                self.damage.n_bad_packets += 1
+            self._bad.discard(pts)
+            places.append(pts)
+        for place in places:
             self.damage.n_held += 1
-            yield Picture(self.clock.place(pts), frame, held=True)
+            yield Picture(self.clock.place(place), frame, held=True)
+
+    def _is_damage(self) -> bool:
+        """Whether a packet that shows no frame, though the decoder took it, was damaged."""
+        if self.damage.n_bad_packets:
+            return not self._hides
+        if self._info.codec in _MAY_HIDE:
+            self._hides = True
+            return False
+        return self._last is not None
 
     def _check_same(self, frame: VideoFrame) -> None:
         info = self._info
@@ -250,29 +321,30 @@ class Decoding:
         if self._n_stated:
             self.damage.is_truncated |= self._n_packets < self._n_stated
             return
-        stated_s = _stated_duration_s(self._container, self._stream)
+        stated_s = _stated_end_s(self._container, self._stream)
         if stated_s is not None:
-            tolerance_s = max(Fraction(1, 2), 4 / self._info.rate)
+            tolerance_s = max(Fraction(3, 2) / self._info.rate, Fraction(1, 20))
             self.damage.is_truncated |= self._end_s < stated_s - tolerance_s
 
 
+def has_stored_times(info: VideoInfo) -> bool:
+    """Whether packets say when their frames are shown; AVI says when they are decoded, which differs for these."""
+    return not (info.container == "avi" and info.codec in ("h264", "hevc"))
+
+
 def _n_stated_packets(container: InputContainer, stream: VideoStream) -> int:
-    """How many packets the index promises; 0 where the file does not say.
-
-    The index of mp4 and mov has edit lists applied, `stream.frames` has not.
-    """
-    return len(stream.index_entries) if "mov" in container.format.name else stream.frames
+    """How many packets the index of mp4 and mov promises, edit lists applied; 0 for other containers."""
+    return len(stream.index_entries) if "mov" in container.format.name.split(",") else 0
 
 
-def _stated_duration_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """When the picture ends, as Matroska's tag or the header of a file with nothing else in it says."""
-    tag = stream.metadata.get("DURATION", "")
-    hours, _, rest = tag.partition(":")
+def _stated_end_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """When the picture ends: by Matroska's tag, or by the header where that speaks of the picture alone."""
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
     minutes, _, seconds = rest.partition(":")
-    try:
+    with contextlib.suppress(ValueError):
         return (int(hours) * 60 + int(minutes)) * 60 + Fraction(seconds)
-    except ValueError:
-        pass
+    if container.format.name == "avi" and stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
     if len(container.streams) == 1 and "matroska" in container.format.name and container.duration:
         return Fraction(container.duration, 1_000_000)
     return None

@@ -10,7 +10,7 @@ from typing import Self
 
 from vidfill.errors import InputError, UsageError
 from vidfill.frame import Frame, VideoInfo
-from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious
+from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious, has_stored_times
 from vidfill.video.formats import to_planes
 from vidfill.video.read_images import ImageFolder
 from vidfill.video.source import MEDIA_ERRORS, describe, open_video
@@ -181,7 +181,7 @@ class Reader:
             finally:
                 decoding.close()
             if seek_pts is None:
-                self._is_orderly = decoding.clock.is_as_stored
+                self._is_orderly = decoding.clock.is_as_stored and has_stored_times(self._info)
             return
 
     def _can_seek(self) -> bool:
@@ -190,7 +190,7 @@ class Reader:
         A pass from the start has found out; else the packets are looked through once, without decoding.
         """
         if self._is_orderly is None:
-            self._is_orderly = self._packets_are_orderly()
+            self._is_orderly = has_stored_times(self._info) and self._packets_are_orderly()
         return self._is_orderly
 
     def _packets_are_orderly(self) -> bool:

@@ -121,37 +121,43 @@ def _check_file(path: Path) -> None:
         )
     if status.st_size == 0:
         raise InputError(f"{path} is empty", expected="a video", todo="check that it was copied whole")
+    if _lacks_index(path):
+        raise InputError(
+            f"{path} ends before its index (the moov box)",
+            expected="a complete mp4 or mov file",
+            todo="copy or record it again, it was cut off or is still being written",
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, PermissionError):
         return InputError(f"{path} cannot be read ({error.strerror})", todo="check its permissions")
-    if _lacks_index(path):
-        return InputError(
-            f"{path} has no index (its moov box is missing)",
-            expected="a complete mp4 or mov file",
-            todo="copy or record it again, it was cut off or is still being written",
-        )
     reason = getattr(error, "strerror", None) or str(error)
     return InputError(f"{path} is not a video that FFmpeg reads ({reason})", expected="a video or a folder of images")
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether a file begins like mp4 or mov but has no moov box among its outermost boxes."""
-    kinds = []
+    """Whether a file begins like mp4 or mov but has no whole moov box among its outermost boxes.
+
+    Pictures in that container (HEIF, AVIF) have a meta box instead.
+    """
+    size, position, is_first = path.stat().st_size, 0, True
     with path.open("rb") as file:
-        size, position = path.stat().st_size, 0
         while position + 8 <= size:
             file.seek(position)
             head = file.read(16)
-            n_bytes, kind = struct.unpack(">I4s", head[:8])
+            n_bytes, kind = int.from_bytes(head[:4], "big"), head[4:8]
             if n_bytes == 1 and len(head) == 16:
-                n_bytes = struct.unpack(">Q", head[8:])[0]
-            kinds.append(kind)
+                n_bytes = int.from_bytes(head[8:], "big")
+            elif n_bytes == 0:  # to the end of the file
+                n_bytes = size - position
+            is_whole_index = kind in (b"moov", b"meta") and position + n_bytes <= size
+            if is_whole_index or (is_first and kind != b"ftyp"):
+                return False
             if n_bytes < 8:
                 break
-            position += n_bytes
-    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
+            position, is_first = position + n_bytes, False
+    return not is_first
 
 
 def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
