@@ -46,9 +46,22 @@ def fill_clip(
         yield np.where(holes[index][..., None], values, frames[index])
 
 
-def composited(model: Model, source: LazySource, runtime: Runtime, threads: int) -> Iterator[tuple[int, Float]]:
-    """(position, (h, w, 3) float32 in [0, 1]) of a segment's frames: fill in the hole, source outside, no padding."""
-    steps = recur(model, source)
+def composited(
+    model: Model, source: LazySource, runtime: Runtime, threads: int, *, targets: range | None = None
+) -> Iterator[tuple[int, Float]]:
+    """Fill the frames of a segment.
+
+    Args:
+        model: on the runtime's device.
+        source: the segment's frames.
+        runtime: how to compute.
+        threads: CPU threads, 0 to leave them.
+        targets: positions to fill, None for all.
+
+    Yields:
+        (position, (h, w, 3) float32 in [0, 1]): the fill in the hole, the source outside, without padding.
+    """
+    steps = recur(model, source, targets=targets)
     while True:
         # Neither the modes of torch nor the threads may leak out through the yield below.
         with limited_threads(threads), runtime.computing():

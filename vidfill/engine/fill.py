@@ -6,7 +6,8 @@ import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol, Self
 
 import cv2
 import numpy as np
@@ -22,11 +23,24 @@ from vidfill.models.base import Model
 from vidfill.plan import Plan, Segment
 from vidfill.video.color import rgb_crop
 
-if TYPE_CHECKING:
-    from vidfill.masks.files import MaskSource
-
 _log = logging.getLogger("vidfill")
 _SMALLEST_SIDE = 16
+
+
+class MaskReading(Protocol):
+    """One forward reading of the masks (see `vidfill.masks.files.MaskCursor`)."""
+
+    def at(self, frame: Frame) -> Bool:
+        """The mask of a frame, (H, W); the same object again where it has not changed."""
+        ...
+
+
+class Masks(Protocol):
+    """What the engine needs of the masks (see `vidfill.masks.files.MaskSource`)."""
+
+    def cursor(self) -> AbstractContextManager[MaskReading]:
+        """Read the masks from the start."""
+        ...
 
 
 class FrameReader(Protocol):
@@ -45,7 +59,7 @@ class FrameReader(Protocol):
 def fill(
     plan: Plan,
     reader: FrameReader,
-    masks: MaskSource,
+    masks: Masks,
     model: Model,
     settings: EngineSettings,
     *,
@@ -113,7 +127,7 @@ def _fill_segment(
     segment: Segment,
     plan: Plan,
     reader: FrameReader,
-    masks: MaskSource,
+    masks: Masks,
     model: Model,
     runtime: Runtime,
     threads: int,
@@ -145,7 +159,7 @@ def _attempt(
     size: tuple[int, int],
     plan: Plan,
     reader: FrameReader,
-    masks: MaskSource,
+    masks: Masks,
     model: Model,
     runtime: Runtime,
     threads: int,
@@ -153,7 +167,10 @@ def _attempt(
     waiting: dict[int, _Waiting] = {}
     pictures = _pictures(segment, size, plan, reader, masks, waiting)
     source = LazySource(model, pictures, segment.read_stop - segment.read_start, runtime)
-    for position, filled in composited(model, source, runtime, threads):
+    # Frames before the start warm a recurrence up; a model that feeds nothing back sees them in its windows alone.
+    needs_warming_up = model.spec.previous or len(model.spec.passes) > 1
+    targets = None if needs_warming_up else range(segment.start - segment.read_start, segment.stop - segment.read_start)
+    for position, filled in composited(model, source, runtime, threads, targets=targets):
         index = segment.read_start + position
         pts, edge = waiting.pop(index)
         if index >= segment.start:
@@ -167,7 +184,7 @@ def _pictures(
     size: tuple[int, int],
     plan: Plan,
     reader: FrameReader,
-    masks: MaskSource,
+    masks: Masks,
     waiting: dict[int, _Waiting],
 ) -> Iterator[Picture]:
     """Decode, crop and shrink the frames of a segment; what else a patch needs of each is left in `waiting`."""

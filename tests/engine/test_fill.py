@@ -1,0 +1,238 @@
+"""Segments to patches: fakes on both sides pin what is read, when, and what comes out."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.models import WINDOW, Raising, Recorder
+from vidfill.engine import EngineSettings, fill
+from vidfill.engine.fill import halved
+from vidfill.errors import DeviceError, InputError
+from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
+from vidfill.models.base import WindowSpec
+from vidfill.plan import Plan, Segment
+
+CPU = EngineSettings(device="cpu", precision="fp32")
+HEIGHT, WIDTH = 32, 48
+RGB8 = PixelFormat("gbrp", 8, (0, 0), "rgb", has_alpha=False)
+RGB10 = PixelFormat("gbrp10le", 10, (0, 0), "rgb", has_alpha=False)
+
+
+def _plane(value: int, info: VideoInfo) -> Samples:
+    if info.pixel_format.depth == 8:
+        return np.full((HEIGHT, WIDTH), value, np.uint8)
+    return np.full((HEIGHT, WIDTH), value, np.uint16)
+
+
+class FakeReader:
+    """Gray frames whose value is their index; counts what is read."""
+
+    def __init__(self, n: int, pixel_format: PixelFormat = RGB8, held: Sequence[int] = ()) -> None:
+        self.n, self.read, self.held = n, list[int](), set(held)
+        self.info = VideoInfo(
+            Path("fake"), False, "fake", "fake", HEIGHT, WIDTH, pixel_format, Fraction(1, 100), Fraction(25)
+        )
+
+    def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:
+        assert start_pts == 4 * start_index + 7
+        for index in range(start_index, self.n):
+            self.read.append(index)
+            value = 4 * index if self.info.pixel_format.depth == 10 else index
+            planes = (_plane(value, self.info), _plane(value, self.info), _plane(value, self.info))
+            yield Frame(index, 4 * index + 7, Fraction(1, 100), planes, index in self.held)
+
+
+class FakeMasks:
+    """A square that moves a pixel a frame; none at the frames of `empty`."""
+
+    def __init__(self, empty: Sequence[int] = ()) -> None:
+        self.empty = set(empty)
+
+    def at(self, frame: Frame) -> Bool:
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        if frame.index not in self.empty:
+            mask[10:16, 8 + frame.index % 8 : 14 + frame.index % 8] = True
+        return mask
+
+    @contextmanager
+    def cursor(self) -> Iterator["FakeMasks"]:
+        yield self
+
+
+def _segment(index: int, start: int, stop: int, *, before: int = 0, after: int = 0, size: tuple[int, int]) -> Segment:
+    read_start = start - before
+    box = Box(4, 4, 36, 28)
+    return Segment(index, 0, start, stop, read_start, stop + after, 4 * read_start + 7, box, size)
+
+
+def _plan(*segments: Segment, n_frames: int = 30) -> Plan:
+    return Plan("fake", HEIGHT, WIDTH, n_frames, 0, ((0, n_frames),), segments, n_frames, 1, 2, 0)
+
+
+FULL = (24, 32)
+
+
+def test_a_patch_is_tight_around_its_own_alpha() -> None:
+    plan = _plan(_segment(0, 2, 5, size=FULL))
+    patches = list(fill(plan, FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU))
+    assert [(p.index, p.pts) for p in patches] == [(2, 15), (3, 19), (4, 23)]
+    for patch in patches:
+        # The square, grown by 1 + 2 px.
+        assert patch.box == Box(8 + patch.index - 3, 7, 14 + patch.index + 3, 19)
+        assert patch.alpha[5, 5] == 255
+        assert patch.alpha[0, 0] == 0
+        assert patch.rgb.shape == (12, 12, 3)
+        assert patch.rgb.dtype == np.uint16
+
+
+def test_the_fill_reaches_the_patch() -> None:
+    # No neighbours, no feedback: the fill is 0.9 x the frame's mean outside the hole, plus 0.1 x the frame turned.
+    plan = _plan(_segment(0, 20, 21, size=FULL))
+    (patch,) = fill(plan, FakeReader(30), FakeMasks(), Recorder(WindowSpec()), CPU)
+    value = 20 / 255
+    mean = value * (1 - np.count_nonzero(patch.alpha) / (24 * 32))
+    expected = {0.9 * mean, 0.9 * mean + 0.1 * value}
+    found = np.unique(patch.rgb[patch.alpha > 0]) / 65535
+    assert all(min(abs(f - e) for e in expected) < 3e-4 for f in found)
+
+
+def test_a_smaller_working_size_covers_every_bit_of_the_hole() -> None:
+    plan = _plan(_segment(0, 0, 9, size=(10, 13)))
+    seen: list[float] = []
+
+    class Watching(Recorder):
+        def encode(self, frame: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+            seen.append(float(hole.sum()) * (24 / 10) * (32 / 13))
+            assert frame.shape == (1, 3, 10, 13)
+            assert float((frame * hole).abs().max()) == 0
+            return super().encode(frame, hole)
+
+    patches = list(fill(plan, FakeReader(30), FakeMasks(), Watching(WindowSpec()), CPU))
+    assert [p.rgb.shape[:2] for p in patches] == [p.alpha.shape for p in patches]
+    assert all(area >= np.count_nonzero(p.alpha) for area, p in zip(seen, patches, strict=True))
+
+
+def test_frames_without_a_hole_give_no_patch() -> None:
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    patches = fill(plan, FakeReader(30), FakeMasks(empty=[2, 3]), Recorder(WINDOW), CPU)
+    assert [p.index for p in patches] == [0, 1, 4, 5]
+
+
+def test_state_and_previous_start_anew_with_each_segment() -> None:
+    model = Recorder(WINDOW)
+    plan = _plan(_segment(0, 0, 4, size=FULL), _segment(1, 4, 7, size=FULL))
+    list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    assert [(w[0], w[3], w[4]) for w in model.windows] == [
+        *[(0, None, None), (1, 0, 1), (2, 1, 2), (3, 2, 3)],
+        *[(0, None, None), (1, 0, 1), (2, 1, 2)],
+    ]
+
+
+def test_context_before_the_start_warms_a_recurrent_model_up() -> None:
+    model = Recorder(WINDOW)
+    plan = _plan(_segment(0, 6, 8, before=4, after=3, size=FULL))
+    patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    assert [p.index for p in patches] == [6, 7]
+    assert [w[0] for w in model.windows] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_model_without_feedback_needs_no_warming_up() -> None:
+    model = Recorder(WindowSpec(neighbours=(-2, 2)))
+    plan = _plan(_segment(0, 6, 8, before=4, after=3, size=FULL))
+    patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    assert [p.index for p in patches] == [6, 7]
+    assert [w[:2] for w in model.windows] == [(4, [2, 6]), (5, [3, 7])]
+
+
+def test_nothing_is_read_before_it_is_needed_nor_after_the_segment() -> None:
+    reader = FakeReader(30)
+    plan = _plan(_segment(0, 2, 10, after=1, size=FULL))
+    patches = fill(plan, reader, FakeMasks(), Recorder(WindowSpec(neighbours=(-2, 2))), CPU)
+    assert reader.read == []
+    next(patches)
+    assert reader.read == [2, 3, 4]
+    list(patches)
+    assert reader.read == list(range(2, 11))
+
+
+def test_a_held_frame_hides_the_object_where_the_picture_shows_it() -> None:
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    patches = list(fill(plan, FakeReader(30, held=[3]), FakeMasks(), Recorder(WINDOW), CPU))
+    assert patches[3].box == patches[2].box.union(Box(8, 7, 20, 19))
+    assert patches[4].box == Box(9, 7, 21, 19)
+
+
+def test_more_than_8_bits_reach_the_model_and_the_patch() -> None:
+    class Copy(Recorder):
+        def encode(self, frame: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+            return frame.amax(dim=(1, 2, 3), keepdim=True)
+
+    plan = _plan(_segment(0, 21, 22, size=FULL))
+    (patch,) = fill(plan, FakeReader(30, RGB10), FakeMasks(), Copy(WindowSpec()), CPU)
+    assert patch.rgb.max() / 65535 == pytest.approx(84 / 1023, abs=1 / 4000)
+
+
+def test_out_of_memory_halves_the_working_size_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    model = Raising(WINDOW, error, calls=[3])
+    with caplog.at_level(logging.WARNING, "vidfill"):
+        patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    assert [p.index for p in patches] == [0, 1, 2, 3, 4, 5]
+    assert "ran out of memory at a working size of 32x24; segment 0 goes on at 23x17" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_at_half_the_size_is_a_device_error_with_advice(error: BaseException) -> None:
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    patches = fill(plan, FakeReader(30), FakeMasks(), Raising(WINDOW, error, calls=range(2, 100)), CPU)
+    assert [next(patches).index, next(patches).index] == [0, 1]
+    with pytest.raises(DeviceError, match="--working-size"):
+        next(patches)
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(fill(plan, FakeReader(30), FakeMasks(), Raising(WINDOW, RuntimeError("shapes"), calls=[1]), CPU))
+
+
+def test_a_source_that_has_become_shorter_is_an_input_error() -> None:
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    with pytest.raises(InputError, match="4 frames of a segment of 6"):
+        list(fill(plan, FakeReader(4), FakeMasks(), Recorder(WINDOW), CPU))
+
+
+def test_progress_counts_frames_over_all_segments() -> None:
+    calls: list[tuple[int, int]] = []
+    plan = _plan(_segment(0, 0, 2, size=FULL), _segment(1, 4, 7, size=FULL))
+    model = Recorder(WINDOW)
+    list(fill(plan, FakeReader(30), FakeMasks(empty=[5]), model, CPU, progress=lambda *done: calls.append(done)))
+    assert calls == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_chosen_segments_only() -> None:
+    plan = _plan(_segment(0, 0, 2, size=FULL), _segment(1, 4, 7, size=FULL))
+    patches: list[Patch] = list(
+        fill(plan, FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU, segments=plan.segments[1:])
+    )
+    assert [p.index for p in patches] == [4, 5, 6]
+
+
+def test_halving_keeps_the_aspect_and_stays_at_a_usable_size() -> None:
+    assert halved((240, 432)) == (170, 305)
+    assert halved((17, 20)) == (16, 16)
+    assert halved((8, 200)) == (8, 141)
