@@ -132,7 +132,8 @@ class Reader:
                 yield Frame(index, picture.pts, self._info.time_base, planes, picture.held)
         finally:
             pictures.close()
-            self._passes.remove(pictures)
+            if pictures in self._passes:  # not if the reader was closed before this pass
+                self._passes.remove(pictures)
 
     def _from_start(self, start_pts: int | None) -> Generator[Picture, None, None]:
         for picture in self._pass(seek_pts=None, start_pts=None):
