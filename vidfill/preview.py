@@ -300,7 +300,7 @@ def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:
     planes: list[Samples] = []
     for plane in range(n_planes):
         opaque = np.full(layout.plane_size(plane, height=info.height, width=info.width), full, np.uint16)
-        planes.append(opaque.astype(layout.dtype))
+        planes.append(opaque.astype(np.uint8) if layout.dtype is np.uint8 else opaque)
     made = Frame(frame.index, frame.pts, frame.time_base, tuple(planes))
     rgb = (picture[: info.height, : info.width] / 255).astype(np.float32)
     paste_rgb(made, info, Box(0, 0, info.width, info.height), rgb, np.ones(rgb.shape[:2], np.float32))

@@ -88,12 +88,12 @@ class Silent:
 
 
 class Lines:
-    """Writes a line for a stage's first and last report, and for those some time after the one written before.
+    """Writes a line for a stage's first and last report, and for those some time after the line before.
 
     Args:
         write: takes one line.
         describe: makes the line of a report, its frames a second and the seconds left, both None where not known.
-        every_s: the least time between two lines of a stage.
+        every_s: the least time between two lines, whatever their stage: stages that go hand in hand share a line.
         clock: seconds that only go forward.
     """
 
@@ -106,16 +106,17 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write, self._describe, self._every_s, self._clock = write, describe, every_s, clock
-        self._written: dict[str, tuple[float, int]] = {}
+        self._written: dict[str, int] = {}
+        self._written_s = float("-inf")
         self._pace = Pace(clock)
 
     def __call__(self, step: Step) -> None:
         """Write a line if it is time for one."""
         fps, eta_s, now_s = self._pace.fps(step), self._pace.eta_s(step), self._clock()
-        written_s, written_done = self._written.get(step.stage, (float("-inf"), -1))
-        is_last = step.done == step.total and step.done != written_done
-        if is_last or now_s - written_s >= self._every_s:
-            self._written[step.stage] = (now_s, step.done)
+        is_first = step.stage not in self._written
+        is_last = step.done == step.total != self._written.get(step.stage)
+        if is_first or is_last or now_s - self._written_s >= self._every_s:
+            self._written[step.stage], self._written_s = step.done, now_s
             self._write(self._describe(step, fps, eta_s))
 
     def close(self) -> None:

@@ -76,7 +76,8 @@ class Session:
         self._reporter(step)
 
     def say(self, text: str) -> None:
-        """One line for people, on stderr; not with --quiet, and not with --json, whose object says it all."""
+        """The last line for people, on stderr; not with --quiet, and not with --json, whose object says it all."""
+        self._reporter.close()
         if not self.voice.quiet and not self.voice.as_json:
             self._err.print(Text(text), soft_wrap=True)
 
