@@ -43,13 +43,13 @@ class FlowSubnetwork(nn.Module):
         self.estimator = nn.Sequential(*(LeakyConv(a, b) for a, b in pairwise((n_in, *estimator))))
         self.coarse = nn.Conv2d(estimator[-1], 2, 3, padding=1)
         widths = zip(pairwise((estimator[-1] + 2, *context)), CONTEXT_DILATIONS, strict=True)
-        self.context = nn.Sequential(
-            *(LeakyConv(a, b, dilation=dilation) for (a, b), dilation in widths), LeakyConv(context[-1], 2)
-        )
+        last = LeakyConv(context[-1], 2)
+        self.context = nn.Sequential(*(LeakyConv(a, b, dilation=dilation) for (a, b), dilation in widths), last)
         # Alignment starts at rest.
-        for last in (self.coarse, self.context[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for layer in (self.coarse, last):
+            assert layer.bias is not None
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, target: Tensor, sources: Tensor, coarser: Tensor | None) -> Tensor:
         """Estimate the flow, or what is missing to it.
