@@ -158,14 +158,16 @@ def _automatic(info: VideoInfo, container: str) -> tuple[str, Fit, tuple[str, ..
     names = [n for n in dict.fromkeys((*family, *_FALLBACK)) if _exists(n) and n not in unusual]
     taken = [name for name in names if container_takes(container, name)]
     fits = [(name, fit) for name in taken if (fit := fit_pixel_format(name, info)) is not None]
-    best = min(fits, key=lambda pair: (pair[1].cost, taken.index(pair[0])), default=None)
+    # The family even in a wider format; outside it the format counts first.
+    ranked = [((not (name in family and fit.cost <= 1), fit.cost, taken.index(name)), name, fit) for name, fit in fits]
+    best = min(ranked, key=lambda entry: entry[0], default=None)
     if best is None:
         raise OutputError(
             f"no encoder for {info.pixel_format.name} at {info.width}x{info.height} in {container}",
             expected="a container that holds this pixel format",
             todo="write to .mkv, or name a codec with --codec",
         )
-    name, fit = best
+    _, name, fit = best
     if family and name not in family:
         reason = f"{container} does not take {info.codec}" if not set(taken) & set(family) else _lacks(family, info)
         return name, fit, (f"the picture is encoded with {name}, not {info.codec}: {reason}",)

@@ -125,6 +125,7 @@ class VideoWriter:
         self._stack = ExitStack()
         self._held: Frame | None = None
         self._n_frames = 0
+        self._step_s = 1 / info.rate
 
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
@@ -159,6 +160,7 @@ class VideoWriter:
         """
         held, self._held = self._held, frame
         self._n_frames += 1
+        self._step_s = frame.time_s - held.time_s if held is not None else self._step_s
         if held is None:
             return
         picture = self._converted(held)
@@ -208,9 +210,9 @@ class VideoWriter:
         self._mux(packets[len(before) :])
 
     def _hold_s(self, last: Frame) -> Fraction:
-        """How long the last frame is shown, in seconds: as in the source, once all its packets were seen."""
+        """How long the last frame is shown, in seconds: as in the source, else as long as the one before."""
         ticks = self._copier.last_duration(last.pts) if self._copier is not None else 0
-        return ticks * last.time_base or 1 / self._info.rate
+        return ticks * last.time_base or self._step_s
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
@@ -250,7 +252,7 @@ def _container_name(output: Path) -> str:
         name, default = "", "none"
     if not suffix or default == "none":
         raise UsageError(
-            f"no video format is known by the extension {suffix or 'of ' + output.name!r}",
+            f"{output.name} has no extension of a video format",
             expected=".mp4, .mov, .mkv, .webm, .avi or another that FFmpeg writes",
             todo="give the output such a name, or one that ends in / for a folder of PNG files",
         )
