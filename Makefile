@@ -6,27 +6,30 @@ export OMP_NUM_THREADS ?= 2
 
 .PHONY: demo test lint bench install clean
 
-install: $(VENV)/.installed
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
-
 demo: install
 	$(BIN)/python examples/demo.py
+
+test: lint
+	$(BIN)/python -m pytest
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest
-
+# Speed and memory; CLIPS=FOLDER (clips as DAVIS has them) scores the models' quality as well.
 bench: install
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/speed.py
+	$(if $(CLIPS),$(BIN)/python benchmarks/quality.py $(CLIPS))
+
+install: $(VENV)/.installed
+
+# torch comes first and alone: what is installed after it takes the build that is there, not another one.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
