@@ -1,0 +1,154 @@
+"""An interrupted run is picked up segment by segment and ends in the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clips import write_clip
+from tests.engine.models import WINDOW, Raising, Recorder
+from vidfill.errors import UsageError
+from vidfill.pipeline import Progress, remove
+
+# Holes far enough apart for three segments, of 4 frames each.
+BOXES = ("20,10,30,20@#2-#6", "40,20,30,20@#20-#24", "8,30,30,20@#38-#42")
+SETTINGS: dict[str, Any] = {"box": BOXES, "codec": "ffv1", "device": "cpu", "threads": 1}
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "in.mkv", n=44, audio_tracks=1).path
+
+
+def _use(monkeypatch: pytest.MonkeyPatch, model: Recorder) -> Recorder:
+    monkeypatch.setattr("vidfill.pipeline.load_model", lambda name, **options: model)
+    return model
+
+
+def _whole(source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, int]:
+    """What an uninterrupted run gives, and how many steps it takes."""
+    model = _use(monkeypatch, Recorder(WINDOW))
+    result = remove(source, source.with_name("whole.mkv"), **SETTINGS)
+    return result.output.read_bytes(), len(model.windows)
+
+
+def test_after_an_error_only_what_is_missing_is_done_and_the_bytes_are_the_same(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, n_steps = _whole(source, monkeypatch)
+    output = source.with_name("out.mkv")
+    k = n_steps * 2 // 3
+    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[k]))
+    with pytest.raises(RuntimeError, match="power"):
+        remove(source, output, **SETTINGS)
+    assert not output.exists()
+    finished = list(source.with_name(".out.mkv.vidfill").glob("segment_*.patches"))
+    assert 1 <= len(finished) <= 2
+
+    model = _use(monkeypatch, Recorder(WINDOW))
+    seen: list[Progress] = []
+    remove(source, output, resume=True, progress=seen.append, **SETTINGS)
+    assert output.read_bytes() == expected
+    assert 0 < len(model.windows) < n_steps
+    assert not [p for p in seen if p.stage == "analyse"], "the plan is there already"
+    assert not source.with_name(".out.mkv.vidfill").exists()
+
+
+def test_all_patches_stored_or_none_gives_the_same_bytes(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = _whole(source, monkeypatch)
+    output = source.with_name("out.mkv")
+    remove(source, output, keep_work=True, **SETTINGS)
+    model = _use(monkeypatch, Recorder(WINDOW))
+    remove(source, output, resume=True, overwrite=True, **SETTINGS)
+    assert output.read_bytes() == expected
+    assert model.windows == []
+
+
+def test_a_resumed_run_may_change_how_it_is_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _use(monkeypatch, Recorder(WINDOW))
+    remove(source, source.with_name("out.mkv"), keep_work=True, **SETTINGS)
+    model = _use(monkeypatch, Recorder(WINDOW))
+    changed = SETTINGS | {"codec": "h264", "grain": False}
+    remove(source, source.with_name("out.mkv"), resume=True, overwrite=True, **changed)
+    assert model.windows == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dilate": 6}, "dilate was 4, is 6"),
+        ({"box": BOXES[:2]}, "box was .*, is "),
+        ({"working_size": "64x64"}, "working size was None, is 64x64"),
+        ({"precision": "bf16"}, "precision was auto, is bf16"),
+    ],
+)
+def test_other_settings_are_refused_with_their_names(
+    source: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[6]))
+    with pytest.raises(RuntimeError):
+        remove(source, source.with_name("out.mkv"), **SETTINGS)
+    with pytest.raises(UsageError, match=message):
+        remove(source, source.with_name("out.mkv"), resume=True, **(SETTINGS | change))
+
+
+def test_a_changed_source_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[6]))
+    with pytest.raises(RuntimeError):
+        remove(source, source.with_name("out.mkv"), **SETTINGS)
+    os.utime(source, ns=(1, 1))
+    with pytest.raises(UsageError, match="source was"):
+        remove(source, source.with_name("out.mkv"), resume=True, **SETTINGS)
+
+
+def test_without_resume_a_run_starts_over(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, n_steps = _whole(source, monkeypatch)
+    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[n_steps - 1]))
+    with pytest.raises(RuntimeError):
+        remove(source, source.with_name("out.mkv"), **SETTINGS)
+    model = _use(monkeypatch, Recorder(WINDOW))
+    result = remove(source, source.with_name("out.mkv"), **SETTINGS)
+    assert len(model.windows) == n_steps
+    assert result.output.read_bytes() == expected
+
+
+def test_resume_without_earlier_work_is_a_plain_run(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = _whole(source, monkeypatch)
+    assert remove(source, source.with_name("out.mkv"), resume=True, **SETTINGS).output.read_bytes() == expected
+
+
+KILLED = """
+import os, signal, sys
+import vidfill.pipeline
+from tests.engine.models import WINDOW, Recorder
+from tests.test_resume import SETTINGS
+
+class Killed(Recorder):
+    def step(self, *views):
+        if len(self.windows) == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(*views)
+
+vidfill.pipeline.load_model = lambda name, **options: Killed(WINDOW)
+vidfill.pipeline.remove(sys.argv[1], sys.argv[2], **SETTINGS)
+"""
+
+
+def test_after_a_kill_without_warning_the_bytes_are_the_same(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, n_steps = _whole(source, monkeypatch)
+    output = source.with_name("out.mkv")
+    k = n_steps * 2 // 3
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(source), str(output), str(k)], cwd=ROOT, check=False, capture_output=True
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    assert not output.exists()
+    model = _use(monkeypatch, Recorder(WINDOW))
+    remove(source, output, resume=True, **SETTINGS)
+    assert output.read_bytes() == expected
+    assert 0 < len(model.windows) < n_steps
