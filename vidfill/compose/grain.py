@@ -1,8 +1,9 @@
 """Give a fill the grain of its surroundings.
 
 Grain is modelled as white noise through a Gaussian: a strength and a coarseness for luma and for each of two colour
-differences. Both follow from the variances of two bands of detail, measured in the flattest places (elsewhere detail
-is texture). What the fill lacks of them is added.
+differences. Both follow from the variances of two bands of detail, measured in the flattest places around the hole
+(elsewhere detail is texture). It is added where the fill has less detail than that: what was copied from other frames
+brings its own grain along, what was painted has none.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from vidfill.frame import Bool, Float
 _SIGMAS_PX = (0.8, 2.0)  # between the bands, and below the second
 _RADIUS_PX = 6  # of both kernels: so far from the rim a band sees one side only
 _WINDOW_PX = 9
-_FLATTEST = 0.2  # this part of the places is taken for free of texture
-_QUANTILE_BIAS = 0.8  # of the variance of pure noise found at that quantile, with that window
-_MAX_STD = 6 / 255
+_FLATTEST, _FLAT = 0.05, 0.2  # quantiles of the variance over all places
+_FLATTEST_SHARE = 0.62  # of the variance of pure noise that is found at the first
+_NOISE_EVENNESS = 0.6  # the first over the second for pure noise; less where texture varies from place to place
+_MAX_STD = 5 / 255
 _LEAST_STD = 0.25 / 255
 _MIN_PIXELS = 60
 _SIGMA_GRID_PX = tuple(step / 10 for step in range(21))
@@ -41,21 +43,20 @@ def add_missing(fill: Float, source: Float, hole: Bool, *, seed: tuple[int, ...]
         (h, w, 3): the fill with grain inside the hole; not clipped.
     """
     around = cv2.dilate(hole.astype(np.uint8), _disc(_RADIUS_PX)) == 0
-    within = cv2.erode(hole.astype(np.uint8), _disc(_RADIUS_PX), borderType=cv2.BORDER_REPLICATE) > 0
-    if not within.any():
-        within = hole
     if np.count_nonzero(around) < _MIN_PIXELS:
         return fill
     bands = _bands(np.where(hole[..., None], fill, source) @ _TO_OPPONENT.T)
-    missing = np.stack([_variance(band, around) - _variance(band, within) for band in bands])
+    wanted = np.stack([_grain_variance(band, around) for band in bands])
     generator = np.random.default_rng(seed)
     grain = np.zeros_like(fill)
-    for channel, wanted in enumerate(np.maximum(missing, 0).T):
+    for channel in range(3):
         white = generator.standard_normal(hole.shape, np.float32)
-        strength, sigma_px = _model(wanted)
+        strength, sigma_px = _model(wanted[:, channel])
         if strength >= _LEAST_STD:
             grain[..., channel] = min(strength, _MAX_STD) * _unit(white, sigma_px)
-    return np.where(hole[..., None], fill + grain @ _FROM_OPPONENT.T, fill)
+    detail = _local(np.square(bands[0][..., 0]) + np.square(bands[1][..., 0]), hole)
+    lacking = np.sqrt(np.clip(1 - detail / max(float(wanted[:, 0].sum()), 1e-9), 0, 1))
+    return np.where(hole[..., None], fill + lacking[..., None] * (grain @ _FROM_OPPONENT.T), fill).astype(np.float32)
 
 
 def _bands(picture: Float) -> tuple[Float, Float]:
@@ -69,15 +70,22 @@ def _blur(picture: Float, sigma_px: float) -> Float:
     return np.asarray(cv2.GaussianBlur(picture, (size, size), sigma_px, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
-def _variance(band: Float, where: Bool) -> Float:
-    """(C,) variance of a band in the flattest places of an area."""
-    window = (_WINDOW_PX, _WINDOW_PX)
-    inside = where.astype(np.float32)
-    share = cv2.boxFilter(inside, -1, window, borderType=cv2.BORDER_CONSTANT)
+def _grain_variance(band: Float, where: Bool) -> Float:
+    """(C,) variance of the grain in a band: of its flattest places, less where these stand out from the others."""
+    share = _local(where.astype(np.float32), np.ones_like(where))
     places = where & (share >= min(0.5, float(share.max())))
-    local = cv2.boxFilter(band**2 * inside[..., None], -1, window, borderType=cv2.BORDER_CONSTANT)
-    values = local[places] / share[places][:, None]
-    return np.asarray(np.quantile(values, _FLATTEST, axis=0) / _QUANTILE_BIAS, np.float32)
+    local = np.stack([_local(np.square(channel), where)[places] for channel in np.moveaxis(band, -1, 0)])
+    flattest, flat = np.quantile(local[:, ::5], (_FLATTEST, _FLAT), axis=1)
+    evenness = flattest / np.maximum(flat, 1e-12) / _NOISE_EVENNESS
+    return np.asarray(flattest / _FLATTEST_SHARE * np.minimum(evenness, 1) ** 2, np.float32)
+
+
+def _local(values: Float, where: Bool) -> Float:
+    """Mean of an (h, w) picture over a window around each pixel, of the pixels in `where` alone."""
+    inside = where.astype(np.float32)
+    window = (_WINDOW_PX, _WINDOW_PX)
+    sums, weights = (cv2.boxFilter(x, -1, window, borderType=cv2.BORDER_CONSTANT) for x in (values * inside, inside))
+    return np.asarray(sums / np.maximum(weights, 1e-6), np.float32)
 
 
 def _model(variances: Float) -> tuple[float, float]:
