@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +24,8 @@ IN_MILLISECONDS = frozenset({"matroska", "webm"})
 # What PyAV raises for a refusal or a full disk; an unknown encoder is a plain ValueError.
 FAULTS = (av.error.FFmpegError, ValueError, OSError)
 _UNDEFINED_UP_TO = 2
-_BT709 = ColorTags(matrix=1, primaries=1, transfer=1, range=1)
+_BT709 = 1  # AVColorSpace
+_LIMITED = 1  # AVColorRange
 
 
 def time_base_for(info: VideoInfo, container: str) -> Fraction:
@@ -60,9 +62,7 @@ def encoder_frame(frame: Frame, info: VideoInfo, encoder: Encoder, container: st
     picture = from_planes(frame.planes, info.pixel_format, info.height, info.width)
     tags = _color_of(info, encoder)
     if encoder.converts_rgb:
-        picture = picture.reformat(
-            format=encoder.pixel_format, dst_colorspace=_BT709.matrix, dst_color_range=_BT709.range
-        )
+        picture = picture.reformat(format=encoder.pixel_format, dst_colorspace=_BT709, dst_color_range=_LIMITED)
     elif encoder.pixel_format != info.pixel_format.name:
         level = info.color.range or 1  # equal on both sides: samples are moved and widened, colours stay
         picture = picture.reformat(
@@ -127,4 +127,5 @@ def _gray(info: VideoInfo) -> tuple[Samples, ...]:
 
 
 def _color_of(info: VideoInfo, encoder: Encoder) -> ColorTags:
-    return _BT709 if encoder.converts_rgb else info.color
+    """Colour tags of the written samples: RGB that becomes YUV keeps its transfer curve and primaries."""
+    return replace(info.color, matrix=_BT709, range=_LIMITED) if encoder.converts_rgb else info.color
