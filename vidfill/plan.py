@@ -27,6 +27,8 @@ MIN_MARGIN_PX = 64
 """Least context around the holes of a segment; more where they are larger than this."""
 WHOLE_FRAME_FRACTION = 0.6
 """A crop that would be this much of the picture is the whole picture."""
+NEAR_ENOUGH = 1.25
+"""A crop of up to this many times the working pixels is not scaled: it would lose sharpness and save little."""
 ALIGN_PX = 8
 """Crops begin and end at multiples of this (or at the picture's edge): whole chroma blocks, whole cells of networks."""
 
@@ -349,11 +351,11 @@ def crop_box(hole: Box, *, height: int, width: int) -> Box:
 
 
 def working_size(crop: Box, pixels: int | None) -> tuple[int, int]:
-    """(height, width) at which a crop is worked on: its own, or scaled down to about `pixels`.
+    """(height, width) at which a crop is worked on: its own, or scaled down to about `pixels`; None for its own.
 
-    The aspect is kept up to rounding; sides are multiples of 8 where the crop is scaled and has as many pixels.
+    The aspect is kept up to rounding; sides of a scaled crop are multiples of 8, unless they have fewer pixels.
     """
-    if pixels is None or crop.height * crop.width <= pixels:
+    if pixels is None or crop.height * crop.width <= NEAR_ENOUGH * pixels:
         return crop.height, crop.width
     scale = math.sqrt(pixels / (crop.height * crop.width))
     return _scaled_side(crop.height, scale), _scaled_side(crop.width, scale)

@@ -155,11 +155,11 @@ class Fit:
 
     def _scale(self, mask: Bool, size: tuple[int, int]) -> Bool:
         """Resize; when shrinking, any bit of the hole makes a pixel hole, when enlarging half of it does."""
-        self._note(
-            f"the masks are {mask.shape[1]}x{mask.shape[0]}, scaled to the picture's {size[1]}x{size[0]}; "
-            "draw them at full size for exact edges"
-        )
         shrinking = size[0] < mask.shape[0]
+        self._note(
+            f"the masks are {mask.shape[1]}x{mask.shape[0]}, scaled to the picture's {size[1]}x{size[0]}"
+            + ("" if shrinking else "; draw them at full size for exact edges")
+        )
         how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
         grey = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=how)
         return np.asarray(grey > (1e-6 if shrinking else 0.5 - 1e-6))
