@@ -84,7 +84,7 @@ class Session:
     def show(self, *renderables: RenderableType) -> None:
         """The answer to a question (a table, a list) as text on stdout; not with --json."""
         if not self.voice.as_json:
-            out = Console(highlight=False)
+            out = _Out(highlight=False)
             if not out.is_terminal:
                 out.width = _FILE_WIDTH
             for renderable in renderables:
@@ -180,6 +180,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, (PurePath, Fraction)) else value
+
+
+class _Out(Console):
+    """Standard output; a reader that goes away ends the run as it would end any Unix tool."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
 
 
 class _Terminated(KeyboardInterrupt):

@@ -1,0 +1,187 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.cli.conftest import N_FRAMES, Run
+from tests.clips import Clip, write_clip, write_images
+from vidfill import __version__
+
+MASKED = ("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4")
+
+
+def _n_frames(path: str) -> int:
+    with av.open(path) as file:
+        return sum(1 for _ in file.decode(video=0))
+
+
+def test_a_removal_writes_the_file_and_says_so(clip: Clip, run: Run) -> None:
+    outcome = run(*MASKED)
+    assert outcome.code == 0
+    assert outcome.out == ""
+    assert "wrote out.mp4: 8 frames, 8 filled; propagate on cpu" in outcome.err
+    assert _n_frames("out.mp4") == N_FRAMES
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["in.mp4", "masks", "out.mp4"]
+
+
+def test_json_is_one_object_on_stdout(clip: Clip, run: Run) -> None:
+    outcome = run(*MASKED, "--json", "--progress", "none")
+    content = outcome.json
+    assert outcome.err == ""
+    assert list(content) == ["schema_version", "vidfill", "command", "status", "exit_code", "result", "warnings"]
+    assert content["schema_version"] == 1
+    assert content["vidfill"] == __version__
+    assert (content["command"], content["status"], content["exit_code"]) == ("remove", "ok", 0)
+    result = content["result"]
+    assert result["output"] == "out.mp4"
+    assert (result["n_frames"], result["n_filled"], result["n_held"]) == (N_FRAMES, N_FRAMES, 0)
+    assert set(result["seconds"]) == {"analyse", "fill", "assemble"}
+
+
+def test_quiet_shows_nothing_at_all(clip: Clip, run: Run) -> None:
+    outcome = run(*MASKED, "-q")
+    assert outcome == (0, "", "")
+    assert Path("out.mp4").exists()
+
+
+def test_progress_as_json_lines(clip: Clip, run: Run) -> None:
+    events = [json.loads(line) for line in run(*MASKED, "--progress", "json", "--json").err.splitlines()]
+    progress = [event for event in events if event["event"] == "progress"]
+    assert set(progress[0]) == {"event", "stage", "done", "total", "fps", "eta_s"}
+    assert {event["stage"] for event in progress} == {"analyse", "fill", "assemble"}
+    for stage in ("fill", "assemble"):
+        done = [event["done"] for event in progress if event["stage"] == stage]
+        assert done == sorted(done)
+        assert done[-1] == N_FRAMES
+
+
+def test_progress_off_a_terminal_is_plain_lines(clip: Clip, run: Run) -> None:
+    lines = run(*MASKED).err.splitlines()
+    assert any(line.startswith("fill 8/8 frames") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> None:
+    before = sorted(Path.cwd().iterdir())
+    outcome = run(*MASKED, "--dry-run", "-q")
+    assert outcome.code == 0
+    assert "in.mp4: 96x64, 8 frames" in outcome.out
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+def test_a_dry_run_gives_the_plan_as_json_without_an_output(clip: Clip, run: Run) -> None:
+    plan = run("remove", "in.mp4", "--mask", "masks", "--dry-run", "--json").json["plan"]
+    assert (plan["n_frames"], plan["n_hole_frames"], plan["height"], plan["width"]) == (N_FRAMES, N_FRAMES, 64, 96)
+    assert set(plan["segments"][0]) >= {"start", "stop", "box", "size"}
+
+
+def test_options_reach_the_library(clip: Clip, run: Run) -> None:
+    words = ["remove", "in.mp4", "--box", "10,10,20,16", "--start", "#2", "--end", "#5", "--codec", "ffv1"]
+    outcome = run(*words, "-e", "level=3", "-o", "out.mkv", "--no-grain", "--no-blend", "--dilate", 0, "--json")
+    assert outcome.json["result"]["n_filled"] == 3
+    with av.open("out.mkv") as file:
+        assert file.streams.video[0].codec_context.name == "ffv1"
+
+
+def test_warnings_are_shown_once_and_kept_in_the_json(clip: Clip, run: Run) -> None:
+    outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.webm", "--json")
+    warnings = outcome.json["warnings"]
+    assert any("aac" in warning for warning in warnings)
+    assert len(warnings) == len(set(warnings))
+    assert all(outcome.err.count(f"warning: {warning}") == 1 for warning in warnings)
+
+
+def test_a_folder_of_images_with_a_rate(clip: Clip, run: Run) -> None:
+    write_images(Path("frames"), clip.pictures[:3])
+    write_images(Path("three"), clip.masks[:3])
+    outcome = run("remove", "frames", "--fps", "30000/1001", "--mask", "three", "-o", "filled/", "-q")
+    assert outcome == (0, "", "")
+    assert sorted(path.name for path in Path("filled").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+
+
+def _too_few_masks(clip: Clip) -> None:
+    write_images(Path("few"), clip.masks[:5])
+
+
+def _empty_masks(clip: Clip) -> None:
+    write_images(Path("empty"), np.zeros_like(clip.masks))
+
+
+def _text_file(clip: Clip) -> None:
+    Path("text.mp4").write_text("this is not a video\n" * 50)
+
+
+def _existing(clip: Clip) -> None:
+    Path("there.mp4").write_bytes(b"keep me")
+
+
+def _nothing(clip: Clip) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "code", "says"),
+    [
+        (_nothing, "in.mp4 --mask masks", 2, "-o"),
+        (_nothing, "in.mp4 -o out.mp4", 2, "mask"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --model nosuch", 2, "nosuch"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --codec nosuch", 2, "nosuch"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 -e nosuchoption=1", 2, "nosuchoption"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 -e novalue", 2, "key=value"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --fps fast", 2, "30000/1001"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --device abacus", 2, "abacus"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --precision half", 2, "half"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --working-size big", 2, "big"),
+        (_nothing, "in.mp4 --box 1,2,3 -o out.mp4", 2, "1,2,3"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --dilate -1", 2, "dilate"),
+        (_nothing, "missing.mp4 --mask masks -o out.mp4", 3, "missing.mp4"),
+        (_text_file, "text.mp4 --mask masks -o out.mp4", 3, "text.mp4"),
+        (_nothing, "in.mp4 --mask missing -o out.mp4", 4, "missing"),
+        (_too_few_masks, "in.mp4 --mask few -o out.mp4", 4, "-fps_mode passthrough"),
+        (_empty_masks, "in.mp4 --mask empty -o out.mp4", 4, "empty"),
+        (_existing, "in.mp4 --mask masks -o there.mp4", 5, "-y"),
+        (_nothing, "in.mp4 --mask masks -o nowhere/out.mp4", 5, "nowhere"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --model vinet", 6, "vidfill weights import vinet"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --model vinet --checkpoint none.safetensors", 6, "none.safetensors"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --device cuda:99", 7, "cuda:99"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_its_code(
+    prepare: Callable[[Clip], None], words: str, code: int, says: str, clip: Clip, run: Run
+) -> None:
+    prepare(clip)
+    outcome = run("remove", *words.split(), "--progress", "none")
+    assert outcome.code == code, outcome.err
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(Path.cwd().glob("out.mp4*"))
+    if "there.mp4" in words:
+        assert Path("there.mp4").read_bytes() == b"keep me"
+
+
+def test_an_existing_output_is_replaced_when_asked_for(clip: Clip, run: Run) -> None:
+    _existing(clip)
+    assert run("remove", "in.mp4", "--mask", "masks", "-o", "there.mp4", "-y", "-q").code == 0
+    assert _n_frames("there.mp4") == N_FRAMES
+
+
+def test_an_error_is_a_json_object_as_well(clip: Clip, run: Run) -> None:
+    outcome = run("remove", "missing.mp4", "--mask", "masks", "-o", "out.mp4", "--json")
+    content = outcome.json
+    assert (content["status"], content["exit_code"], outcome.code) == ("error", 3, 3)
+    assert set(content["error"]) == {"kind", "message", "found", "expected", "todo"}
+    assert content["error"]["kind"] == "InputError"
+    assert content["error"]["message"] in outcome.err
+
+
+def test_damage_is_a_warning_or_with_strict_an_error(clip: Clip, run: Run) -> None:
+    from tests.clips import damage_packets
+
+    write_clip(Path("good.mp4"), n=12, gop=4, b_frames=0)
+    damage_packets(Path("good.mp4"), Path("bad.mp4"), [6])
+    words = ("remove", "bad.mp4", "--box", "10,10,20,16", "-o", "out.mp4", "--json", "--progress", "none")
+    assert run(*words, "--strict").code == 3
+    assert any("damaged" in warning for warning in run(*words).json["warnings"])
