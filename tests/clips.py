@@ -119,7 +119,7 @@ def write_clip(
     rate: Fraction | int = 25,
     vfr: bool = False,
     start_pts: int = 0,
-    last_frame_hold: Fraction | None = None,
+    last_frame_hold: Fraction | int | None = None,
     color: ColorTags | None = None,
     hdr10: bool = False,
     rotation: int | None = None,
@@ -171,7 +171,7 @@ def write_clip(
     shown, masks = crossing_object(background) if with_object else (background, np.zeros((n, *size), np.bool_))
     time_base = Fraction(1, 90_000) if vfr else 1 / Fraction(rate)
     pts = _timestamps(n, start=start_pts, vfr=vfr)
-    hold_s = last_frame_hold or (VFR_STEPS[-1] if vfr else 1) * time_base
+    hold_s = Fraction(last_frame_hold) if last_frame_hold else (VFR_STEPS[-1] if vfr else 1) * time_base
     color = HDR10 if hdr10 else color or ColorTags()
     if pix_fmt.startswith("yuvj"):
         color = replace(color, range=2)
@@ -232,7 +232,7 @@ def write_images(
 
 def damage_packets(source: Path, target: Path, indices: Sequence[int]) -> None:
     """Copy a file with the payload of the given video packets (in the order of the file) overwritten by 0xff."""
-    places = _packet_places(source)
+    places = packet_places(source)
     data = bytearray(source.read_bytes())
     for index in indices:
         position, n_bytes = places[index]
@@ -242,7 +242,7 @@ def damage_packets(source: Path, target: Path, indices: Sequence[int]) -> None:
 
 def flip_bytes(source: Path, target: Path, index: int, *, n_flips: int = 8, seed: int = 0) -> None:
     """Copy a file with a few bytes of one video packet flipped: it decodes to rubbish or not at all."""
-    places = _packet_places(source)
+    places = packet_places(source)
     position, n_bytes = places[index]
     data = bytearray(source.read_bytes())
     for offset in np.random.default_rng(seed).integers(n_bytes // 3, n_bytes, n_flips):
@@ -257,7 +257,7 @@ def truncate(source: Path, target: Path, *, keep: float) -> None:
         file.truncate(int(source.stat().st_size * keep))
 
 
-def _packet_places(path: Path) -> list[tuple[int, int]]:
+def packet_places(path: Path) -> list[tuple[int, int]]:
     """Byte offset and size of the payload of each video packet, in the order of the file (no transport streams)."""
     data = path.read_bytes()
     with av.open(str(path)) as container:

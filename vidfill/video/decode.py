@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 from typing import NamedTuple
 
 from av.container import InputContainer
@@ -130,6 +131,7 @@ class Decoding:
         self._waiting: set[int] = set()  # packets sent whose frames have not been seen yet
         self._bad: set[int] = set()  # those of them that the decoder refused
         self._n_untimed = 0  # refused packets of unknown time
+        self._early: list[VideoFrame] = []
         self._hides = False  # whether packets that show no frame have been seen without any damage
         self._last_dts: int | None = None
         self._last_pts: int | None = None  # as stored
@@ -151,9 +153,9 @@ class Decoding:
         if self._seek_pts is not None:
             self._seek(self._seek_pts)
         for packet in self._packets():
-            for frame in self._decode(packet):
-                if not self._is_before_entry(frame):
-                    yield from self._in_order(frame)
+            self._early += [frame for frame in self._decode(packet) if not self._is_before_entry(frame)]
+            for frame in self._due(packet):
+                yield from self._in_order(frame)
         if not self._is_careful and (self._waiting or self._last is None):
             raise Suspicious
         if self._last is None:
@@ -257,6 +259,22 @@ class Decoding:
             self._n_untimed += 1
         else:
             self._bad.add(pts)
+
+    def _due(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """Frames that no other can come before any more, in the order of time.
+
+        A decoder that lost a reference gets the order wrong. But a packet is shown no earlier than it is decoded, so
+        what is shown before the decoding time of this packet has been read.
+        """
+        frames, self._early = self._early, []
+        dts = packet.dts if packet is not None else None
+        times = [frame.pts for frame in frames if frame.pts is not None]
+        if not self._is_careful or not self._tracks or len(times) < len(frames):
+            return frames
+        frames = [frame for _, frame in sorted(zip(times, frames, strict=True), key=itemgetter(0))]
+        if dts is not None:
+            self._early = [frame for frame in frames if (frame.pts or 0) > dts]
+        return frames[: len(frames) - len(self._early)]
 
     def _in_order(self, frame: VideoFrame) -> Iterator[Picture]:
         """A decoded frame, after the repeats for the damaged ones that belong before it."""
