@@ -1,0 +1,153 @@
+"""Stopping and going on changes nothing; time limits, faults and wrong checkpoints are handled."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from torch import Tensor
+
+from tests.train.models import TinyModel, tiny_data, tiny_model
+from vidfill.errors import UsageError, VidfillError, WeightsError
+from vidfill.models.base import Model
+from vidfill.models.propagate import Propagate
+from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage
+from vidfill.train.report import read_metrics
+from vidfill.train.trainer import Trainer
+from vidfill.weights import load_weights
+
+
+def _trainer(run: Path, *, recipe: Recipe = TINY, resume: bool = False, model: Model | None = None) -> Trainer:
+    return Trainer(model or tiny_model(), "tiny", tiny_data(), recipe, run, resume=resume)
+
+
+def _everything(trainer: Trainer) -> dict[str, Tensor]:
+    """Every tensor that the run keeps."""
+    found: dict[str, Tensor] = {}
+
+    def collect(name: str, value: object) -> None:
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                collect(f"{name}.{key}", item)
+
+    collect("", trainer.state.snapshot())
+    return found
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_four_steps_are_some_then_save_resume_and_the_rest_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
+    whole = _trainer(tmp_path / "whole")
+    assert whole.run().finished
+    calls = iter(range(100))
+    first = _trainer(tmp_path / "parts").run(should_stop=lambda: next(calls) == stop_after)
+    assert (first.step, first.finished) == (stop_after, False)
+    second = _trainer(tmp_path / "parts", resume=True, model=tiny_model(seed=99))
+    assert second.run().finished
+
+    expected, found = _everything(whole), _everything(second)
+    assert expected.keys() == found.keys()
+    assert len(expected) > 50, "weights, averages, moments of both optimisers"
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    losses = [[line["loss"] for line in read_metrics(tmp_path / run) if "loss" in line] for run in ("whole", "parts")]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 4
+
+
+def test_the_run_learns(tmp_path: Path) -> None:
+    stage = Stage("single", share=1.0, batch=4, crop_px=32, loss=LossWeights(flow=0, short=0, long=0))
+    recipe = replace(TINY, n_steps=40, stages=(stage,), learning_rate=1e-2, save_every=40, validate_every=40)
+    _trainer(tmp_path, recipe=recipe).run()
+    losses = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+
+
+def test_it_stops_by_itself_in_time_and_saves(tmp_path: Path) -> None:
+    recipe = replace(TINY, n_steps=10_000, validate_every=5000, save_every=5000)
+    started = time.monotonic()
+    outcome = _trainer(tmp_path, recipe=recipe).run(minutes=1.5 / 60)
+    assert time.monotonic() - started < 6
+    assert 0 < outcome.step < 10_000
+    assert not outcome.finished
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == outcome.step
+
+
+def test_what_a_run_leaves_in_its_folder(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    outcome = trainer.run()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("checkpoint.pt", "tiny.safetensors", "metrics.jsonl", "curves.png", "recipe.json", "samples")
+    }
+    for picture in (tmp_path / "curves.png", tmp_path / "samples" / "step_000004.png"):
+        assert cv2.imread(str(picture)) is not None
+    weights = load_weights(tmp_path / "tiny.safetensors")
+    assert (weights.model, weights.sizes) == ("tiny", {"channels": 4})
+    averaged = trainer.state.averaged.state_dict()
+    assert all(torch.equal(tensor, averaged[name].half()) for name, tensor in weights.tensors.items())
+    assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["n_steps"] == 4
+    lines = read_metrics(tmp_path)
+    assert {"frame", "hole", "ssim", "flow", "short", "adversarial", "critic"} <= lines[3].keys()
+    assert outcome.metrics.keys() == {"hole_psnr_db", "telea_hole_psnr_db"}
+    assert 3 < outcome.metrics["hole_psnr_db"] < 40
+
+
+class _Spoiling(TinyModel):
+    """Gives NaN at given calls of `step`."""
+
+    def __init__(self, calls: range) -> None:
+        super().__init__()
+        self._calls, self._count = calls, 0
+
+    def step(self, *arguments):  # type: ignore[no-untyped-def]
+        self._count += 1
+        made = super().step(*arguments)
+        return made._replace(fill=made.fill * float("nan")) if self._count - 1 in self._calls else made
+
+
+def test_a_loss_that_is_not_finite_rolls_back_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage("single", share=1.0, batch=2, crop_px=32)
+    recipe = replace(TINY, n_steps=6, stages=(stage,), save_every=2, validate_every=100)
+    torch.manual_seed(0)
+    trainer = _trainer(tmp_path, recipe=recipe, model=_Spoiling(range(3, 4)))
+    kept: dict[int, dict[str, Tensor]] = {}
+    while trainer.state.step < 4:
+        trainer._train_step()
+        kept[trainer.state.step] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+        if trainer.state.step == 2:
+            trainer._save()
+    assert "step 3: not finite, back to the weights of step 2" in caplog.text
+    assert all(torch.equal(kept[4][name], kept[2][name]) for name in kept[2])
+    assert not torch.equal(kept[3]["rgb.weight"], kept[2]["rgb.weight"])
+    outcome = trainer.run()
+    assert outcome.finished
+    assert all(bool(value.isfinite().all()) for value in trainer.model.state_dict().values())
+
+
+def test_a_loss_that_is_never_finite_ends_the_run(tmp_path: Path) -> None:
+    recipe = replace(TINY, n_steps=100, save_every=1000)
+    with pytest.raises(VidfillError, match="not finite"):
+        _trainer(tmp_path, recipe=recipe, model=_Spoiling(range(1000))).run()
+
+
+def test_wrong_runs_are_refused(tmp_path: Path) -> None:
+    short = replace(TINY, n_steps=1)
+    _trainer(tmp_path, recipe=short).run()
+    with pytest.raises(UsageError, match="holds a run already"):
+        _trainer(tmp_path)
+    with pytest.raises(UsageError, match="channels"):
+        _trainer(tmp_path, resume=True, model=TinyModel(channels=5))
+    (tmp_path / "checkpoint.pt").write_bytes(b"cut off")
+    with pytest.raises(WeightsError, match="not a whole checkpoint"):
+        _trainer(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="nothing to learn"):
+        _trainer(tmp_path / "other", model=Propagate())
+
+
+def test_the_learning_rate_rises_and_falls(tmp_path: Path) -> None:
+    recipe = replace(TINY, n_steps=1000, warm_up=100, learning_rate=1.0, final_rate=0.1)
+    rates = [_trainer(tmp_path, recipe=recipe).learning_rate(step) for step in (0, 49, 99, 100, 550, 999, 2000)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], abs=1e-3)

@@ -1,0 +1,151 @@
+"""Batches: real clips and synthetic scenes with holes, every sample drawn from its own seed.
+
+A sample is a function of (seed, step, place in the batch) alone. So a run can be resumed at any step, and any number of
+processes can share one batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidfill.models.base import WindowSpec
+from vidfill.train.data import TrainingData
+from vidfill.train.holes import draw_hole, render_holes
+from vidfill.train.recipes import Recipe
+from vidfill.train.synthesis import Scene, draw_scene, render_scenes
+
+MAX_STRIDE = 3
+EDGE_SHARE = 0.15
+BLUR_SHARE = 0.25
+N_BLUR = 3
+# Validation draws its holes from here, so that no training step shares them.
+VALIDATION_STEP = 2**31
+
+
+class Batch(NamedTuple):
+    """What one process looks at in one step.
+
+    Attributes:
+        clip: (B, T, 3, H, W), RGB in [0, 1], whole: nothing is cut out.
+        holes: (B, T, 1, H, W), 1 = missing.
+        targets: the positions to fill.
+        scene: the synthetic samples with their exact motion, None where there are none.
+        synthetic: which samples those are, in the order of `scene`.
+    """
+
+    clip: Tensor
+    holes: Tensor
+    targets: range
+    scene: Scene | None
+    synthetic: tuple[int, ...]
+
+
+class Shape(NamedTuple):
+    """How large a batch is.
+
+    Attributes:
+        n_samples: over all processes.
+        n_targets: frames to fill in each clip.
+        size: (height, width).
+    """
+
+    n_samples: int
+    n_targets: int
+    size: tuple[int, int]
+
+
+def reach(spec: WindowSpec) -> int:
+    """How many frames beside the targets a model's window looks at, on each side.
+
+    A model whose references are spread over the segment gets those of the nearest few strides.
+    """
+    far = max((abs(offset) for offset in spec.neighbours), default=0)
+    return max(far, 3 * spec.references.stride) if spec.references else far
+
+
+def make_batch(
+    data: TrainingData, recipe: Recipe, spec: WindowSpec, shape: Shape, *, step: int, rank: int = 0, n_ranks: int = 1
+) -> Batch:
+    """This process's part of the batch of one step, on the data's device.
+
+    Args:
+        data: where everything comes from.
+        recipe: its seed and share of synthetic clips.
+        spec: the model's window; clips reach as far beyond the targets.
+        shape: of the whole batch; its number of samples is a multiple of `n_ranks`.
+        step: number of the step.
+        rank: of this process.
+        n_ranks: processes that share the batch.
+    """
+    shared = np.random.default_rng((recipe.seed, step))
+    margin = reach(spec)
+    # Now and then the first target is the clip's first frame: its window is mirrored and nothing comes before it.
+    before = 0 if shared.random() < EDGE_SHARE else margin
+    n_frames = before + shape.n_targets + margin
+    n_blur = N_BLUR if shared.random() < BLUR_SHARE and n_frames > 1 else 1
+    per_rank = shape.n_samples // n_ranks
+    generators = [np.random.default_rng((recipe.seed, step, rank * per_rank + i)) for i in range(per_rank)]
+    wanted = [rng.random() < recipe.synthetic_share for rng in generators]
+    is_synthetic = [bool(data.photos) and (wish or not data.clips) for wish in wanted]
+
+    pictures: list[Tensor] = [
+        torch.empty(0) if made else _real_clip(rng, data.clips, n_frames, shape.size)
+        for rng, made in zip(generators, is_synthetic, strict=True)
+    ]
+    synthetic = tuple(i for i, made in enumerate(is_synthetic) if made)
+    scene = None
+    if synthetic:
+        plans = [draw_scene(generators[i], data, n_frames, shape.size) for i in synthetic]
+        scene = render_scenes(plans, data, shape.size, n_blur=n_blur)
+        for frames, i in zip(scene.frames, synthetic, strict=True):
+            pictures[i] = frames
+    holes = render_holes(
+        [draw_hole(rng, n_frames, shape.size, data.silhouettes) for rng in generators],
+        shape.size,
+        device=pictures[0].device,
+    )
+    return Batch(torch.stack(pictures), holes, range(before, before + shape.n_targets), scene, synthetic)
+
+
+def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Tensor, Tensor]:
+    """A held-back clip, whole in its middle square, with a hole that is the same at every validation.
+
+    Returns:
+        clip (1, T, 3, H, W) and holes (1, T, 1, H, W); T is `recipe.validation_frames`, or less in a short clip.
+    """
+    rng = np.random.default_rng((recipe.seed, VALIDATION_STEP, number))
+    clip = data.held_back[number % len(data.held_back)]
+    n_frames = min(recipe.validation_frames, clip.shape[0])
+    side = min(clip.shape[1:3]) // 16 * 16
+    top, left = ((extent - side) // 2 for extent in clip.shape[1:3])
+    part = clip[:n_frames, top : top + side, left : left + side]
+    hole = draw_hole(rng, n_frames, (side, side), data.silhouettes)
+    return _floats(part).unsqueeze(0), render_holes([hole], (side, side), device=clip.device)
+
+
+def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], n_frames: int, size: tuple[int, int]) -> Tensor:
+    """A crop through time and space, (T, 3, H, W): some frames left out, perhaps backwards, perhaps mirrored."""
+    clip = clips[rng.integers(len(clips))]
+    most = min(MAX_STRIDE, max(1, (clip.shape[0] - 1) // max(1, n_frames - 1)))
+    stride = int(rng.integers(1, most + 1))
+    span = (n_frames - 1) * stride + 1
+    start = int(rng.integers(max(0, clip.shape[0] - span) + 1))
+    # A clip that is too short runs back and forth.
+    period = max(1, 2 * (clip.shape[0] - 1))
+    at = (start + stride * np.arange(n_frames)) % period
+    at = np.minimum(at, period - at) if clip.shape[0] > 1 else at * 0
+    if rng.random() < 0.5:
+        at = at[::-1]
+    top, left = (int(rng.integers(extent - side + 1)) for extent, side in zip(clip.shape[1:3], size, strict=True))
+    index = torch.from_numpy(np.ascontiguousarray(at)).to(clip.device)
+    part = _floats(clip[index, top : top + size[0], left : left + size[1]])
+    return part.flip(-1) if rng.random() < 0.5 else part
+
+
+def _floats(frames: Tensor) -> Tensor:
+    """(T, H, W, 3) uint8 -> (T, 3, H, W) in [0, 1]."""
+    return frames.permute(0, 3, 1, 2).float() / 255

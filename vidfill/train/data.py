@@ -1,0 +1,160 @@
+"""Training data: decoded once with OpenCV into uint8 tensors that stay on the training device.
+
+A path of `--data` is a video, an archive of photos (.tar), an archive of object shapes (silhouettes*.tar), or a folder
+of these. PyAV is not needed here.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidfill.errors import InputError
+from vidfill.train.recipes import DataBudget
+
+Picture = NDArray[np.uint8]
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+HELD_BACK_ONE_IN = 16
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that training looks at, on one device.
+
+    Attributes:
+        clips: (T, H, W, 3) uint8 RGB each, sizes differ.
+        held_back: likewise, for validation alone.
+        photos: (H, W, 3) uint8 RGB each.
+        silhouettes: (N, S, S) uint8, 1 inside the shape.
+    """
+
+    clips: tuple[Tensor, ...]
+    held_back: tuple[Tensor, ...]
+    photos: tuple[Tensor, ...]
+    silhouettes: Tensor
+
+
+def is_held_back(name: str) -> bool:
+    """Whether a clip is for validation: by a hash of its name, so that the split never moves.
+
+    The number of the part at the end of a name (`..._03.mp4`) does not count, so that all parts of one video fall on
+    the same side.
+    """
+    video = re.sub(r"_\d+$", "", Path(name).stem)
+    return zlib.crc32(video.encode()) % HELD_BACK_ONE_IN == 0
+
+
+def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device) -> TrainingData:
+    """Decode everything under the paths, as far as the budget goes.
+
+    Args:
+        paths: videos, archives, or folders of them.
+        budget: how much is kept, at which size.
+        device: where the tensors will lie.
+
+    Raises:
+        InputError: a path that does not exist or cannot be read, or nothing to train on.
+    """
+    files = sorted(file for path in paths for file in _files(path))
+    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    archives = [file for file in files if file.suffix == ".tar"]
+    clips: list[Tensor] = []
+    held_back: list[Tensor] = []
+    for file in videos:
+        clip = torch.from_numpy(_read_clip(file, budget)).to(device)
+        (held_back if is_held_back(file.name) else clips).append(clip)
+    photos = [
+        torch.from_numpy(_resized(picture, budget.short_side_px)).to(device)
+        for archive in archives
+        if not _holds_shapes(archive)
+        for picture, _ in zip(_pictures(archive), range(budget.n_photos), strict=False)
+    ]
+    shapes = [
+        _fitted(picture, budget.silhouette_px)
+        for archive in archives
+        if _holds_shapes(archive)
+        for picture in _pictures(archive)
+    ]
+    if not clips and not photos:
+        raise InputError("no clips and no photos to train on", todo="name folders with videos or archives of photos")
+    stacked = np.stack(shapes) if shapes else np.zeros((0, budget.silhouette_px, budget.silhouette_px), np.uint8)
+    return TrainingData(
+        tuple(clips), tuple(held_back), tuple(photos[: budget.n_photos]), torch.from_numpy(stacked).to(device)
+    )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if file.is_file())
+    elif path.is_file():
+        yield path
+    else:
+        raise InputError(f"no training data at {path}", todo="check the path")
+
+
+def _holds_shapes(archive: Path) -> bool:
+    return archive.name.startswith("silhouettes")
+
+
+def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
+    capture = cv2.VideoCapture(str(path))
+    frames: list[Picture] = []
+    try:
+        while len(frames) < budget.frames_per_clip:
+            is_read, picture = capture.read()
+            if not is_read:
+                break
+            frames.append(_resized(np.asarray(picture[..., ::-1], np.uint8), budget.short_side_px))
+    finally:
+        capture.release()
+    if not frames:
+        raise InputError(f"no frame of {path} can be decoded", todo="take it out of the training data")
+    return np.stack(frames)
+
+
+def _pictures(archive: Path) -> Iterator[Picture]:
+    """Every image of an archive, RGB, in the archive's order."""
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.isfile() else None
+                if file is None:
+                    continue
+                picture = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+                if picture is None:
+                    raise InputError(f"{member.name} in {archive} is no image", todo="take it out of the archive")
+                yield np.asarray(picture[..., ::-1], np.uint8)
+    except tarfile.TarError as error:
+        raise InputError(f"{archive} is not a whole tar archive ({error})", todo="fetch it again") from error
+
+
+def _resized(picture: Picture, short_side_px: int) -> Picture:
+    scale = short_side_px / min(picture.shape[:2])
+    if scale == 1:
+        return np.ascontiguousarray(picture)
+    size_wh = tuple(max(short_side_px, round(side * scale)) for side in picture.shape[1::-1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(picture), size_wh, interpolation=how), np.uint8)
+
+
+def _fitted(picture: Picture, side_px: int) -> Picture:
+    """A shape (white on black) scaled into the middle of a square, 1 inside it."""
+    shape = (picture.max(axis=2) > 127).astype(np.uint8)
+    scale = side_px / max(shape.shape)
+    size_wh = tuple(min(side_px, max(1, round(side * scale))) for side in shape.shape[::-1])
+    small = cv2.resize(shape * 255, size_wh, interpolation=cv2.INTER_AREA) > 127
+    top, left = (side_px - size_wh[1]) // 2, (side_px - size_wh[0]) // 2
+    square = np.zeros((side_px, side_px), np.uint8)
+    square[top : top + size_wh[1], left : left + size_wh[0]] = small
+    return square

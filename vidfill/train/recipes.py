@@ -1,0 +1,234 @@
+"""What a training run consists of, as plain data. Three recipes: a test's, hours on two cores, an hour on one big GPU.
+
+The stages follow the paper (Deep Video Inpainting, section 4): first single targets without recurrence, then the
+recurrence over unrolls that grow. A step works on one batch of clips; it makes `Stage.n_chunks` updates, each with the
+gradient through `Stage.n_targets` consecutive outputs, and goes on with its own, detached outputs and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vidfill.errors import UsageError
+
+Sizes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """The factor of each term of the loss; terms of weight 0 are not computed.
+
+    Attributes:
+        frame: L1 over the whole frame.
+        ssim: 1 - SSIM over the whole frame.
+        hole: L1 inside the hole.
+        flow: L1 of the flows, in pixels, against exact ones; synthetic clips only.
+        short: an output against the one before it, warped by the exact flow; synthetic clips only.
+        long: an output against the chunk's first, warped likewise.
+        adversarial: hinge loss of the spatio-temporal discriminator.
+    """
+
+    frame: float = 1.0
+    ssim: float = 1.0
+    hole: float = 5.0
+    flow: float = 0.1
+    short: float = 1.0
+    long: float = 1.0
+    adversarial: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of a run.
+
+    Attributes:
+        name: as the metrics show it.
+        share: of the run's steps; the shares of a recipe sum to 1.
+        batch: clips of one step, over all processes.
+        crop_px: height and width of a training frame.
+        n_targets: consecutive outputs that one gradient goes through; 1 trains without recurrence.
+        n_chunks: updates on one batch of clips, each starting from the detached outputs of the one before.
+        loss: what is minimised.
+    """
+
+    name: str
+    share: float
+    batch: int
+    crop_px: int
+    n_targets: int = 1
+    n_chunks: int = 1
+    loss: LossWeights = LossWeights()
+
+
+@dataclass(frozen=True, slots=True)
+class DataBudget:
+    """How much of the data is decoded and kept on the device.
+
+    Attributes:
+        short_side_px: frames and photos are resized to this short side.
+        frames_per_clip: the first so many of each clip.
+        n_photos: of the photos, in the order of the archives.
+        silhouette_px: object shapes are fitted into squares of this side.
+    """
+
+    short_side_px: int
+    frames_per_clip: int
+    n_photos: int
+    silhouette_px: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides how a run goes, apart from the model, the data and the machine.
+
+    Attributes:
+        name: of the recipe.
+        n_steps: length of the run; the learning rate falls to `final_rate` of itself by its end.
+        stages: in order.
+        data: what is kept of the data.
+        sizes: model name -> arguments of its network; a model that is not named takes its own defaults.
+        learning_rate: of AdamW, at its highest.
+        final_rate: fraction of the learning rate that is left at the end of the cosine.
+        warm_up: steps over which the learning rate rises.
+        weight_decay: of AdamW, on tensors with two or more axes.
+        clip_norm: the gradient is scaled down to this norm.
+        ema_decay: of the averaged weights, the ones that are evaluated and exported.
+        synthetic_share: fraction of the clips made from photos.
+        precision: bf16 autocast, float32, or bf16 where the device has fast units for it.
+        compile_layers: torch.compile on the model's parts; CUDA only.
+        discriminator_width: channels of the discriminator's first layer.
+        save_every: steps between two checkpoints.
+        validate_every: steps between two validations.
+        n_validation: held-back clips of a validation.
+        validation_frames: frames filled in each of them.
+        seed: of everything that is drawn.
+    """
+
+    name: str
+    n_steps: int
+    stages: tuple[Stage, ...]
+    data: DataBudget
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    learning_rate: float = 2e-4
+    final_rate: float = 0.02
+    warm_up: int = 200
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    synthetic_share: float = 0.5
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile_layers: bool = True
+    discriminator_width: int = 32
+    save_every: int = 200
+    validate_every: int = 1000
+    n_validation: int = 6
+    validation_frames: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
+            raise ValueError(f"the stages of recipe {self.name} do not share out the whole run")
+        if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
+            raise ValueError(f"recipe {self.name} crops more than the short side of its data")
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that a step (from 0) belongs to; the last one for steps after the end."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share * self.n_steps
+            if step < round(end):
+                return stage
+        return self.stages[-1]
+
+
+_TINY_VINET: Sizes = {
+    "encoder": (4, 4, 6, 8),
+    "head": 4,
+    "estimator": ((8, 8, 4),) * 4,
+    "context": ((4, 4, 4, 4, 4, 4),) * 4,
+    "search_range_px": 2,
+}
+
+# Slim at the finest scales, where the full network spends three quarters of its arithmetic.
+_SLIM_VINET: Sizes = {
+    "encoder": (24, 32, 48, 64),
+    "estimator": ((64, 64, 48, 32, 24), (48, 48, 32, 24, 16), (32, 24, 16), (8,)),
+    "context": ((48, 48, 48, 32, 24, 16), (32, 32, 32, 24, 16, 16), (16, 16, 16, 16, 8, 8), (8, 8, 8, 8, 8, 8)),
+}
+
+TINY = Recipe(
+    name="tiny",
+    n_steps=4,
+    stages=(
+        Stage("single", share=0.5, batch=2, crop_px=32),
+        Stage("recurrent", share=0.5, batch=2, crop_px=32, n_targets=2, n_chunks=2, loss=LossWeights(adversarial=0.1)),
+    ),
+    data=DataBudget(short_side_px=48, frames_per_clip=24, n_photos=16, silhouette_px=32),
+    sizes={"vinet": _TINY_VINET},
+    warm_up=2,
+    compile_layers=False,
+    discriminator_width=4,
+    save_every=2,
+    validate_every=4,
+    n_validation=2,
+    validation_frames=4,
+)
+
+_CPU_LOSS = LossWeights(ssim=0.5, flow=0.1, short=0.5, long=0.0)
+
+CPU = Recipe(
+    name="cpu",
+    n_steps=4000,
+    stages=(
+        Stage("single", share=0.7, batch=4, crop_px=128, loss=_CPU_LOSS),
+        Stage("recurrent", share=0.2, batch=2, crop_px=160, n_targets=3, loss=_CPU_LOSS),
+        Stage("feedback", share=0.1, batch=2, crop_px=160, n_targets=3, n_chunks=3, loss=_CPU_LOSS),
+    ),
+    data=DataBudget(short_side_px=192, frames_per_clip=40, n_photos=1500),
+    sizes={"vinet": _SLIM_VINET},
+    learning_rate=6e-4,
+    ema_decay=0.995,
+    warm_up=100,
+    save_every=100,
+    validate_every=250,
+    n_validation=8,
+    validation_frames=12,
+)
+
+_GPU_LOSS = LossWeights(flow=0.1)
+
+GPU = Recipe(
+    name="gpu",
+    n_steps=20000,
+    stages=(
+        Stage("single", share=0.4, batch=32, crop_px=224, loss=_GPU_LOSS),
+        Stage("recurrent", share=0.25, batch=16, crop_px=224, n_targets=4, loss=_GPU_LOSS),
+        Stage("feedback", share=0.2, batch=16, crop_px=224, n_targets=5, n_chunks=6, loss=_GPU_LOSS),
+        Stage(
+            "adversarial", share=0.15, batch=16, crop_px=224, n_targets=5, n_chunks=4,
+            loss=LossWeights(adversarial=0.02),
+        ),
+    ),
+    data=DataBudget(short_side_px=256, frames_per_clip=400, n_photos=5000),
+    learning_rate=3e-4,
+    warm_up=500,
+    discriminator_width=64,
+    n_validation=12,
+    validation_frames=40,
+)  # fmt: skip
+
+_RECIPES = {recipe.name: recipe for recipe in (TINY, CPU, GPU)}
+RECIPE_NAMES: tuple[str, ...] = tuple(_RECIPES)
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in _RECIPES:
+        raise UsageError(f"no recipe {name!r}", expected="one of " + ", ".join(RECIPE_NAMES))
+    return _RECIPES[name]

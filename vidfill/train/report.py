@@ -1,0 +1,102 @@
+"""What a run shows of itself: metrics as JSON lines, curves and sample sheets as PNG."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidfill.train.validation import Example
+
+METRICS = "metrics.jsonl"
+CURVES = "curves.png"
+PANEL_WH = (420, 220)
+MARGIN_PX = 28
+# Of a sheet: clips, and moments of each.
+SHEET_CLIPS = 6
+SHEET_MOMENTS = 2
+
+
+def append_metrics(run: Path, values: Mapping[str, Any]) -> None:
+    """Add one line to the run's metrics; numbers that are not finite become null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    with (run / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(finite) + "\n")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The run's metrics so far, in order; a last line that was cut off is left out."""
+    path = run / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def forget_metrics_from(run: Path, step: int) -> None:
+    """Drop the lines of a step and later ones: a resumed run writes them again."""
+    kept = [json.dumps(line) + "\n" for line in read_metrics(run) if line["step"] < step]
+    (run / METRICS).write_text("".join(kept), encoding="utf-8")
+
+
+def draw_curves(run: Path) -> None:
+    """Draw every quantity of the metrics against the steps, smoothed, into the run's `curves.png`."""
+    lines = read_metrics(run)
+    names = [n for n in dict.fromkeys(k for line in lines for k in line) if n not in ("step", "stage", "seconds")]
+    panels = []
+    for name in names:
+        points = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), (int, float))]
+        panels.append(_panel(name, np.array(points, np.float64).reshape(-1, 2)))
+    if not panels:
+        return
+    blank = np.full_like(panels[0], 255)
+    rows = [panels[i : i + 3] for i in range(0, len(panels), 3)]
+    picture = np.vstack([np.hstack([*row, *[blank] * (3 - len(row))]) for row in rows])
+    cv2.imwrite(str(run / CURVES), picture)
+
+
+def draw_sheet(path: Path, examples: Sequence[Example]) -> None:
+    """One row for each clip and moment: what the model is given, Telea, the model's fill, the truth."""
+    rows = []
+    for example in examples[:SHEET_CLIPS]:
+        n_frames = len(example.truth)
+        for moment in sorted({(k + 1) * n_frames // (SHEET_MOMENTS + 1) for k in range(SHEET_MOMENTS)}):
+            given = example.truth[moment] * (1 - example.holes[moment])
+            columns = (given, example.telea[moment], example.filled[moment], example.truth[moment])
+            rows.append(np.hstack([_bgr(picture) for picture in columns]))
+    if not rows:
+        return
+    width = max(row.shape[1] for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
+
+
+def _bgr(picture: Tensor) -> NDArray[np.uint8]:
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(values[..., ::-1])
+
+
+def _panel(name: str, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A small plot of (step, value), with a running mean over a fiftieth of the points."""
+    width, height = PANEL_WH
+    panel = np.full((height, width, 3), 255, np.uint8)
+    if not len(points):
+        return panel
+    window = max(1, len(points) // 50)
+    smooth = np.convolve(np.pad(points[:, 1], (window - 1, 0), mode="edge"), np.ones(window) / window, mode="valid")
+    low, high = np.percentile(points[:, 1], [1, 99]) if len(points) > 20 else (points[:, 1].min(), points[:, 1].max())
+    span_x, span_y = max(np.ptp(points[:, 0]), 1), max(high - low, 1e-9)
+    x = MARGIN_PX + (points[:, 0] - points[0, 0]) / span_x * (width - 2 * MARGIN_PX)
+    cv2.rectangle(panel, (MARGIN_PX, MARGIN_PX), (width - MARGIN_PX, height - MARGIN_PX), (200, 200, 200), 1)
+    for values, colour in ((points[:, 1], (225, 205, 190)), (smooth, (160, 60, 0))):
+        y = height - MARGIN_PX - np.clip((values - low) / span_y, 0, 1) * (height - 2 * MARGIN_PX)
+        cv2.polylines(panel, [np.stack((x, y), axis=1).round().astype(np.int32)], False, colour, 1, cv2.LINE_AA)
+    text = f"{name}: {smooth[-1]:.4g} at step {points[-1, 0]:.0f}  [{low:.4g}, {high:.4g}]"
+    cv2.putText(panel, text, (MARGIN_PX, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return panel

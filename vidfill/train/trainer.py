@@ -1,0 +1,258 @@
+"""The training loop: batches, gradients through the model's own recurrence, checkpoints, validation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidfill.errors import OutputError, UsageError, VidfillError
+from vidfill.models.base import ClipSource, Model, recur
+from vidfill.train.batches import Shape, make_batch
+from vidfill.train.data import TrainingData
+from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
+from vidfill.train.parallel import Place, any_of, average_gradients, wait_for_all
+from vidfill.train.recipes import Recipe, Stage
+from vidfill.train.report import append_metrics, draw_curves, draw_sheet, forget_metrics_from
+from vidfill.train.state import CHECKPOINT, TrainingState
+from vidfill.train.validation import validate
+
+_log = logging.getLogger("vidfill")
+
+MAX_ROLL_BACKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: steps done, over all sittings.
+        finished: whether that is all of them; else the time was up or somebody asked to stop.
+        n_roll_backs: of this sitting.
+        metrics: the last validation's.
+    """
+
+    step: int
+    finished: bool
+    n_roll_backs: int
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """One run of one model.
+
+    Args:
+        model: any model of the contract with parameters, on the training device.
+        name: of the model, as the registry knows it.
+        data: on the same device.
+        recipe: the whole run.
+        run: folder for checkpoints, metrics and pictures; made if it is not there.
+        resume: go on from the folder's checkpoint where there is one.
+        place: which of several processes this is.
+
+    Raises:
+        UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run
+            when `resume` is off, or a checkpoint of another model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        data: TrainingData,
+        recipe: Recipe,
+        run: Path,
+        *,
+        resume: bool = False,
+        place: Place = Place(),  # noqa: B008 - immutable
+    ) -> None:
+        if not any(p.requires_grad for p in model.parameters()):
+            raise UsageError(f"model {name} has nothing to learn", todo="train another one")
+        if any(stage.batch % place.n_ranks for stage in recipe.stages):
+            raise UsageError(f"{place.n_ranks} processes cannot share the batches of recipe {recipe.name} evenly")
+        self.model, self.data, self.recipe, self.run_folder, self.place = model, data, recipe, run, place
+        self.device = next(model.parameters()).device
+        self._dtype = _autocast_dtype(recipe, self.device)
+        torch.manual_seed(recipe.seed)
+        self.state = TrainingState(model, name, recipe)
+        if (run / CHECKPOINT).exists():
+            if not resume:
+                raise UsageError(f"{run} holds a run already", todo="give --resume, or another --out")
+            self.state.load(run)
+        self._good = self.state.snapshot()
+        self._n_roll_backs = self._n_roll_backs_in_a_row = 0
+        self._scores: dict[str, float] = {}
+        if place.is_first:
+            self._open_folder()
+        model.train()
+        if recipe.compile_layers and self.device.type == "cuda":
+            for part in model.children():
+                part.compile()
+
+    def run(self, *, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
+        """Train to the end of the recipe, until the time is up, or until somebody asks to stop; save in each case.
+
+        Args:
+            minutes: of this sitting, the last validation and saving included; None for as long as it takes.
+            should_stop: asked before every step.
+
+        Raises:
+            VidfillError: the loss is not finite again and again, whatever the weights are rolled back to.
+            OutputError: the folder cannot be written.
+        """
+        started = time.monotonic()
+        longest_step = validation_s = 0.0
+        while self.state.step < self.recipe.n_steps:
+            left = math.inf if minutes is None else 60 * minutes - (time.monotonic() - started)
+            if any_of(should_stop() or left < 1.5 * (longest_step + validation_s), self.place, self.device):
+                break
+            before = time.monotonic()
+            self._train_step()
+            longest_step = max(0.9 * longest_step, time.monotonic() - before)
+            if self.state.step % self.recipe.save_every == 0:
+                self._save()
+            if self.state.step % self.recipe.validate_every == 0:
+                before = time.monotonic()
+                self._validate()
+                validation_s = time.monotonic() - before
+        if self.state.step % self.recipe.validate_every:
+            self._validate()
+        self._save()
+        return Outcome(self.state.step, self.state.step >= self.recipe.n_steps, self._n_roll_backs, dict(self._scores))
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to the recipe's final fraction."""
+        recipe = self.recipe
+        warm = min(1.0, (step + 1) / max(1, recipe.warm_up))
+        progress = min(1.0, max(0.0, (step - recipe.warm_up) / max(1, recipe.n_steps - recipe.warm_up)))
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return recipe.learning_rate * warm * (recipe.final_rate + (1 - recipe.final_rate) * cosine)
+
+    def _train_step(self) -> None:
+        """One batch of clips: `n_chunks` updates along them."""
+        started = time.monotonic()
+        number = self.state.step
+        stage = self.recipe.stage_at(number)
+        rate = self.learning_rate(number)
+        self.state.set_learning_rate(rate)
+        torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
+        shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, (stage.crop_px, stage.crop_px))
+        batch = make_batch(
+            self.data, self.recipe, self.model.spec, shape,
+            step=number, rank=self.place.rank, n_ranks=self.place.n_ranks,
+        )  # fmt: skip
+        source = ClipSource(self.model, batch.clip, batch.holes)
+        steps = recur(self.model, source, detach_every=stage.n_targets, targets=batch.targets)
+        totals: dict[str, float] = {}
+        for _ in range(stage.n_chunks):
+            source.forget_features()
+            with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+                outputs = [next(steps) for _ in range(stage.n_targets)]
+            terms = loss_terms(outputs, batch, self.model.spec, stage.loss, self.state.critic)
+            if stage.loss.adversarial and self.state.critic is not None:
+                terms["critic"] = critic_loss(self.state.critic, outputs, batch)
+            values = self._update(terms, stage)
+            if values is None:
+                self._roll_back(number)
+                return
+            totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
+        self._n_roll_backs_in_a_row = 0
+        self.state.step += 1
+        seconds = time.monotonic() - started
+        self.state.seconds += seconds
+        if self.place.is_first:
+            n_outputs = stage.batch * stage.n_targets * stage.n_chunks
+            line: dict[str, Any] = {"step": number, "stage": stage.name, **totals, "learning_rate": rate}
+            append_metrics(self.run_folder, {**line, "seconds": seconds, "frames_per_s": n_outputs / seconds})
+
+    def _update(self, terms: dict[str, Tensor], stage: Stage) -> dict[str, float] | None:
+        """One update of the weights, and of the discriminator's; None, and no update, where anything is not finite."""
+        critic_term = terms.pop("critic", None)
+        loss = weighted_sum(terms, stage.loss)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        norm = self._gradients(loss, parameters, self.state.optimizer)
+        scalars = {"loss": loss, **terms}
+        values = {name: float(term.detach()) for name, term in scalars.items()} | {"gradient": norm}
+        critic_parameters: list[torch.nn.Parameter] = []
+        if critic_term is not None and self.state.critic is not None and self.state.critic_optimizer is not None:
+            critic_parameters = list(self.state.critic.parameters())
+            values["critic_gradient"] = self._gradients(critic_term, critic_parameters, self.state.critic_optimizer)
+            values["critic"] = float(critic_term.detach())
+        if any_of(not all(map(math.isfinite, values.values())), self.place, self.device):
+            return None
+        self.state.optimizer.step()
+        if critic_parameters and self.state.critic_optimizer is not None:
+            self.state.critic_optimizer.step()
+        self.state.average()
+        return values
+
+    def _gradients(self, loss: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float:
+        """Averaged over the processes and clipped; returns their norm before the clipping."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(parameters, self.place)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm))
+
+    def _roll_back(self, number: int) -> None:
+        """Back to the last good weights, past the batch that spoiled them."""
+        self._n_roll_backs += 1
+        self._n_roll_backs_in_a_row += 1
+        if self._n_roll_backs_in_a_row > MAX_ROLL_BACKS:
+            raise VidfillError(
+                f"the loss was not finite {MAX_ROLL_BACKS} times in a row, last at step {number}",
+                todo="lower the learning rate or use float32",
+            )
+        _log.warning("step %d: not finite, back to the weights of step %d", number, self._good["step"])
+        self.state.restore(self._good)
+        self.state.step = number + 1
+
+    def _validate(self) -> None:
+        if self.place.is_first:
+            self._scores, examples = validate(self.state.averaged, self.data, self.recipe)
+            if self._scores:
+                line = {"step": self.state.step - 1, "stage": "validation", **self._scores}
+                append_metrics(self.run_folder, line)
+                draw_sheet(self.run_folder / "samples" / f"step_{self.state.step:06d}.png", examples)
+        wait_for_all(self.place)
+
+    def _save(self) -> None:
+        self._good = self.state.snapshot()
+        if self.place.is_first:
+            self.state.save(self.run_folder)
+            draw_curves(self.run_folder)
+        wait_for_all(self.place)
+
+    def _open_folder(self) -> None:
+        try:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            forget_metrics_from(self.run_folder, self.state.step)
+            described = {"recipe": _jsonable(asdict(self.recipe)), "sizes": self.model.sizes, "model": self.state.name}
+            (self.run_folder / "recipe.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {self.run_folder} ({error.strerror})", todo="name another --out"
+            ) from error
+
+
+def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    if recipe.precision != "auto":
+        return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    is_fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "items"):
+        return {key: _jsonable(item) for key, item in value.items()}
+    return [_jsonable(item) for item in value] if isinstance(value, (list, tuple)) else value
