@@ -1,8 +1,10 @@
 """What stands beside the picture: sound, subtitles, attachments, covers, chapters, metadata."""
 
 import subprocess
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import imageio_ffmpeg
@@ -11,6 +13,7 @@ import pytest
 from tests import clips
 from tests.video.rewriting import FAST, FFV1, describe, ffmpeg, frame_times, packets_of, rewrite
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.streams import StreamCopier, plan_routes
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv"])
@@ -201,6 +204,34 @@ def test_a_second_picture_stream_is_copied(tmp_path: Path) -> None:
     rewrite(source, tmp_path / "out.mkv", FAST)
     before, after = packets_of(source, "video"), packets_of(tmp_path / "out.mkv", "video")
     assert [digest for digest, _ in after[1]] == [digest for digest, _ in before[1]]
+
+
+def test_damage_ends_the_other_streams_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = clips.write_clip(tmp_path / "in.mkv", n=10, audio_tracks=1)
+    with av.open(str(clip.path)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
+        copier = StreamCopier(source, target, plan_routes(source, "matroska", 0), 0)
+
+        def demux() -> Iterator[Any]:
+            yield next(source.demux(source.streams[1]))
+            raise av.error.InvalidDataError(1, "Invalid data found")
+
+        copier.add(1)
+        monkeypatch.setattr(copier, "_packets", demux())
+        copier.copy_until(None)
+    assert len(packets_of(tmp_path / "out.mkv", "audio")[0]) == 1
+    assert "is damaged: its other streams end here (Invalid data found)" in caplog.text
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv"])
+def test_timecode_is_kept(tmp_path: Path, output: str) -> None:
+    clip = clips.write_clip(tmp_path / "plain.mp4", n=6)
+    ffmpeg("-i", clip.path, "-c", "copy", "-timecode", "01:02:03:04", tmp_path / "in.mov")
+    assert rewrite(tmp_path / "in.mov", tmp_path / output, FAST) == []
+    said = describe(tmp_path / output).lower()
+    assert "01:02:03:04" in said
+    assert ("tmcd" in said) == (output != "out.mkv")
 
 
 def test_sound_is_interleaved_with_the_picture(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The picture through the writer: samples, times, tags, and what happens when something goes wrong."""
 
+import errno
 import hashlib
 import os
 import signal
@@ -27,7 +28,7 @@ from vidfill.errors import OutputError, UsageError
 from vidfill.frame import ColorTags, Frame
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.read import Reader, probe
-from vidfill.video.write import check_output, open_writer
+from vidfill.video.write import VideoWriter, check_output, open_writer
 
 
 def psnr(first: list[Frame], second: list[Frame], depth: int) -> float:
@@ -265,6 +266,8 @@ def test_the_source_itself_is_never_the_output(tmp_path: Path) -> None:
         ("out.wav", UsageError, "out.wav has no extension of a video"),
         ("out.png", OutputError, "end the output's name in /"),
         ("out.webm", OutputError, "webm cannot hold h264"),
+        ("out.y4m", OutputError, "keeps no timestamps"),
+        ("out.h264", OutputError, "keeps no timestamps"),
     ],
 )
 def test_outputs_that_cannot_be(tmp_path: Path, name: str, error: type[Exception], words: str) -> None:
@@ -347,6 +350,27 @@ def test_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, output: str, l
     assert (done.returncode, done.stderr) == (5, "")
     assert "grew larger than a file may be" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "no space is left"), (errno.EPIPE, "reader of .* gone"), (5, "cannot be written")],
+)
+def test_faults_of_the_system_are_told_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=3)
+    writer = VideoWriter(tmp_path / "out.mkv", probe(clip.path), FFV1)
+
+    def fail(packets: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    frames = read_all(clip.path)
+    with pytest.raises(OutputError, match=words), writer:
+        monkeypatch.setattr(writer, "_mux", fail)
+        for frame in frames:
+            writer.write(frame)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 KILLED = """

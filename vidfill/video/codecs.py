@@ -87,6 +87,7 @@ _ONLY = {"mpegts": frozenset({"libx264", "libx265", "mpeg2video", "h264_nvenc", 
 # Never what "auto" picks: hardly any player shows it, or (raw video in mov) another layout is read than was written.
 _UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1", "rawvideo"})}
 _PICTURES_ONLY = frozenset({"image2", "gif", "webp", "apng"})
+_NO_CONTAINERS = frozenset({"ogg", "yuv4mpegpipe", "h264", "hevc", "mjpeg", "obu", "rawvideo", "dv"})
 
 # Visually lossless (48 to 50 dB on the camera clip they were chosen with); crf scales differ from encoder to encoder.
 # Presets: where the next slower one costs a third more time for less than 0.2 dB at the same size.
@@ -117,6 +118,12 @@ def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str)
             f"the output's format {container} holds pictures, not video",
             expected="mp4, mov, mkv, webm or another video file",
             todo="for a folder of PNG files end the output's name in /",
+        )
+    if container in _NO_CONTAINERS:
+        raise OutputError(
+            f"the output's format {container} keeps no timestamps or takes no codec that vidfill has",
+            expected="mp4, mov, mkv, webm or another container",
+            todo="give the output's name such an extension",
         )
     if settings.codec == "auto":
         name, fit, warnings = _automatic(info, container)

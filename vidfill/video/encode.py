@@ -23,6 +23,8 @@ WITHOUT_TIMESTAMPS = frozenset({"avi"})  # all frames last equally long
 IN_MILLISECONDS = frozenset({"matroska", "webm"})
 # What PyAV raises for a refusal or a full disk; an unknown encoder is a plain ValueError.
 FAULTS = (av.error.FFmpegError, ValueError, OSError)
+# These store one time a frame, or none: readers take the order of decoding for that of showing.
+_WITHOUT_REORDERING = frozenset({"avi", "asf", "mxf"})
 _UNDEFINED_UP_TO = 2
 _BT709 = 1  # AVColorSpace
 _LIMITED = 1  # AVColorRange
@@ -36,8 +38,8 @@ def time_base_for(info: VideoInfo, container: str) -> Fraction:
 def add_picture(target: OutputContainer, info: VideoInfo, encoder: Encoder) -> Any:
     """Add the video stream: size, pixel format, time base, colour tags, sample aspect, display matrix."""
     options = dict(encoder.options)
-    if target.format.name in WITHOUT_TIMESTAMPS:
-        options.setdefault("bf", "0")  # without timestamps nothing says in which order frames are shown
+    if target.format.name in _WITHOUT_REORDERING:
+        options.setdefault("bf", "0")
     stream: Any = target.add_stream(encoder.name, rate=info.rate, options=options)
     stream.width, stream.height, stream.pix_fmt = info.width, info.height, encoder.pixel_format
     # Before the first frame, or every timestamp becomes a multiple of 1 / rate.

@@ -7,6 +7,7 @@ the containers' own kinds. Nothing is decoded.
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
+_logger = logging.getLogger("vidfill")
 # Muxers, by FFmpeg's name, and what they carry beside picture and sound.
 _TEXT_KIND = {"mp4": "mov_text", "mov": "mov_text", "ipod": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _PLAIN_TEXT = frozenset({"mov_text", "subrip", "srt", "text", "webvtt"})
@@ -27,7 +29,7 @@ _WITH_COVER = frozenset({"mp4", "mov", "ipod"})
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
 # Written anew by every muxer, or untrue of the new picture.
 _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-_STREAM_TAGS = frozenset({"encoder", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
+_STREAM_TAGS = frozenset({"ENCODER", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
 # QuickTime's own languages (mov, not mp4) go by the older of their two ISO 639-2 codes.
 _MAC_LANGUAGES = {
     **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "swe": "sve"},
@@ -80,14 +82,16 @@ def dropped_chapters(source: InputContainer, container: str) -> str:
 
 def copy_container_data(source: InputContainer, target: OutputContainer) -> None:
     """Copy the metadata of the whole file and the chapters."""
-    target.metadata.update({k: v for k, v in source.metadata.items() if k not in _CONTAINER_TAGS})
+    target.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _CONTAINER_TAGS})
     if _has_chapters(target.format.name):
         target.set_chapters(source.chapters())
 
 
 def copy_stream_data(source: Stream, target: Stream) -> None:
     """Copy what a file says about a stream: title, language, disposition."""
-    kept = {k: v for k, v in source.metadata.items() if k not in _STREAM_TAGS and not k.startswith("_STATISTICS")}
+    kept = {
+        k: v for k, v in source.metadata.items() if k.upper() not in _STREAM_TAGS and not k.startswith("_STATISTICS")
+    }
     if target.container.format.name == "mov":
         language = kept.get("language", "und")
         kept["language"] = _MAC_LANGUAGES.get(language, language)
@@ -139,7 +143,7 @@ class StreamCopier:
         if self._packets is None:
             followed = [self._source.streams[index] for index in self._outputs]
             self._packets = self._source.demux([self._picture, *followed])
-        while (packet := self._waiting or next(self._packets, None)) is not None:
+        while (packet := self._waiting or self._next(self._packets)) is not None:
             self._waiting = None
             if packet.size == 0:  # the demuxer's flush packets
                 continue
@@ -151,6 +155,14 @@ class StreamCopier:
                 self._look_at(packet)
             else:
                 self._mux(packet)
+
+    def _next(self, packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
+        """The next packet, None at the end, which in a damaged file comes early."""
+        try:
+            return next(packets, None)
+        except av.error.FFmpegError as error:
+            _logger.warning("%s is damaged: its other streams end here (%s)", self._source.name, error.strerror)
+            return None
 
     def last_duration(self, pts: int) -> int:
         """Ticks for which the source shows its last picture, 0 unless that picture is the one at `pts`.

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 
-from vidfill.errors import OutputError, UsageError, VidfillError
+from vidfill.errors import OutputError, UsageError
 from vidfill.frame import Frame, VideoInfo
 from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
 from vidfill.video.encode import (
@@ -130,11 +131,8 @@ class VideoWriter:
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
         _check_place(self._output, self._info, overwrite=self._overwrite)
-        try:
+        with self._all_or_nothing():
             self._open()
-        except BaseException as error:
-            self._abandon()
-            raise _explained(error, self._output) from error
         return self
 
     def __exit__(
@@ -144,13 +142,10 @@ class VideoWriter:
         if kind is not None:
             self._abandon()
             return
-        try:
+        with self._all_or_nothing():
             self._finish()
             self._stack.close()
             self._partial.replace(self._output)
-        except BaseException as failure:
-            self._abandon()
-            raise _explained(failure, self._output) from failure
 
     def write(self, frame: Frame) -> None:
         """Append one frame; its pts must be later than that of the frame before.
@@ -164,10 +159,8 @@ class VideoWriter:
         if held is None:
             return
         picture = self._converted(held)
-        try:
+        with _in_plain_words(self._output):
             self._mux(self._picture.encode(picture))
-        except FAULTS as error:
-            raise _explained(error, self._output) from error
 
     def _open(self) -> None:
         source = _open_source(self._info, self._stack)
@@ -222,6 +215,15 @@ class VideoWriter:
 
     def _converted(self, frame: Frame) -> av.VideoFrame:
         return encoder_frame(frame, self._info, self._encoder, self._container_name)
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        try:
+            with _in_plain_words(self._output):
+                yield
+        except BaseException:
+            self._abandon()
+            raise
 
     def _abandon(self) -> None:
         # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
@@ -308,10 +310,16 @@ def _dts_s(packet: Packet[Any]) -> Fraction | None:
     return None if packet.dts is None else packet.dts * packet.time_base
 
 
-def _explained(error: BaseException, output: Path) -> BaseException:
-    """The same fault in words for people; what is no fault of the output's stays what it is."""
-    if isinstance(error, VidfillError) or not isinstance(error, FAULTS):
-        return error
+@contextlib.contextmanager
+def _in_plain_words(output: Path) -> Iterator[None]:
+    """Turn what PyAV and the system raise into an `OutputError`."""
+    try:
+        yield
+    except FAULTS as error:
+        raise _explained(error, output) from error
+
+
+def _explained(error: BaseException, output: Path) -> OutputError:
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"no space is left for {output}", todo="free some space, or write somewhere else")
