@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -206,7 +207,9 @@ def read_torch_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"no checkpoint at {path}", todo="check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about strange files, which are answered below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path.name} is no checkpoint, or holds more than tensors and plain data, which is not loaded",

@@ -51,6 +51,10 @@ class VINetSizes:
         values = {name: _tuples(value) for name, value in sizes.items()}
         return cls(**values)
 
+    def to_json(self) -> dict[str, Any]:
+        """As `json` would give it back, lists for tuples."""
+        return {name: _lists(value) for name, value in asdict(self).items()}
+
     def __post_init__(self) -> None:
         if len(self.encoder) != 4 or len(self.estimator) != 4 or len(self.context) != 4:
             raise ValueError("encoder, estimator and context have one entry for each of four scales")
@@ -192,7 +196,7 @@ class VINet(LearnedModel):
     def __init__(self, sizes: VINetSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or VINetSizes()
-        self.sizes = asdict(sizes)
+        self.sizes = sizes.to_json()
         self.double_size, self.carry_memory = sizes.double_size, sizes.carry_memory
         self.previous_hole = sizes.previous_hole
         self.spec = WindowSpec(neighbours=NEIGHBOURS, previous=True, multiple=16 if sizes.double_size else 8)
@@ -359,6 +363,10 @@ def _encoder_input(frame: Tensor, hole: Tensor, *, masked: bool = True) -> Tenso
 def _size(x: Tensor) -> tuple[int, int]:
     """(height, width)."""
     return x.shape[-2], x.shape[-1]
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:

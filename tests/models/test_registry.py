@@ -1,0 +1,229 @@
+"""Models by name: what auto means, what is imported when, and loading and importing weights."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.models.vinet_twin import rule_weights
+from vidfill import weights
+from vidfill.errors import UsageError, WeightsError
+from vidfill.models import MODEL_NAMES, import_checkpoint, load_model, resolve_model
+from vidfill.models.checkpoint import load_strict
+from vidfill.models.vinet import VINet, VINetSizes
+from vidfill.weights import Card, Checkpoint, find_weights, install_weights, load_weights, save_weights, write_manifest
+
+SLIM = VINetSizes(
+    encoder=(4, 4, 4, 4), head=4, estimator=((4, 4, 4, 4, 4),) * 4, context=((4,) * 6,) * 4, search_range_px=1
+)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(weights, "shipped_dir", lambda: folder)
+    return folder
+
+
+def authors_tensors() -> dict[str, Tensor]:
+    return rule_weights(VINet().authors_shapes())
+
+
+def save_authors(path: Path, tensors: dict[str, Tensor]) -> Path:
+    torch.save({"epoch": 7, "state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}}, path)
+    return path
+
+
+def scored(name: str, *, file: str = "", hole_psnr_db: float | None = None) -> Card:
+    scores = {} if hole_psnr_db is None else {"stationary": {"hole_psnr_db": hole_psnr_db}}
+    return Card(name, file=file, sha256="0" * 64 if file else "", scores=scores)
+
+
+def test_importing_the_registry_and_resolving_auto_imports_no_torch() -> None:
+    code = "import sys, vidfill.models as m; m.resolve_model('auto'); print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
+
+
+def test_auto_is_propagate_on_a_fresh_machine(tmp_path: Path) -> None:
+    assert resolve_model("auto", model_dir=tmp_path) == "propagate"
+
+
+def test_auto_is_the_best_score_among_usable_models(shipped: Path, tmp_path: Path) -> None:
+    cards = (scored("propagate", hole_psnr_db=18.0), scored("vinet", file="vinet.safetensors", hole_psnr_db=19.0))
+    write_manifest(shipped, cards)
+    assert resolve_model("auto", model_dir=tmp_path) == "propagate"  # the file of the better one is not there
+    (shipped / "vinet.safetensors").touch()
+    assert resolve_model("auto", model_dir=tmp_path) == "vinet"
+    write_manifest(shipped, (scored("vinet", file="vinet.safetensors", hole_psnr_db=17.9), cards[0]))
+    assert resolve_model("auto", model_dir=tmp_path) == "propagate"
+
+
+def test_auto_prefers_a_measured_model_and_one_without_weights_where_nothing_is_measured(
+    shipped: Path, tmp_path: Path
+) -> None:
+    unscored = scored("vinet", file="vinet.safetensors")
+    write_manifest(shipped, (unscored, scored("propagate")))
+    (shipped / "vinet.safetensors").touch()
+    assert resolve_model("auto", model_dir=tmp_path) == "propagate"
+    write_manifest(shipped, (scored("propagate"), scored("vinet", file="vinet.safetensors", hole_psnr_db=1.0)))
+    assert resolve_model("auto", model_dir=tmp_path) == "vinet"
+
+
+def test_auto_without_any_usable_model_says_so(shipped: Path, tmp_path: Path) -> None:
+    write_manifest(shipped, (scored("unheard-of"),))
+    with pytest.raises(WeightsError, match="no manifest names a usable model"):
+        resolve_model("auto", model_dir=tmp_path)
+
+
+def test_unknown_model_is_a_usage_error_that_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="auto, " + ", ".join(MODEL_NAMES)):
+        load_model("vinett")
+
+
+def test_propagate_needs_no_weights_and_takes_none(tmp_path: Path) -> None:
+    assert load_model("propagate", model_dir=tmp_path).training is False
+    with pytest.raises(UsageError, match="has no weights"):
+        load_model("propagate", checkpoint=tmp_path / "x.safetensors")
+
+
+def test_vinet_without_weights_says_how_to_get_on(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="vidfill weights import vinet") as caught:
+        load_model("vinet", model_dir=tmp_path)
+    assert caught.value.exit_code == 6
+    assert "propagate" in str(caught.value)
+
+
+def test_imported_checkpoint_of_the_authors_is_found_and_the_same(tmp_path: Path) -> None:
+    tensors = authors_tensors()
+    model_dir = tmp_path / "models"
+    installed = import_checkpoint("vinet", save_authors(tmp_path / "authors.pth", tensors), model_dir=model_dir)
+    assert installed.path == model_dir / "vinet.safetensors"
+    assert "authors.pth" in installed.card.recipe
+    assert [path.name for path in sorted(model_dir.iterdir())] == ["manifest.json", "vinet.safetensors"]
+    found = load_model("vinet", model_dir=model_dir)
+    assert isinstance(found, VINet)
+    assert not found.training
+    assert found.sizes["double_size"] is True
+    # What stands under the authors' names must have gone where their layers are.
+    aggregation = found.get_parameter("aggregation.at4.gated.conv.weight")
+    stacked = tensors["st_agg_64.stAgg.conv.weight"]
+    assert torch.equal(aggregation[:, 3 * 96 : 4 * 96], stacked[:, :, 3])
+    assert torch.equal(found.get_parameter("decoder.rgb.weight"), tensors["decoder.dc6.weight"][:, :, 0])
+    assert torch.equal(found.get_parameter("flow.at2.context.6.bias"), tensors[f"{FINE}.6.0.bias"])
+
+
+FINE = "flownet_128.flow_estimator.convs_fine.convs"
+
+
+def test_checkpoint_that_does_not_fit_names_every_key(tmp_path: Path) -> None:
+    tensors = authors_tensors()
+    del tensors["encoder1.ec0.conv.weight"], tensors["masknet.convs.2.bias"]
+    tensors |= {"extra.weight": torch.zeros(1), "convlstm.Gates.bias": torch.zeros(5)}
+    with pytest.raises(WeightsError) as caught:
+        import_checkpoint("vinet", save_authors(tmp_path / "x.pth", tensors), model_dir=tmp_path / "models")
+    message = str(caught.value)
+    assert "missing: encoder1.ec0.conv.weight, masknet.convs.2.bias" in message
+    assert "unexpected: extra.weight" in message
+    assert "convlstm.Gates.bias (5,) for (512,)" in message
+    assert not (tmp_path / "models").exists()
+
+
+def test_only_models_with_weights_can_be_imported(tmp_path: Path) -> None:
+    for name in ("propagate", "nonsense"):
+        with pytest.raises(UsageError, match="expected one of vinet"):
+            import_checkpoint(name, tmp_path / "x.pth")
+
+
+def save_slim(path: Path, *, model: str = "vinet", sizes: dict[str, Any] | None = None) -> VINet:
+    torch.manual_seed(0)
+    network = VINet(SLIM)
+    save_weights(path, Checkpoint(model, sizes or network.sizes, network.state_dict()))
+    return network
+
+
+def test_checkpoint_argument_goes_before_what_is_installed(tmp_path: Path) -> None:
+    network = save_slim(tmp_path / "slim.safetensors")
+    found = load_model("vinet", checkpoint=tmp_path / "slim.safetensors", model_dir=tmp_path)
+    assert found.sizes == network.sizes
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in found.state_dict().items())
+
+
+def test_own_weights_go_before_shipped_ones(shipped: Path, tmp_path: Path) -> None:
+    network = VINet(SLIM)
+    theirs = install_weights(Card("vinet", sizes=network.sizes), network.state_dict(), model_dir=shipped)
+    installed = find_weights("vinet", model_dir=tmp_path)
+    assert installed is not None
+    assert (installed.origin, installed.path) == ("shipped", theirs.path)
+    mine = install_weights(Card("vinet", sizes=network.sizes), network.state_dict(), model_dir=tmp_path)
+    assert find_weights("vinet", model_dir=tmp_path) == mine
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    save_slim(tmp_path / "other.safetensors", model="fuse")
+    with pytest.raises(WeightsError, match="holds weights for fuse; expected vinet"):
+        load_model("vinet", checkpoint=tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("sizes", [{"encoder": [4, 4]}, {"colour": 1}])
+def test_sizes_that_describe_no_network_are_refused(tmp_path: Path, sizes: dict[str, Any]) -> None:
+    save_slim(tmp_path / "x.safetensors", sizes=sizes)
+    with pytest.raises(WeightsError, match="describes no vinet network"):
+        load_model("vinet", checkpoint=tmp_path / "x.safetensors")
+
+
+def test_weights_that_do_not_fit_their_sizes_are_refused(tmp_path: Path) -> None:
+    save_slim(tmp_path / "x.safetensors", sizes={**VINet(SLIM).sizes, "head": 5})
+    with pytest.raises(WeightsError, match=r"decoder.rgb.weight \(3, 4, 3, 3\) for \(3, 5, 3, 3\)"):
+        load_model("vinet", checkpoint=tmp_path / "x.safetensors")
+
+
+def test_installed_weights_are_hashed_on_every_load(tmp_path: Path) -> None:
+    network = VINet(SLIM)
+    installed = install_weights(Card("vinet", sizes=network.sizes), network.state_dict(), model_dir=tmp_path)
+    assert installed.path is not None
+    content = bytearray(installed.path.read_bytes())
+    content[-1] ^= 1
+    installed.path.write_bytes(content)
+    with pytest.raises(WeightsError, match="sha256"):
+        load_model("vinet", model_dir=tmp_path)
+
+
+def test_load_strict_loads_what_fits() -> None:
+    source, target = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    load_strict(target, source.state_dict(), source="here")
+    assert torch.equal(target.weight, source.weight)
+    with pytest.raises(WeightsError, match="here does not fit.*missing: bias"):
+        load_strict(target, {"weight": source.weight}, source="here")
+
+
+def test_round_trip_keeps_every_bit(tmp_path: Path) -> None:
+    network = save_slim(tmp_path / "a.safetensors")
+    loaded = load_weights(tmp_path / "a.safetensors")
+    assert loaded.sizes == network.sizes
+    assert {k: v.numpy().tobytes() for k, v in loaded.tensors.items()} == {
+        k: v.contiguous().numpy().tobytes() for k, v in network.state_dict().items()
+    }
+
+
+def test_checkpoint_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    with (tmp_path / "evil.pth").open("wb") as file:
+        pickle.dump(_Evil(str(tmp_path / "ran")), file)
+    torch.save({"state_dict": _Evil(str(tmp_path / "ran"))}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(WeightsError, match="more than tensors and plain data"):
+            import_checkpoint("vinet", tmp_path / name, model_dir=tmp_path / "models")
+    assert not (tmp_path / "ran").exists()
+
+
+class _Evil:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(self.path),)
