@@ -137,6 +137,19 @@ def test_known_options_win_over_ours() -> None:
     assert (options["crf"], options["preset"], options["aq-mode"], options["g"]) == ("30", "veryfast", "2", "10")
 
 
+@pytest.mark.parametrize("name", ["pixel_format", "time_base", "skip_frame"])
+def test_options_that_are_not_about_encoding_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"no option {name}"):
+        choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(options={name: "1"}), container="mp4")
+
+
+def test_a_bit_rate_takes_the_place_of_our_crf() -> None:
+    info = info_of("h264", "yuv420p")
+    assert "crf" not in choose_encoder(info, EncodeSettings(options={"b": "2M"}), container="mp4").options
+    both = EncodeSettings(crf=20, options={"b": "2M"})
+    assert choose_encoder(info, both, container="mp4").options["crf"] == "20"
+
+
 def test_params_of_the_user_are_added_to_ours() -> None:
     info = replace(info_of("hevc", "yuv420p10le"), hdr=HDR)
     settings = EncodeSettings(options={"x265-params": "aq-mode=2"})

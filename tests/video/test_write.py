@@ -19,6 +19,7 @@ from tests.video.rewriting import (
     FAST,
     FFV1,
     describe,
+    ffmpeg,
     ffmpeg_samples,
     frame_times,
     read_all,
@@ -210,6 +211,15 @@ def test_sample_aspect_is_kept(tmp_path: Path, output: str) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2, sample_aspect=Fraction(4, 3))
     rewrite(clip.path, tmp_path / output, FAST)
     assert "SAR 4:3" in describe(tmp_path / output)
+
+
+@pytest.mark.parametrize(("output", "codec"), [("out.mov", "prores"), ("out.mkv", "h264"), ("out.mkv", "ffv1")])
+def test_field_order_is_still_stated(tmp_path: Path, output: str, codec: str) -> None:
+    clip = clips.write_clip(tmp_path / "plain.mkv", n=4)
+    ffmpeg("-i", clip.path, "-vf", "setfield=tff", "-flags", "+ildct+ilme", tmp_path / "in.mkv")
+    assert probe(tmp_path / "in.mkv").interlaced
+    rewrite(tmp_path / "in.mkv", tmp_path / output, EncodeSettings(codec))
+    assert "top first" in describe(tmp_path / output) or "top coded first" in describe(tmp_path / output)
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])

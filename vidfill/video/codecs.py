@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import av
+from av.codec.context import OptionFlags
 
 from vidfill.errors import OutputError, UsageError
 from vidfill.frame import VideoInfo
@@ -102,6 +103,10 @@ _QUALITY: dict[str, dict[str, str]] = {
 }
 _LARGEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 _PRESETS = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
+_RATES = frozenset({"b", "qp", "cqp", "lossless"})  # another way to say how good: our crf would win over them
+_OURS = frozenset(
+    {"pixel_format", "video_size", "time_base", "codec_tag"}
+)  # what the picture is, not how it is encoded
 _PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
 _DNXHR_PROFILES = {"lb": "dnxhr_lb", "sq": "dnxhr_sq", "hq": "dnxhr_hq", "hqx": "dnxhr_hqx", "444": "dnxhr_444"}
 
@@ -263,8 +268,9 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
     """
     supported = av.CodecContext.create(name, "w").supported_options
     private = [option.name for option in supported.private]
-    known = {*private, *(option.name for option in supported.generic)}
-    options = dict(base)
+    generic = [option.name for option in supported.generic if option.flags & OptionFlags.ENCODING_PARAM]
+    known = {*private, *generic} - _OURS
+    options = {key: value for key, value in base.items() if key != "crf" or not _RATES & settings.options.keys()}
     for option, value in (("crf", settings.crf), ("preset", settings.preset)):
         if value is None:
             continue

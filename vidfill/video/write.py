@@ -179,10 +179,13 @@ class VideoWriter:
         routes = plan_routes(source, self._container_name, self._info.stream_index)
         self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
         copy_container_data(source, self._target)
-        for stream in source.streams:
+        streams: list[Any] = list(source.streams)
+        for stream in streams:
             if stream.index == self._info.stream_index:
                 self._picture = add_picture(self._target, self._info, self._encoder)
                 copy_stream_data(stream, self._picture)
+                if self._info.interlaced:
+                    self._picture.codec_context.field_order = stream.codec_context.field_order
             else:
                 self._copier.add(stream.index)
 
