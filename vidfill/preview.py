@@ -38,6 +38,7 @@ Layout = Literal["overlay", "side-by-side", "stacked", "split"]
 SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _SHEET_WIDTH_PX = 1920
 _GAP_PX = 6
+_JPEG_QUALITY = 88
 _TINT, _TINT_WEIGHT = (255, 0, 200), 0.5
 _PAPER, _INK = 24, (235, 235, 235)
 
@@ -259,7 +260,7 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
     if not cells:
         raise InputError("no frames", expected="a video with at least one")
     paper = sheet(cells, columns=columns)
-    is_coded, data = cv2.imencode(output.suffix, paper[..., ::-1])
+    is_coded, data = cv2.imencode(output.suffix, paper[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not is_coded:
         raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")

@@ -1,0 +1,101 @@
+"""Every script of examples/ runs, and the committed clip is what its script makes."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.clips import crossing_object, moving_texture, write_clip, write_images
+from vidfill.metrics.quality import psnr
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts are imported by their name, as Python does it for the one that it runs."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+
+def _decoded(path: Path) -> list[NDArray[np.uint8]]:
+    with av.open(str(path)) as file:
+        return [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in file.decode(video=0)]
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
+
+
+def test_the_clip_and_its_truth_differ_inside_the_masks_only() -> None:
+    clip = EXAMPLES / "clip"
+    scene, truth = _decoded(clip / "scene.mp4"), _decoded(clip / "truth.mp4")
+    masks = [_mask(path) for path in sorted((clip / "masks").iterdir())]
+    assert len(scene) == len(truth) == len(masks) == 48
+    for index in (0, 20, 47):
+        assert psnr(scene[index], truth[index], ~masks[index]) > 33  # both are lossy
+        assert psnr(scene[index], truth[index], masks[index]) < 15
+    with av.open(str(clip / "scene.mp4")) as file:
+        assert [(sound.codec_context.name, sound.channels) for sound in file.streams.audio] == [("aac", 2)]
+    assert sum(path.stat().st_size for path in clip.rglob("*") if path.is_file()) < 1_500_000
+
+
+def test_make_clip_makes_the_clip_that_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import make_clip
+
+    monkeypatch.setattr(make_clip, "N_FRAMES", 2)  # the first and the last frame
+    make_clip.make(tmp_path)
+    committed = EXAMPLES / "clip"
+    for name in ("scene.mp4", "truth.mp4"):
+        made, kept = _decoded(tmp_path / name), _decoded(committed / name)
+        assert psnr(made[0], kept[0]) > 31  # the encoder's doing; a shift by a pixel gives 20
+        assert psnr(made[1], kept[-1]) > 31
+    for mine, theirs in (("00000.png", "00000.png"), ("00001.png", "00047.png")):
+        assert (_mask(tmp_path / "masks" / mine) == _mask(committed / "masks" / theirs)).all()
+
+
+def test_the_demo_removes_and_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import demo
+
+    clip = write_clip(tmp_path / "scene.mp4", n=12, with_object=True)
+    write_clip(tmp_path / "truth.mp4", pictures=clip.background)
+    write_images(tmp_path / "masks", clip.masks)
+    monkeypatch.setattr(demo, "CLIP", tmp_path)
+    demo.main(tmp_path / "demo")
+    shown = capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"out.mp4", "sheet.png"}
+    ours, telea, nothing = (float(line.split()[-2]) for line in shown.splitlines() if line.endswith(" dB"))
+    assert ours > telea > nothing
+
+
+def test_a_logo_goes_with_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import remove_a_logo
+
+    clip = write_clip(tmp_path / "in.mp4", n=4)
+    remove_a_logo.main(str(clip.path), str(tmp_path / "out.mp4"), "10,10,20,16")
+    shown = capsys.readouterr().out
+    assert "assemble 4 4" in shown
+    assert "4 of 4 frames filled by propagate on cpu" in shown
+
+
+def test_motion_on_a_tripod_makes_masks(tmp_path: Path) -> None:
+    import masks_from_motion
+
+    still = np.repeat(moving_texture(1, (64, 96)), 20, axis=0)
+    pictures, truth = crossing_object(still)
+    clip = write_clip(tmp_path / "in.mp4", pictures=pictures)
+    masks_from_motion.main(clip.path, tmp_path / "masks")
+    made = [_mask(path) for path in sorted((tmp_path / "masks").iterdir())]
+    assert len(made) == len(truth)
+    covered = np.mean([(mask & hole).sum() / hole.sum() for mask, hole in zip(made, truth, strict=True)])
+    assert covered > 0.9
+    assert np.mean(made) < 3 * truth.mean()
+
+
+def test_no_script_is_forgotten_here() -> None:
+    scripts = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert scripts == {"demo", "make_clip", "masks_from_motion", "remove_a_logo", "scene"}

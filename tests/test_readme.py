@@ -1,0 +1,89 @@
+"""Every command and every Python line of the README runs, on a small clip that stands for the user's own.
+
+Blocks marked `sh` and `python` are run; `console` blocks show what is installed or made, and are run by other tests.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+from typer.testing import CliRunner
+
+from tests.clips import write_clip, write_images
+from vidfill.cli import app
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+    if line and not line.startswith("#")
+]
+PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """in.mp4, masks/, mask.png and an empty frames/; the commands run in the order of the README."""
+    folder = tmp_path_factory.mktemp("readme")
+    clip = write_clip(folder / "in.mp4", n=16, with_object=True, audio_tracks=1)
+    write_images(folder / "masks", clip.masks)
+    write_images(folder, clip.masks[8:9])[0].rename(folder / "mask.png")
+    (folder / "frames").mkdir()
+    return folder
+
+
+def test_there_is_something_to_run() -> None:
+    assert sum(line.startswith("vidfill remove") for line in COMMANDS) >= 10
+    assert len(PROGRAMS) == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    program, *words = shlex.split(command, comments=True)
+    if program == "vidfill":
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        if "-o" in words:
+            assert Path(words[words.index("-o") + 1]).exists()
+    else:
+        assert program == "ffmpeg"
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *words], check=True)
+        assert len(list(Path("frames").iterdir())) == 16
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_python(program: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "16 frames filled by propagate" in done.stdout
+    assert (folder / "from-python.mp4").exists()
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert links
+    assert [link for link in links if "://" not in link and not (README.parent / link).exists()] == []
+
+
+def test_results_go_between_their_markers(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(TEXT, encoding="utf-8")
+    mean = {"psnr": 30.0, "ssim": 0.9, "hole_psnr": 20.0, "warp_error": 1.5, "seconds": 0.1}
+    script = [sys.executable, str(README.parent / "benchmarks" / "readme_results.py"), str(copy)]
+    for _ in range(2):  # a second run finds the same place again
+        subprocess.run(script, input=json.dumps({"S": {"propagate": {"mean": mean}}}), text=True, check=True)
+        new = copy.read_text(encoding="utf-8")
+        before, _, section = new.partition("<!-- results: begin")
+        table, _, after = section.partition("<!-- results: end")
+        assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.50 | 0.100 |\n")
+        assert before == TEXT.partition("<!-- results: begin")[0]
+        assert after == TEXT.partition("<!-- results: end")[2]
