@@ -372,8 +372,8 @@ def estimate_memory(segments: Sequence[Segment], info: VideoInfo) -> int:
 
     What is added up: the process with its libraries; the frames that decoder and encoder hold (references, lookahead,
     threads; an H.264 encoder is meant); the pictures that a window holds of a read range, each at working size with
-    what a model keeps of it; one step's activations; a few float copies of the crop. Measured with both models:
-    760 MB said and 570 MB used at 972x540, 1.1 GB said and 0.9 GB used at 1920x1080.
+    what a model keeps of it; one step's activations; a few float copies of the crop. Measured with propagate:
+    740 MB said and 570 MB used at 972x540, 1.0 GB said and 0.9 GB used at 1920x1080.
     """
     samples = sum(
         math.prod(info.pixel_format.plane_size(plane, height=info.height, width=info.width))

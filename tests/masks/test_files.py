@@ -1,10 +1,12 @@
 """Masks in every form that users have, one boolean picture a frame."""
 
+import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -179,6 +181,19 @@ def test_a_turned_mask_video_is_seen_as_shown(tmp_path: Path) -> None:
     straight = write_clip(tmp_path / "straight.mp4", pictures=_grey_pictures(shown), options={"crf": "5"})
     for path in (plain.path, straight.path):
         assert (np.array(_read(source, MaskSpec(path=path))) ^ _masks()).mean() < 0.01
+
+
+@pytest.mark.parametrize("rotation", [90, -90, 180])
+def test_masks_on_frames_written_by_ffmpeg_fit(tmp_path: Path, rotation: int) -> None:
+    """As users make them: frames of a turned, variable-rate clip dumped as images and painted over."""
+    source = write_clip(
+        tmp_path / "in.mp4", pictures=_grey_pictures(_masks()), rotation=rotation, vfr=True, options={"crf": "5"}
+    ).path
+    (tmp_path / "dump").mkdir()
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-fps_mode", "passthrough"]
+    subprocess.run([*ffmpeg, str(tmp_path / "dump" / "%d.png")], check=True)
+    read = _read(source, MaskSpec(path=tmp_path / "dump"))
+    assert len(read) == N and (np.array(read) ^ _masks()).mean() < 0.01
 
 
 def test_alpha_below_half_is_hole(tmp_path: Path) -> None:
