@@ -200,7 +200,7 @@ def analyse(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
-    """Decode the source once and plan its fill; 24 bytes are kept of each frame.
+    """Decode the source once and plan its fill; of each frame only its time and the box of its hole are kept.
 
     Args:
         reader: the source.
@@ -215,21 +215,21 @@ def analyse(
     info = reader.info
     reach = settings.dilate_px + settings.feather_px
     detector = CutDetector()
-    pts, corners = array("q"), array("i")
+    pts = array("q")
+    holes: list[Box | None] = []
     n_held = 0
     with masks.cursor() as cursor:
         boxes = _HoleBoxes(cursor, reach, height=info.height, width=info.width)
         for frame in reader.frames():
             detector.push(thumbnail(frame, info.pixel_format))
             pts.append(frame.pts)
-            corners.extend(boxes.at(frame) or (0, 0, 0, 0))
+            holes.append(boxes.at(frame))
             n_held += frame.held
             if progress is not None:
                 progress(len(pts), info.n_frames)
     if not pts:
         raise InputError(f"no frames in {info.path}", expected="at least one")
     masks.check_count(len(pts))
-    holes = [Box(*corners[i : i + 4]) if corners[i + 2] else None for i in range(0, len(corners), 4)]
     n_hole_frames = sum(hole is not None for hole in holes)
     if n_hole_frames == 0:
         raise MaskError(
