@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidfill.errors import InputError
 from vidfill.frame import VideoInfo
 from vidfill.video.formats import planar_name
-from vidfill.video.source import MEDIA_ERRORS, open_video
+from vidfill.video.source import MEDIA_ERRORS, open_video, packets_of
 
 # Codecs whose packets do not all show a frame: alternate references, "not coded" pictures. In others a packet that
 # shows none was damaged, even where the decoder says nothing.
@@ -122,7 +122,7 @@ class Decoding:
         self._seek_pts, self._start_pts = seek_pts, start_pts
         self._container, self._stream = open_video(info.path)
         self._stream.thread_type = "SLICE" if is_careful else "AUTO"
-        self._stream.codec_context.thread_count = threads
+        self._stream.codec_context.thread_count = 1 if is_careful else threads
         self._n_stated = _n_stated_packets(self._container, self._stream)
         self._n_packets = 0
         self._entry_pts: int | None = None  # of the keyframe, until it is decoded
@@ -173,9 +173,7 @@ class Decoding:
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """The packets of the picture, then None for the end."""
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size == 0:  # PyAV's mark of the end, or a frame that was dropped when the file was made
-                    continue
+            for packet in packets_of(self._container, self._stream):
                 if self._seek_pts is not None and self._n_packets == 0:
                     self._check_entry(packet)
                 self._n_packets += 1

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
 from vidfill.errors import InputError, UsageError
 from vidfill.frame import Frame, VideoInfo
 from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious, has_stored_times
 from vidfill.video.formats import to_planes
 from vidfill.video.read_images import ImageFolder
-from vidfill.video.source import MEDIA_ERRORS, describe, open_video
+from vidfill.video.source import MEDIA_ERRORS, describe, open_video, packets_of
 
 __all__ = ["Damage", "Reader", "probe"]
 
@@ -42,19 +48,23 @@ def probe(path: Path, *, fps: Fraction | None = None) -> VideoInfo:
         )
     container, stream = open_video(path)
     with container:
-        try:
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except MEDIA_ERRORS:
-                    continue
-                if frames:
-                    return describe(container, stream, frames[0], path)
-        except MEDIA_ERRORS:
-            pass  # the demuxer gave up before any frame: as the message below says
+        first = _first_frame(container, stream)
+        if first is not None:
+            return describe(container, stream, first, path)
     raise InputError(
         f"no frame of {path} can be decoded", expected="a video that is not damaged", todo="convert it first"
     )
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first frame that can be decoded, None where the file gives up before there is any."""
+    with contextlib.suppress(*MEDIA_ERRORS):
+        for packet in itertools.chain(packets_of(container, stream), [None]):
+            with contextlib.suppress(*MEDIA_ERRORS):
+                frames = stream.decode(packet)
+                if frames:
+                    return frames[0]
+    return None
 
 
 class Reader:
@@ -200,9 +210,7 @@ class Reader:
         container, stream = open_video(self._info.path)
         with container:
             try:
-                for packet in container.demux(stream):
-                    if packet.size == 0:
-                        continue
+                for packet in packets_of(container, stream):
                     pts, dts = packet.pts, packet.dts
                     if pts is None or pts in seen or (dts is not None and last_dts is not None and dts <= last_dts):
                         return False

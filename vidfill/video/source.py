@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import stat
 import struct
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
@@ -57,6 +59,16 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     except BaseException:
         container.close()
         raise
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """The packets of the picture from where the container stands; what the demuxer raises is not caught."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:  # else PyAV's mark of the end, or a frame that was dropped when the file was made
+                yield packet
+    except IndexError:  # PyAV 18, at the end of files in which streams appear late: it knows only the first ones
+        return
 
 
 def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, path: Path) -> VideoInfo:
@@ -166,10 +178,10 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
         kinds = sorted({_stream_info(s).kind for s in container.streams}) or ["nothing"]
         what = "a cover picture beside its sound" if container.streams.video else " and ".join(kinds)
         raise InputError(f"{path} holds {what}", expected="a video stream")
-    best = max(pictures, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
-    if best.codec_context is None:
+    known = [s for s in pictures if s.codec_context is not None]
+    if not known:
         raise InputError(f"{path} is coded in a way that this FFmpeg does not know", todo="convert it first")
-    return best
+    return max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
 
 
 def _stated(*values: int) -> int:
