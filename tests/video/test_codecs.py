@@ -101,7 +101,7 @@ def test_explicit_prores_of_8_bits_is_widened_with_a_warning() -> None:
 def test_odd_size_is_kept_by_taking_444(codec: str) -> None:
     chosen = choose_encoder(info_of("ffv1", "yuv420p", size=(63, 95)), EncodeSettings(codec), container="matroska")
     assert chosen.pixel_format == "yuv444p"
-    assert "of this size" in chosen.warnings[0]
+    assert "does not take yuv420p here: every sample is kept in the wider yuv444p" in chosen.warnings[0]
 
 
 @pytest.mark.parametrize("codec", ["av1", "vp9", "ffv1"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import av
@@ -90,6 +90,8 @@ _UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1", "rawvid
 _PICTURES_ONLY = frozenset({"image2", "gif", "webp", "apng"})
 _NO_CONTAINERS = frozenset({"ogg", "yuv4mpegpipe", "h264", "hevc", "mjpeg", "obu", "rawvideo", "dv"})
 
+_HOLDERS = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
+
 # Visually lossless (48 to 50 dB on the camera clip they were chosen with); crf scales differ from encoder to encoder.
 # Presets: where the next slower one costs a third more time for less than 0.2 dB at the same size.
 _QUALITY: dict[str, dict[str, str]] = {
@@ -104,9 +106,8 @@ _QUALITY: dict[str, dict[str, str]] = {
 _LARGEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 _PRESETS = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
 _RATES = frozenset({"b", "qp", "cqp", "lossless"})  # another way to say how good: our crf would win over them
-_OURS = frozenset(
-    {"pixel_format", "video_size", "time_base", "codec_tag"}
-)  # what the picture is, not how it is encoded
+# What the picture is, not how it is encoded.
+_OURS = frozenset({"pixel_format", "video_size", "time_base", "codec_tag"})
 _PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
 _DNXHR_PROFILES = {"lb": "dnxhr_lb", "sq": "dnxhr_sq", "hq": "dnxhr_hq", "hqx": "dnxhr_hqx", "444": "dnxhr_444"}
 
@@ -135,7 +136,7 @@ def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str)
     else:
         name, fit, warnings = _explicit(info, settings.codec, container)
     hdr, hdr_warnings = hdr_options(name, info.hdr)
-    options = _with_user_options(name, _base_options(name, fit, info) | hdr, settings)
+    options = _with_user_options(name, _added(_base_options(name, fit, info), hdr), settings)
     tag = "hvc1" if name in ("libx265", "hevc_nvenc") and container in ("mp4", "mov", "ipod") else ""
     return Encoder(
         name,
@@ -215,10 +216,7 @@ def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, Fit, tu
     return name, fit, ()
 
 
-_HOLDERS = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
-
-
-def _lacks(encoders: Iterator[str] | tuple[str, ...] | list[str], info: VideoInfo) -> str:
+def _lacks(encoders: Sequence[str], info: VideoInfo) -> str:
     odd = " of odd size" if info.height % 2 or info.width % 2 else ""
     return f"{' and '.join(encoders)} cannot hold {info.pixel_format.name} pictures{odd} ({info.width}x{info.height})"
 
@@ -280,7 +278,7 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
             )
         _check_scale(name, option, value)
         options[option] = f"{value:g}" if isinstance(value, float) else str(value)
-    for option, text in settings.options.items():
+    for option in settings.options:
         if option not in known:
             near = difflib.get_close_matches(option, sorted(known), n=3, cutoff=0.5)
             raise UsageError(
@@ -288,6 +286,10 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
                 expected="one of its own: " + ", ".join(private),
                 todo="did you mean " + " or ".join(near) if near else f"see ffmpeg -h encoder={name}",
             )
-        merged = option.endswith("-params") and option in options
-        options[option] = f"{options[option]}:{text}" if merged else text
-    return options
+    return _added(options, settings.options)
+
+
+def _added(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Others win, but lists of a library's own parameters ("x265-params") are joined."""
+    joined = {key: f"{options[key]}:{others[key]}" for key in options if key.endswith("-params") and key in others}
+    return {**options, **others, **joined}

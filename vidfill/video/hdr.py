@@ -19,7 +19,7 @@ def hdr_options(encoder: str, hdr: HdrMetadata | None) -> tuple[dict[str, str], 
     light = f"{hdr.max_content_light},{hdr.max_average_light}"
     has_light = bool(hdr.max_content_light or hdr.max_average_light)
     if encoder == "libx265":
-        parts = ["log-level=error", "hdr10=1", "repeat-headers=1"]
+        parts = ["hdr10=1", "repeat-headers=1"]
         parts += [f"master-display={_in_steps(hdr.mastering)}"] if hdr.mastering else []
         parts += [f"max-cll={light}"] if has_light else []
         return {"x265-params": ":".join(parts)}, ()

@@ -57,9 +57,7 @@ def _fit(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
     wider = [(shape, name) for name in offered if (shape := _planar(name)) is not None and _holds(shape, source)]
     if wider:
         name = min(wider, key=lambda pair: (pair[0].depth, -sum(pair[0].chroma_shift), pair[0].has_alpha))[1]
-        return Fit(
-            name, 1, f"{encoder} does not take {source.name} of this size: every sample is kept in the wider {name}"
-        )
+        return Fit(name, 1, f"{encoder} does not take {source.name} here: every sample is kept in the wider {name}")
     narrowed = _NARROWED.get(encoder, {}).get(source.name)
     if narrowed:
         return Fit(narrowed, 0, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")

@@ -26,7 +26,6 @@ _WITH_SUBTITLES = frozenset({"matroska", "mpegts", "nut"})
 _WITH_ATTACHMENTS = frozenset({"matroska"})
 _WITH_CHAPTERS = frozenset({"mp4", "mov", "ipod", "matroska", "webm", "nut", "asf", "ogg"})
 _WITH_COVER = frozenset({"mp4", "mov", "ipod"})
-_QUICKTIME = frozenset({"mp4", "mov", "ipod"})
 # Written anew by every muxer, or untrue of the new picture.
 _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 _STREAM_TAGS = frozenset({"ENCODER", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
@@ -187,6 +186,8 @@ class StreamCopier:
             packet = _as_text(
                 packet, from_mov=_codec(packet.stream) == "mov_text", to_mov=_codec_of(output) == "mov_text"
             )
+            if packet.size == 0:  # mp4 fills the time between two lines with empty ones
+                return
         packet.stream = output
         self._target.mux(packet)
 
