@@ -21,7 +21,7 @@ def write_clip(path: Path, *, n_frames: int = 8, size: tuple[int, int] = (48, 64
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (size[1], size[0]))
     for t in range(n_frames):
         frame = np.zeros((*size, 3), np.uint8)
-        frame[:, : size[1] // 2] = (0, 0, 20 * t + 40)  # OpenCV's order: this is red
+        frame[:, : size[1] // 2] = (0, 0, 10 * t + 40)  # OpenCV's order: this is red
         writer.write(frame)
     writer.release()
 
@@ -62,7 +62,7 @@ def test_clips_photos_and_shapes_are_decoded_to_one_size(tmp_path: Path) -> None
     assert len(data.clips) == len(data.held_back) == 1
     assert data.clips[0].shape == (5, 32, 43, 3)
     red = data.clips[0][:, 8:24, 4:16].float().mean(dim=(1, 2))
-    assert torch.allclose(red[:, 0], 40 + 20 * torch.arange(5.0), atol=12)
+    assert torch.allclose(red[:, 0], 40 + 10 * torch.arange(5.0), atol=12)
     assert red[:, 1:].max() < 12
     assert [tuple(photo.shape) for photo in data.photos] == [(32, 48, 3)] * 3
     assert data.photos[0][0, 0].tolist() == [0, 0, 200]

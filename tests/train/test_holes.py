@@ -31,7 +31,7 @@ def _holes(kind: HoleKind, ranges: HoleRanges, *, n_frames: int = 6, n_samples: 
 def test_squares_lie_inside_and_cover_the_stated_area(kind: HoleKind, area: float) -> None:
     holes = _holes(kind, HoleRanges(min_area=area, max_area=area))
     assert holes.shape == (24, 6, 1, *SIZE)
-    assert set(holes.unique().tolist()) == {0.0, 1.0}
+    assert ((holes == 0) | (holes == 1)).all()
     covered = holes.mean(dim=(2, 3, 4))
     assert (covered / area - 1).abs().max() < 0.25, "edges fall between pixels"
     assert abs(float(covered.mean()) / area - 1) < 0.03

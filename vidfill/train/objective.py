@@ -91,8 +91,10 @@ def _flow_term(outputs: Outputs, batch: Batch, spec: WindowSpec) -> Tensor:
         exact = [exact_flow(batch.scene, t, source) for source in sources] if flows else []
         for flow in flows:
             by_source = flow.view(-1, n_samples, *flow.shape[1:])
-            for number, (true_flow, visible) in enumerate(exact):
-                errors.append(flow_l1(by_source[number, rows], true_flow, visible))
+            errors += [
+                flow_l1(own[rows], true_flow, visible)
+                for own, (true_flow, visible) in zip(by_source, exact, strict=False)
+            ]
     if not errors:
         return zero
     return torch.stack(errors).mean() * (len(rows) / n_samples)

@@ -6,7 +6,7 @@ Started by `torchrun`; without it there is one process and nothing here does any
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -45,18 +45,21 @@ def joined(device_type: str) -> Iterator[Place]:
         dist.destroy_process_group()
 
 
-def average_gradients(parameters: Iterable[Tensor], place: Place) -> None:
-    """Replace the gradients by their mean over the processes; every process must have the same ones."""
+def average_gradients(parameters: Sequence[Tensor], place: Place) -> None:
+    """Replace the gradients by their mean over the processes.
+
+    A parameter that has a gradient in some processes only (one of them has no synthetic clip, say) counts 0 in the
+    others; one that has none anywhere keeps none.
+    """
     if place.n_ranks == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    has_gradient = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), has_gradient])
     dist.all_reduce(flat)
-    flat /= place.n_ranks
-    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    *parts, counts = torch.split(flat, [*(p.numel() for p in parameters), len(parameters)])
+    for parameter, part, count in zip(parameters, parts, counts.tolist(), strict=True):
+        parameter.grad = (part / place.n_ranks).view_as(parameter) if count else None
 
 
 def any_of(flag: bool, place: Place, device: torch.device) -> bool:  # noqa: FBT001 - the value that is shared

@@ -168,6 +168,7 @@ TINY = Recipe(
     data=DataBudget(short_side_px=48, frames_per_clip=24, n_photos=16, silhouette_px=32),
     sizes={"vinet": _TINY_VINET},
     warm_up=2,
+    precision="float32",
     compile_layers=False,
     discriminator_width=4,
     save_every=2,
