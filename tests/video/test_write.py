@@ -160,19 +160,30 @@ def test_very_short_clips(tmp_path: Path, codec: str, n: int) -> None:
 def test_mirrored_matrix_is_copied_as_it_is(tmp_path: Path, output: str) -> None:
     matrix = [0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30]  # a quarter turn of a mirrored picture
     clip = clips.write_clip(tmp_path / "in.mp4", n=3, display_matrix=matrix)
-    rewrite(clip.path, tmp_path / output, FAST)
+    warnings = rewrite(clip.path, tmp_path / output, FAST)
     before, after = probe(clip.path).orientation, probe(tmp_path / output).orientation
     assert before.mirrored
-    if output != "out.mkv":  # Matroska knows rotation, not mirroring
+    if output == "out.mkv":
+        assert "no mirroring" in warnings[0]
+    else:
         assert after == before
+        assert warnings == []
 
 
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_is_kept(tmp_path: Path, degrees: int) -> None:
+def test_rotation_is_kept(tmp_path: Path, degrees: int, output: str) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2, rotation=degrees)
-    rewrite(clip.path, tmp_path / "out.mp4", FAST)
-    assert probe(tmp_path / "out.mp4").orientation == probe(clip.path).orientation
-    assert describe(tmp_path / "out.mp4").count("rotation of") == 1
+    assert rewrite(clip.path, tmp_path / output, FAST) == []
+    before, after = probe(clip.path).orientation, probe(tmp_path / output).orientation
+    assert after.quarter_turns == before.quarter_turns != 0
+    assert (after.matrix == before.matrix) or output == "out.mkv"
+    assert describe(tmp_path / output).count("rotation of") == 1
+
+
+def test_container_without_rotation_says_so(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=2, rotation=90)
+    assert any("avi has no rotation" in warning for warning in rewrite(clip.path, tmp_path / "out.avi", FFV1))
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])

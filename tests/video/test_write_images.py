@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import clips
-from tests.video.rewriting import FAST, ffmpeg_samples, rewrite
+from tests.video.rewriting import FAST, ffmpeg, ffmpeg_samples, rewrite
 from vidfill.errors import OutputError
 from vidfill.frame import Frame
 from vidfill.video.formats import pixel_format
@@ -79,6 +79,16 @@ def test_alpha_and_gray_are_kept(tmp_path: Path, name: str, n_channels: int) -> 
     top = 255 if shape.depth <= 8 else 65535
     shown, expected = last.astype(np.float64) / top, levels / levels.max()
     assert np.abs(shown - expected).max() <= 0.5 / top
+
+
+def test_pictures_are_turned_as_a_player_shows_them(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=1, size=(32, 48), rotation=90, color=clips.BT709, b_frames=0)
+    rewrite(clip.path, tmp_path / "out")
+    ffmpeg("-i", clip.path, tmp_path / "theirs.png")
+    ours, theirs = cv2.imread(str(tmp_path / "out" / "00000.png")), cv2.imread(str(tmp_path / "theirs.png"))
+    assert ours is not None and theirs is not None
+    assert ours.shape == theirs.shape == (48, 32, 3)
+    assert np.abs(ours.astype(int) - theirs).mean() < 2
 
 
 def test_other_streams_are_named_as_dropped(tmp_path: Path) -> None:

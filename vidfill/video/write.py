@@ -41,6 +41,7 @@ from vidfill.video.write_images import ImageWriter, check_folder, is_folder_outp
 
 _FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
+_TURNING = frozenset({"matroska", "webm"})
 
 
 class Writer(Protocol):
@@ -86,8 +87,7 @@ def check_output(output: Path, info: VideoInfo, settings: EncodeSettings, *, ove
     container = _container_name(output)
     encoder = choose_encoder(info, settings, container=container)
     _check_space(output, info, encoder)
-    warnings = list(encoder.warnings)
-    warnings += _timing_warnings(info, container)
+    warnings = [*encoder.warnings, *_timing_warnings(info, container), *_orientation_warnings(info, container)]
     with ExitStack() as stack:
         source = _open_source(info, stack)
         if source is not None:
@@ -306,6 +306,16 @@ def _timing_warnings(info: VideoInfo, container: str) -> list[str]:
     steady = (1000 / info.rate).denominator == 1
     if container in IN_MILLISECONDS and (1000 * info.time_base).denominator != 1 and not steady:
         return [f"{container} counts in milliseconds: timestamps are rounded to 1 ms (mp4 and mov keep them)"]
+    return []
+
+
+def _orientation_warnings(info: VideoInfo, container: str) -> list[str]:
+    """What the container cannot say about turning the picture."""
+    turned = bool(info.orientation.quarter_turns or info.orientation.mirrored)
+    if turned and container not in _QUICKTIME | _TURNING:
+        return [f"{container} has no rotation: players will show the picture as it is stored, turned"]
+    if info.orientation.mirrored and container in _TURNING:
+        return [f"{container} has rotation but no mirroring: players will not mirror the picture (mp4 and mov do)"]
     return []
 
 

@@ -68,7 +68,8 @@ def check_folder(output: Path, info: VideoInfo, *, overwrite: bool) -> list[str]
 class ImageWriter:
     """Writes PNG files into a folder beside the final one, which it becomes on a clean exit only.
 
-    Frames of up to 8 bits become 8-bit files, deeper ones 16-bit; alpha is kept; gray stays gray.
+    Frames of up to 8 bits become 8-bit files, deeper ones 16-bit; alpha is kept; gray stays gray. Pictures are turned
+    as a player shows them, since PNG files say nothing about turning.
     """
 
     def __init__(self, output: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
@@ -106,7 +107,8 @@ class ImageWriter:
             OutputError: the disk is full.
         """
         path = self._partial / f"{frame.index:0{self._digits}d}.png"
-        encoded, data = cv2.imencode(".png", _picture(frame, self._info))
+        shown = self._info.orientation.to_display(_picture(frame, self._info))
+        encoded, data = cv2.imencode(".png", shown)
         try:
             if not encoded:
                 raise OSError(errno.EINVAL, "OpenCV cannot encode the picture")
