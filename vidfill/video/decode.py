@@ -63,7 +63,11 @@ class NoSeek(Exception):  # noqa: N818 - a signal between passes, not an error
 
 
 class Clock:
-    """Makes timestamps rise strictly: derives missing ones, moves repeated ones, bridges jumps back."""
+    """Makes timestamps rise strictly: derives missing ones, moves repeated ones, bridges jumps back.
+
+    Attributes:
+        is_as_stored: whether all times so far are those that the file says.
+    """
 
     def __init__(self, info: VideoInfo) -> None:
         self.is_as_stored = True
@@ -96,12 +100,13 @@ class Decoding:
 
     FFmpeg's frame threads report an error late, and PyAV drops those that come after a good frame. So a pass with
     frame threads stops at the first sign of damage (`Suspicious`), and the caller starts one without them, which knows
-    the packet. It also decodes damaged pictures the same way every time.
+    the packet. It also conceals damage the same way every time; what a decoder conceals without a word may differ
+    between passes in content, never in count or time.
 
     Args:
         info: of the file.
         threads: for the decoder, 0 for as many as it likes.
-        is_careful: decode without frame threads and count what is damaged.
+        is_careful: decode with one thread and count what is damaged.
         seek_pts: begin at a keyframe at or before this time; None for the start.
         start_pts: with `seek_pts`, the time that is wanted; the keyframe must not be after it.
     """
