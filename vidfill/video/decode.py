@@ -100,8 +100,8 @@ class Decoding:
 
     FFmpeg's frame threads report an error late, and PyAV drops those that come after a good frame. So a pass with
     frame threads stops at the first sign of damage (`Suspicious`), and the caller starts one without them, which knows
-    the packet. It also conceals damage the same way every time; what a decoder conceals without a word may differ
-    between passes in content, never in count or time.
+    the packet. It also conceals damage the same way every time. What a decoder conceals without a word is not
+    noticed, and may come out differently with another number of threads.
 
     Args:
         info: of the file.
