@@ -82,7 +82,7 @@ def test_alpha_and_gray_are_kept(tmp_path: Path, name: str, n_channels: int) -> 
 
 
 def test_pictures_are_turned_as_a_player_shows_them(tmp_path: Path) -> None:
-    clip = clips.write_clip(tmp_path / "in.mp4", n=1, size=(32, 48), rotation=90, color=clips.BT709, b_frames=0)
+    clip = clips.write_clip(tmp_path / "in.mp4", n=1, size=(32, 48), rotation=90, pix_fmt="yuv444p", color=clips.BT709)
     rewrite(clip.path, tmp_path / "out")
     ffmpeg("-i", clip.path, tmp_path / "theirs.png")
     ours, theirs = cv2.imread(str(tmp_path / "out" / "00000.png")), cv2.imread(str(tmp_path / "theirs.png"))

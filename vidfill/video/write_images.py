@@ -107,7 +107,7 @@ class ImageWriter:
             OutputError: the disk is full.
         """
         path = self._partial / f"{frame.index:0{self._digits}d}.png"
-        shown = self._info.orientation.to_display(_picture(frame, self._info))
+        shown: Any = self._info.orientation.to_display(_picture(frame, self._info))
         encoded, data = cv2.imencode(".png", shown)
         try:
             if not encoded:
