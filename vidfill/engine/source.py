@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from vidfill.engine.device import Runtime
 from vidfill.errors import InputError
 from vidfill.frame import Bool, Samples
 from vidfill.models.base import Model, View
+
+# Tensors kept of the frames that were looked at last: windows overlap from step to step.
+_MAX_TENSORS = 16
 
 
 class Picture(NamedTuple):
@@ -31,7 +35,7 @@ class Picture(NamedTuple):
 class LazySource:
     """The frames of one segment, pulled from an iterator when a window first asks for them.
 
-    A picture is kept in its few bytes and made into a tensor on demand; what a model encoded of it is kept beside it.
+    A picture is kept in its few bytes and made into tensors on demand; what a model encoded of it is kept beside it.
 
     Args:
         model: encodes each frame once.
@@ -47,6 +51,7 @@ class LazySource:
         self._pictures: dict[int, Picture] = {}
         self._features: dict[int, Any] = {}
         self._records: dict[int, Any] = {}
+        self._tensors: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
 
     @property
     def n_live(self) -> int:
@@ -59,7 +64,12 @@ class LazySource:
         Raises:
             InputError: the pictures end before the segment does.
         """
-        frame, hole = self._tensors(self.picture(index))
+        if index not in self._tensors:
+            self._tensors[index] = self._tensors_of(self.picture(index))
+        self._tensors.move_to_end(index)
+        frame, hole = self._tensors[index]
+        if len(self._tensors) > _MAX_TENSORS:
+            self._tensors.popitem(last=False)
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)
         return View(index, frame, hole, self._features[index], self._records.get(index))
@@ -83,12 +93,12 @@ class LazySource:
 
     def drop_before(self, index: int) -> None:
         """Positions below `index` will not be asked for again."""
-        tables: tuple[dict[int, Any], ...] = (self._pictures, self._features, self._records)
+        tables: tuple[dict[int, Any], ...] = (self._pictures, self._features, self._records, self._tensors)
         for table in tables:
             for old in [i for i in table if i < index]:
                 del table[old]
 
-    def _tensors(self, picture: Picture) -> tuple[Tensor, Tensor]:
+    def _tensors_of(self, picture: Picture) -> tuple[Tensor, Tensor]:
         """(1, 3, H, W) in [0, 1] with a zeroed hole, and (1, 1, H, W); padded to the model's multiple."""
         full = 255.0 if picture.rgb.dtype == np.uint8 else 65535.0
         # uint8 crosses to the device as it is; not every device knows uint16.
