@@ -260,7 +260,10 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
     if not cells:
         raise InputError("no frames", expected="a video with at least one")
     paper = sheet(cells, columns=columns)
-    is_coded, data = cv2.imencode(output.suffix, paper[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    is_jpeg = output.suffix.lower() != ".png"
+    is_coded, data = cv2.imencode(
+        output.suffix, paper[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if is_jpeg else []
+    )
     if not is_coded:
         raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")
