@@ -17,7 +17,9 @@ def _patch(index: int, *, shape: tuple[int, int] = (13, 17)) -> Patch:
     height, width = shape
     box = Box(5, 7, 5 + width, 7 + height)
     rgb = rng.integers(0, 65536, (height, width, 3), dtype=np.uint16)
-    return Patch(index, -1000 + 3003 * index, box, rgb, rng.integers(0, 256, shape, dtype=np.uint8))
+    alpha = rng.choice(np.array([0, 1, 128, 255], np.uint8), shape)
+    rgb[alpha == 0] = 0
+    return Patch(index, -1000 + 3003 * index, box, rgb, alpha)
 
 
 def _plan() -> Plan:

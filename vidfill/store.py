@@ -106,7 +106,8 @@ class WorkFolder:
                 if len(packed) != n_rgb + n_alpha or zlib.crc32(packed) != check:
                     raise _damaged(path)
                 box = Box(x0, y0, x1, y1)
-                yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], box), _unpack_alpha(packed[n_rgb:], box))
+                alpha = _unpack_alpha(packed[n_rgb:], box)
+                yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], alpha), alpha)
 
     @contextmanager
     def writing(self, segment: int) -> Iterator[SegmentWriter]:
@@ -165,7 +166,7 @@ class SegmentWriter:
         Raises:
             OutputError: the disk is full.
         """
-        rgb, alpha = _pack_rgb(patch.rgb), zlib.compress(np.ascontiguousarray(patch.alpha).data, 1)
+        rgb, alpha = _pack_rgb(patch.rgb, patch.alpha), zlib.compress(np.ascontiguousarray(patch.alpha).data, 1)
         header = _HEADER.pack(
             patch.index, patch.pts, *patch.box, len(rgb), len(alpha), zlib.crc32(alpha, zlib.crc32(rgb))
         )
@@ -200,20 +201,23 @@ def fingerprint_of(path: Path) -> str:
     return f"{path.name}, {count} files, state {digest.hexdigest()[:16]}"
 
 
-def _pack_rgb(rgb: NDArray[np.uint16]) -> bytes:
-    """Differences along rows, high bytes and low bytes apart; the low ones are noise and are not squeezed."""
-    steps = rgb.copy()
-    steps[:, 1:] -= rgb[:, :-1]
+def _pack_rgb(rgb: NDArray[np.uint16], alpha: NDArray[np.uint8]) -> bytes:
+    """The covered pixels as differences, high and low bytes apart; the low ones are noise and are not squeezed."""
+    steps = rgb[alpha > 0]
+    steps[1:] -= steps[:-1].copy()
     low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
-    return low.tobytes() + zlib.compress(high.data, 1)
+    return low.tobytes() + zlib.compress(high.tobytes(), 1)
 
 
-def _unpack_rgb(packed: bytes, box: Box) -> NDArray[np.uint16]:
-    shape = box.height, box.width, 3
-    n_low = box.height * box.width * 3
-    low = np.frombuffer(packed, np.uint8, n_low).reshape(shape)
-    high = np.frombuffer(zlib.decompress(packed[n_low:]), np.uint8).reshape(shape)
-    return np.cumsum(low + (high.astype(np.uint16) << 8), axis=1, dtype=np.uint16)
+def _unpack_rgb(packed: bytes, alpha: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """The covered pixels; black elsewhere, where nobody looks."""
+    covered = alpha > 0
+    n_low = 3 * int(np.count_nonzero(covered))
+    low = np.frombuffer(packed, np.uint8, n_low).reshape(-1, 3)
+    high = np.frombuffer(zlib.decompress(packed[n_low:]), np.uint8).reshape(-1, 3)
+    rgb = np.zeros((*alpha.shape, 3), np.uint16)
+    rgb[covered] = np.cumsum(low + (high.astype(np.uint16) << 8), axis=0, dtype=np.uint16)
+    return rgb
 
 
 def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:

@@ -137,3 +137,33 @@ def test_what_the_hole_shows_is_never_read() -> None:
     inner = cv2.erode((patch.alpha > 0).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
     view = patch.box.slices
     assert np.array_equal(clean.planes[0][view][inner], dirty.planes[0][view][inner])
+
+
+def _two_parts(value: float, gap_px: int) -> Patch:
+    alpha = np.zeros((16, 24 + gap_px), np.uint8)
+    alpha[:, :12] = alpha[:, -12:] = 255
+    box = Box(4, 20, 4 + alpha.shape[1], 36)
+    return Patch(3, 3, box, np.full((*alpha.shape, 3), round(value * 65535), np.uint16), alpha)
+
+
+@pytest.mark.parametrize("gap_px", [1, 6, 58])
+def test_parts_of_a_hole_far_apart_are_pasted_each_once(gap_px: int) -> None:
+    info, patch = _info("yuv444p"), _two_parts(0.6, gap_px)
+    frame = _frame(info)
+    before = _copy(frame)
+    compose(frame, info, patch, PLAIN)
+    whole = np.zeros((HEIGHT, WIDTH), bool)
+    whole[patch.box.slices] = patch.alpha > 0
+    assert float(np.abs(rgb_crop(frame, info, Box(0, 0, WIDTH, HEIGHT))[whole] - 0.6).max()) < 0.012
+    assert all(np.array_equal(a[~whole], b[~whole]) for a, b in zip(before.planes, frame.planes, strict=True))
+
+
+def test_parts_far_apart_are_levelled_each_by_its_own_surroundings() -> None:
+    info, patch = _info("gray"), _two_parts(0.5, 58)
+    frame = _frame(info, noise=0)
+    frame.planes[0][:, : WIDTH // 2] = 120
+    frame.planes[0][:, WIDTH // 2 :] = 134
+    compose(frame, info, patch, ComposeSettings(grain=False))
+    left, right = (float(frame.planes[0][26:30, x : x + 4].mean()) for x in (8, 78))
+    assert left == pytest.approx(120, abs=1.5)
+    assert right == pytest.approx(134, abs=1.5)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vidfill.compose.grain import add_missing
 from vidfill.compose.seam import match_rim
-from vidfill.frame import Box, Frame, Patch, VideoInfo
+from vidfill.frame import Bool, Box, Frame, Patch, VideoInfo
 from vidfill.video.color import paste_rgb, rgb_crop
 
 # What seams and grain look at around the hole.
 _RING_PX = 24
+# Of the grid on which it is decided what belongs together.
+_CELL_PX = 8
+
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +46,54 @@ def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettin
         patch: see `Patch`; samples where its alpha is 0 stay bit-identical.
         settings: what to do beside the feather.
     """
-    box = patch.box.grow(_RING_PX, height=info.height, width=info.width)
+    labels, n_parts = _parts(patch.alpha)
+    for part in range(1, n_parts + 1):
+        own = labels == part
+        tight = Box.around(own)
+        if tight is not None:
+            _put(frame, info, patch, own, tight, settings, part)
+
+
+def _parts(alpha: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
+    """Number the parts of a hole that lie far enough apart to be treated on their own: labels, and how many."""
+    cells = (-(-alpha.shape[0] // _CELL_PX), -(-alpha.shape[1] // _CELL_PX))
+    padded = np.zeros((cells[0] * _CELL_PX, cells[1] * _CELL_PX), bool)
+    padded[: alpha.shape[0], : alpha.shape[1]] = alpha > 0
+    occupied = np.asarray(padded.reshape(cells[0], _CELL_PX, cells[1], _CELL_PX).any(axis=(1, 3)), np.uint8)
+    reach = 2 * -(-_RING_PX // _CELL_PX) + 1
+    n_labels, labels = cv2.connectedComponents(cv2.dilate(occupied, np.ones((reach, reach), np.uint8)))
+    full = labels.astype(np.int32).repeat(_CELL_PX, axis=0).repeat(_CELL_PX, axis=1)
+    return np.where(alpha > 0, full[: alpha.shape[0], : alpha.shape[1]], 0).astype(np.int32), n_labels - 1
+
+
+def _put(
+    frame: Frame, info: VideoInfo, patch: Patch, own: Bool, tight: Box, settings: ComposeSettings, part: int
+) -> None:
+    """Put the pixels `own` of a patch, which lie in `tight` (both in the patch's coordinates), into the frame."""
+    origin = patch.box
+    box = Box(origin.x0 + tight.x0, origin.y0 + tight.y0, origin.x0 + tight.x1, origin.y0 + tight.y1)
+    box = box.grow(_RING_PX, height=info.height, width=info.width)
     # Whole chroma blocks, so that none is cut by the edge of the region.
     box = Box(box.x0 & ~3, box.y0 & ~3, min(box.x1 + 3 & ~3, info.width), min(box.y1 + 3 & ~3, info.height))
     source = rgb_crop(frame, info, box)
-    inner = np.s_[patch.box.y0 - box.y0 : patch.box.y1 - box.y0, patch.box.x0 - box.x0 : patch.box.x1 - box.x0]
-    alpha = np.zeros((box.height, box.width), np.uint8)
-    alpha[inner] = patch.alpha
-    hole = alpha > 0
-    fill = source.copy()
-    fill[inner] = np.where(hole[inner][..., None], patch.rgb / np.float32(65535), source[inner])
+    # Other parts of the hole that reach into the region are not pasted here, but nor are they known pixels.
+    hole = _window(patch.alpha, origin, box) > 0
+    alpha = _window(np.where(own, patch.alpha, 0).astype(np.uint8), origin, box)
+    fill = np.where(hole[..., None], _window(patch.rgb, origin, box) / np.float32(65535), source)
     if settings.blend:
         fill = match_rim(fill, source, hole)
     if settings.grain:
-        fill = add_missing(fill, source, hole, seed=(settings.seed, patch.index))
+        fill = add_missing(fill, source, hole, seed=(settings.seed, patch.index, part))
     rgb = np.where(hole[..., None], np.clip(fill, 0, 1), source).astype(np.float32)
     paste_rgb(frame, info, box, rgb, (alpha / np.float32(255)).astype(np.float32))
+
+
+def _window(values: NDArray[_T], origin: Box, box: Box) -> NDArray[_T]:
+    """What an array that lies at `origin` in the picture shows in `box`, zeros around it."""
+    window = np.zeros((box.height, box.width, *values.shape[2:]), values.dtype)
+    x0, y0 = max(origin.x0, box.x0), max(origin.y0, box.y0)
+    x1, y1 = min(origin.x1, box.x1), min(origin.y1, box.y1)
+    window[y0 - box.y0 : y1 - box.y0, x0 - box.x0 : x1 - box.x0] = values[
+        y0 - origin.y0 : y1 - origin.y0, x0 - origin.x0 : x1 - origin.x0
+    ]
+    return window

@@ -234,8 +234,9 @@ def _patch(index: int, pts: int, edge: _Edge, filled: Float, crop: Box) -> Patch
         filled = np.asarray(large, np.float32)
     box = edge.box
     inner = filled[box.y0 - crop.y0 : box.y1 - crop.y0, box.x0 - crop.x0 : box.x1 - crop.x0]
-    rgb = np.rint(np.clip(inner, 0, 1) * 65535).astype(np.uint16)
-    return Patch(index, pts, box, rgb, edge.alpha())
+    alpha = edge.alpha()
+    rgb = np.where(alpha[..., None] > 0, np.rint(np.clip(inner, 0, 1) * 65535), 0).astype(np.uint16)
+    return Patch(index, pts, box, rgb, alpha)
 
 
 def halved(size: tuple[int, int]) -> tuple[int, int]:
