@@ -91,11 +91,3 @@ def test_a_terminal_gets_bars_and_then_the_summary(clip: Clip) -> None:
 def test_no_color_is_obeyed(clip: Clip) -> None:
     shown = _on_a_terminal(MASKED, {"TERM": "xterm-256color", "COLUMNS": "90", "NO_COLOR": "1"})
     assert not any(f"\x1b[{code}" in shown for code in ("31m", "32m", "33m", "35m", "38;", "90m"))
-
-
-def test_debug_shows_where_an_error_comes_from(clip: Clip) -> None:
-    words = [*COMMAND, "remove", "missing.mp4", "--box", "1,1,9,9", "-o", "out.mp4"]
-    for extra, shown in (([], False), (["--debug"], True)):
-        done = subprocess.run([*words, *extra], capture_output=True, text=True)
-        assert done.returncode == 3
-        assert ("Traceback" in done.stderr) is shown

@@ -185,3 +185,23 @@ def test_damage_is_a_warning_or_with_strict_an_error(clip: Clip, run: Run) -> No
     words = ("remove", "bad.mp4", "--box", "10,10,20,16", "-o", "out.mp4", "--json", "--progress", "none")
     assert run(*words, "--strict").code == 3
     assert any("damaged" in warning for warning in run(*words).json["warnings"])
+
+
+def test_debug_shows_where_an_error_comes_from(clip: Clip, run: Run) -> None:
+    words = ("remove", "missing.mp4", "--box", "1,1,9,9", "-o", "out.mp4")
+    assert "Traceback" not in run(*words).err
+    outcome = run(*words, "--debug")
+    assert outcome.code == 3
+    assert "Traceback" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_fault_of_ours_is_one_line_and_code_1(clip: Clip, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise RuntimeError("the moon is full")
+
+    monkeypatch.setattr("vidfill.pipeline.remove", broken)
+    outcome = run(*MASKED)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: internal error: RuntimeError: the moon is full. Run it again with --debug")
+    assert outcome.err.count("\n") == 1
