@@ -161,6 +161,7 @@ def test_progress_goes_through_the_stages_frame_by_frame(tmp_path: Path) -> None
         ({"output": "missing/out.mkv"}, OutputError),
         ({"output": "in.mkv"}, OutputError),
         ({"output": "there.mkv"}, OutputError),
+        ({"work_dir": "missing/work"}, OutputError),
         ({"source": "missing.mkv"}, InputError),
         ({"source": "text.mkv"}, InputError),
         ({"mask": "missing.png"}, MaskError),
@@ -179,7 +180,7 @@ def test_what_is_wrong_is_said_before_the_work_starts(
     (tmp_path / "text.mkv").write_text("not a video")
     before = sorted(tmp_path.iterdir())
     options: dict[str, Any] = {"source": "in.mkv", "output": "out.mkv", "box": ["20,10,30,20"]} | wrong
-    for name in ("source", "output", "mask", "checkpoint"):
+    for name in ("source", "output", "mask", "checkpoint", "work_dir"):
         if name in options:
             options[name] = tmp_path / options[name]
     with pytest.raises(kind):

@@ -120,6 +120,16 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
         WorkFolder(tmp_path / "missing" / "work").begin({}, _plan())
 
 
+def test_where_the_folder_goes_is_checked_before_it_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    WorkFolder(tmp_path / "work").check()
+    WorkFolder(tmp_path).check()
+    for path in (tmp_path / "missing" / "work", tmp_path / "file"):
+        with pytest.raises(OutputError, match="--work-dir"):
+            WorkFolder(path).check()
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"one")

@@ -159,10 +159,11 @@ def remove(
             weights = _Weights(resolve_model(model, model_dir=model_dir), _path(checkpoint), model_dir)
             engine_settings = EngineSettings(device=device, precision=precision, threads=threads)
             check_settings(engine_settings)
+            folder = WorkFolder(_path(work_dir) or Path(output).parent / f".{Path(output).name}.vidfill")
             info, masks = job.check(overwrite=overwrite)
+            folder.check()
             filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=model_dir)
             runtime = choose_runtime(filler, engine_settings)
-            folder = WorkFolder(_path(work_dir) or Path(output).parent / f".{Path(output).name}.vidfill")
             fingerprint = job.fingerprint() | weights.fingerprint() | {"precision": precision}
             plan = folder.resume(fingerprint) if resume else None
             if plan is None:

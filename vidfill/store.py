@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,18 @@ class WorkFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def check(self) -> None:
+        """Answer before the work starts whether the folder can be made and written.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        place = self.path if self.path.exists() else self.path.absolute().parent
+        if not place.is_dir():
+            raise OutputError(f"no folder {place} for unfinished work", todo="make it, or give another --work-dir")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OutputError(f"the folder {place} is not writable", todo="give another one with --work-dir")
 
     def begin(self, fingerprint: Mapping[str, str], plan: Plan) -> None:
         """Start over: forget earlier segments, write down the plan and what it depends on.
