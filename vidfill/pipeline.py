@@ -171,17 +171,15 @@ def remove(
                 folder.begin(fingerprint, plan)
         with (
             clock.stage("assemble"),
+            Reader(job.source, fps=fps, threads=threads) as for_fill,
             Reader(job.source, fps=fps, threads=threads) as reader,
-            closing(_patches(plan, folder, reader, masks, filler, engine_settings, progress)) as patches,
+            closing(_patches(plan, folder, for_fill, masks, filler, engine_settings, progress)) as patches,
             open_writer(Path(output), info, job.encoding, overwrite=overwrite) as writer,
         ):
-            timed = clock.taken_out("fill", patches)
+            timed, report = clock.taken_out("fill", patches), _reporter(progress, "assemble")
             composing = ComposeSettings(blend=blend, grain=grain)
-            with Reader(job.source, fps=fps, threads=threads) as source_again:
-                n_filled = assemble(
-                    plan, source_again, timed, writer, composing, progress=_reporter(progress, "assemble")
-                )
-                _check_damage(source_again.damage, plan, strict=strict)
+            n_filled = assemble(plan, reader, timed, writer, composing, progress=report)
+            _check_damage(reader.damage, plan, strict=strict)
         if not keep_work:
             folder.remove()
     return RemoveResult(
