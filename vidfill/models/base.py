@@ -98,7 +98,7 @@ class View(NamedTuple):
         record: what the model's earlier pass left for this frame, None in the first pass.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
     frame: Tensor
     hole: Tensor
     features: Any
@@ -114,7 +114,7 @@ class Previous(NamedTuple):
         hole: (B, 1, H, W), where `frame` is filled rather than seen.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
     frame: Tensor
     hole: Tensor
 
