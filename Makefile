@@ -19,7 +19,9 @@ lint: install
 
 # Speed and memory; CLIPS=FOLDER (clips as DAVIS has them) scores the models' quality as well.
 bench: install
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --threads $(OMP_NUM_THREADS)
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.end_to_end
 	$(if $(CLIPS),$(BIN)/python benchmarks/quality.py $(CLIPS))
 
 install: $(VENV)/.installed
