@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pickle
+import struct
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -216,7 +217,7 @@ def read_torch_checkpoint(path: Path) -> dict[str, Tensor]:
             expected="a state dict saved by torch.save",
             todo="save its state_dict() alone and import that",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error) as error:
         first_line = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(
             f"{path.name} is damaged or not a checkpoint ({first_line})", todo="fetch the file again"
