@@ -16,12 +16,17 @@ Grey = NDArray[np.uint8]
 Known = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
 
-N_KEYPOINTS = 2000
+N_KEYPOINTS = 1000
 KEYPOINT_CONTRAST = 0.01
 HOLE_MARGIN_PX = 7
 MATCH_RATIO = 0.85
 INLIER_PX = 2.0
 MIN_INLIERS = 15
+N_TRACKED = 400
+TRACK_WINDOW_PX = 15
+TRACK_LEVELS = 3
+STILL_LEVELS = 3.0
+MIN_AGREEMENT = 0.5
 
 
 class Keypoints(NamedTuple):
@@ -29,11 +34,11 @@ class Keypoints(NamedTuple):
 
     Attributes:
         points: (N, 2) float32, (x, y) in pixels.
-        descriptors: (N, 128) float32 of unit length (RootSIFT).
+        descriptors: (N, 128) float16 of unit length (RootSIFT).
     """
 
     points: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
+    descriptors: NDArray[np.float16]
 
 
 def find_keypoints(grey: Grey, known: Known) -> Keypoints:
@@ -46,16 +51,16 @@ def find_keypoints(grey: Grey, known: Known) -> Keypoints:
     sift = cv2.SIFT.create(nfeatures=N_KEYPOINTS, contrastThreshold=KEYPOINT_CONTRAST)
     found, raw = sift.detectAndCompute(grey, allowed)
     if raw is None or not found:
-        return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+        return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float16))
     descriptors = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-6))
-    return Keypoints(np.array([k.pt for k in found], np.float32), descriptors.astype(np.float32))
+    return Keypoints(np.array([k.pt for k in found], np.float32), descriptors.astype(np.float16))
 
 
 def match(source: Keypoints, target: Keypoints) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mutual nearest neighbours that pass Lowe's ratio test: two (M, 2) arrays of points, row by row the same point."""
     if len(source.points) < 2 or len(target.points) < 2:
         return source.points[:0], target.points[:0]
-    similarity = source.descriptors @ target.descriptors.T
+    similarity = source.descriptors.astype(np.float32) @ target.descriptors.astype(np.float32).T
     best = similarity.argmax(1)
     rows = np.arange(len(best))
     is_mutual = similarity.argmax(0)[best] == rows
@@ -72,8 +77,70 @@ def fit_homography(source: NDArray[np.float32], target: NDArray[np.float32]) -> 
     """The homography that most of the point pairs agree on (MAGSAC), None where fewer than `MIN_INLIERS` do."""
     if len(source) < MIN_INLIERS:
         return None
-    cv2.setRNGSeed(0)
     matrix, inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, INLIER_PX, maxIters=500)
     if matrix is None or int(inliers.sum()) < MIN_INLIERS or not np.isfinite(matrix).all():
         return None
     return np.asarray(matrix, np.float64)
+
+
+def is_still(source: Grey, source_known: Known, target: Grey, target_known: Known) -> bool:
+    """Whether two frames show the same picture where both are seen: the identity maps one to the other."""
+    both = source_known & target_known
+    if int(both.sum()) < MIN_INLIERS:
+        return False
+    return float(cv2.absdiff(source, target)[both].mean()) < STILL_LEVELS
+
+
+class Tracker:
+    """Refines homographies that lead to one target, by tracking points of it in the pre-warped source.
+
+    Cheaper than matching keypoints for every pair, and free of the error that composed homographies gather.
+
+    Args:
+        grey: the target.
+        known: where it is seen.
+        points: (N, 2) float32, its keypoints, strongest first.
+    """
+
+    def __init__(self, grey: Grey, known: Known, points: NDArray[np.float32]) -> None:
+        self._size_wh = (grey.shape[1], grey.shape[0])
+        self._window_wh = (TRACK_WINDOW_PX, TRACK_WINDOW_PX)
+        self._grey = grey
+        self._points = points[:N_TRACKED].reshape(-1, 1, 2)
+
+    def refine(self, target_from_source: Matrix, source: Grey, source_known: Known) -> Matrix | None:
+        """The homography fitted to where the points went, None where too few could be followed.
+
+        Args:
+            target_from_source: the guess, right to about 20 px.
+            source: the other frame.
+            source_known: where it is seen.
+        """
+        if len(self._points) < MIN_INLIERS:
+            return None
+        stacked = cv2.merge((source, source_known.astype(np.uint8) * np.uint8(255)))
+        warped = cv2.warpPerspective(stacked, target_from_source, self._size_wh)
+        grey, seen = cv2.split(warped)
+        found, status, _ = cv2.calcOpticalFlowPyrLK(
+            self._grey,
+            grey,
+            self._points,
+            self._points.copy(),
+            winSize=self._window_wh,
+            maxLevel=TRACK_LEVELS - 1,
+            criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
+        )
+        place = found[:, 0].round().astype(int)
+        inside = ((place >= 0) & (place < self._size_wh)).all(1) & (status[:, 0] > 0)
+        place = np.clip(place, 0, np.array(self._size_wh) - 1)
+        good = inside & (seen[place[:, 1], place[:, 0]] > 250)
+        if int(good.sum()) < MIN_INLIERS:
+            return None
+        back = np.linalg.inv(target_from_source)
+        origin = cv2.perspectiveTransform(found[good], back)
+        matrix = fit_homography(origin[:, 0].astype(np.float32), self._points[good][:, 0])
+        if matrix is None:
+            return None
+        landed = cv2.perspectiveTransform(origin, matrix)
+        miss = np.abs(landed - self._points[good]).max(axis=(1, 2))
+        return matrix if float((miss < 2 * INLIER_PX).mean()) >= MIN_AGREEMENT else None

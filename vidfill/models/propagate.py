@@ -1,12 +1,15 @@
 """Filling without learned weights: known pixels of other frames, brought to the place they have in this one.
 
-Source: the stages of flow- and homography-guided video completion (Gao et al., ECCV 2020; Lee et al., ICCV 2019) with
+Candidates for each hole are frames registered directly by one homography, chains of flow from before and from after,
+and a spatial fill that is held steady in time. Each carries the error to expect of it, and the least errors win.
+
+Sources: the stages of flow- and homography-guided completion (Gao et al., ECCV 2020; Lee et al., ICCV 2019), with
 hand-made decisions in place of networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,27 +18,67 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.align.homography import Keypoints, find_keypoints, fit_homography, match
+from vidfill.align.candidates import Candidate, Region, mix
+from vidfill.align.flow import UNKNOWN_COST, Carried, Chain, carry, go_on
+from vidfill.align.homography import Matrix, Tracker
+from vidfill.align.poses import Pose, between, choose, place, register
+from vidfill.align.seen import Seen, look_at
+from vidfill.align.spatial import fill_spatially
 from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
 
+Rgb = NDArray[np.uint8]
+Float = NDArray[np.float32]
 
-class Seen(NamedTuple):
-    """One frame outside its hole: `rgb` uint8 (H, W, 3), `known` bool (H, W) and its keypoints."""
+N_REFERENCES = 12
+N_COVER = 6
+TEMPERATURE = 10.0
+# Expected errors, in grey levels of 255, as they were on held-out clips.
+CHAIN_ERROR = 4.0
+CHAIN_LOCAL_SHARE = 0.5
+SPATIAL_ERROR = 12.0
+SPATIAL_ERROR_PER_PX = 1.0
+SPATIAL_ERROR_MOST = 30.0
+STEADINESS = 0.7
+MIDDLE_GREY = 127
 
-    rgb: NDArray[np.uint8]
-    known: NDArray[np.bool_]
-    keypoints: Keypoints
+
+class Record(NamedTuple):
+    """What the backward pass leaves: the frame's pose, and what the chain from the later frames brought."""
+
+    pose: Pose
+    carried: Carried | None
+
+
+class State(NamedTuple):
+    """What a pass carries along for one clip.
+
+    Attributes:
+        poses: of the frames in the window (backward), of the frame before (forward).
+        chain: the frame before, filled as far as the chain goes.
+        refined: target from reference for the frame before (forward).
+    """
+
+    poses: dict[int, Pose]
+    chain: Chain | None
+    refined: dict[int, Matrix]
 
 
 class Propagate(Model):
-    """Real pixels of other frames, registered to the target by homographies; spatial fill for the rest."""
+    """Real pixels of other frames wherever there are any, held together by how well they fit round the hole.
 
-    spec = WindowSpec(references=ReferenceSpec(stride=6, near=1, reach=36))
+    The backward pass places the frames relative to each other and carries pixels from the later frames; the forward
+    pass does the rest. No parameters. Deterministic.
+    """
+
+    spec = WindowSpec(
+        references=ReferenceSpec(stride=3, near=4, reach=48), previous=True, passes=("backward", "forward")
+    )
     sizes: dict[str, Any] = {}
 
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
-        """One `Seen` for each clip of the batch."""
-        return [_seen(f, h) for f, h in zip(frame, hole, strict=True)]
+        """What alignment needs of a frame, for each clip of the batch."""
+        known = (hole[:, 0] < 0.5).cpu().numpy()
+        return [look_at(*pair) for pair in zip(_to_bytes(frame), known, strict=True)]
 
     def step(
         self,
@@ -43,44 +86,154 @@ class Propagate(Model):
         neighbours: Sequence[View],
         references: Sequence[View],
         previous: Previous | None,
-        state: Any,
+        state: tuple[State, ...] | None,
     ) -> Step:
-        """Fill the frames of a batch one by one."""
-        fills = [
-            _fill(target.features[b], [(abs(r.index - target.index), r.features[b]) for r in references])
-            for b in range(len(target.features))
-        ]
+        """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
+        views = [*references, target]
+        before = [None] * len(target.features) if previous is None else _to_bytes(previous.frame)
+        states = state or [State({}, None, {})] * len(target.features)
+        if target.record is None:
+            pairs = [
+                _step_back(target.index, {view.index: view.features[b] for view in views}, old)
+                for b, old in enumerate(states)
+            ]
+            return Step(
+                torch.zeros_like(target.frame), tuple(new for _, new in pairs), tuple(record for record, _ in pairs)
+            )
+        fills = []
+        new_states = []
+        for b, old in enumerate(states):
+            seen = {view.index: view.features[b] for view in views}
+            poses = {view.index: view.record[b].pose for view in views}
+            carried = target.record[b].carried
+            fill, new = _step_forward(target.index, seen, poses | old.poses, carried, before[b], old)
+            fills.append(fill)
+            new_states.append(new)
         stacked = torch.from_numpy(np.stack(fills)).permute(0, 3, 1, 2)
-        return Step((stacked.to(target.frame) / 255).contiguous())
+        return Step((stacked.to(target.frame) / 255).contiguous(), tuple(new_states))
 
 
-def _seen(frame: Tensor, hole: Tensor) -> Seen:
-    rgb = (frame.detach().float() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    rgb = np.ascontiguousarray(rgb)
-    known = hole[0].detach().cpu().numpy() < 0.5
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-    return Seen(rgb, known, find_keypoints(grey, known))
+def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Record, State]:
+    """Place the window's frames, and carry the later frames' pixels into the target's hole."""
+    frame = seen[index]
+    poses = place(seen, state.poses, index)
+    region = _region(frame)
+    carried = _carry(state.chain, region, poses, index)
+    kept = None
+    if carried is not None:
+        kept = Carried(carried[0], carried[1].round().astype(np.uint8))
+    return Record(poses[index], kept), State(poses, go_on(index, frame, region, carried), {})
 
 
-def _fill(target: Seen, references: list[tuple[int, Seen]]) -> NDArray[np.float32]:
-    height, width = target.known.shape
-    fill = cv2.inpaint(target.rgb, (~target.known).astype(np.uint8), 3, cv2.INPAINT_TELEA).astype(np.float32)
-    total = np.zeros((height, width, 3), np.float32)
-    weight = np.zeros((height, width), np.float32)
-    for distance, reference in references:
-        matrix = fit_homography(*match(reference.keypoints, target.keypoints))
+def _step_forward(
+    index: int,
+    seen: Mapping[int, Seen],
+    poses: Mapping[int, Pose],
+    from_later: Carried | None,
+    before: Rgb | None,
+    state: State,
+) -> tuple[Float, State]:
+    """Fill one frame: (H, W, 3) float32, 0 to 255."""
+    frame = seen[index]
+    fill = frame.rgb.astype(np.float32)
+    region = _region(frame)
+    own_pose = {index: poses[index]}
+    if region is None:
+        if not frame.known.any():
+            fill = np.full_like(fill, MIDDLE_GREY) if before is None else before.astype(np.float32)
+        return fill, State(own_pose, go_on(index, frame, None, None), {})
+    candidates, refined = _registered(index, seen, _guesses(index, poses, state), region)
+    from_earlier = _carry(state.chain, region, poses, index)
+    for carried, offset in ((from_earlier, -1), (from_later, 1)):
+        if carried is not None:
+            candidates += _from_chain(carried, region, offset)
+    candidates.append(_spatial(region, _brought_along(index, before, poses, region)))
+    pixels = np.nonzero(region.hole)
+    fill[region.rows, region.columns][pixels] = mix(candidates, pixels, temperature=TEMPERATURE)
+    return fill, State(own_pose, go_on(index, frame, region, from_earlier), refined)
+
+
+def _region(frame: Seen) -> Region | None:
+    """None where there is no hole, or nothing but hole."""
+    known = frame.known
+    return None if known.all() or not known.any() else Region(frame.rgb, known)
+
+
+def _carry(
+    chain: Chain | None, region: Region | None, poses: Mapping[int, Pose], index: int
+) -> tuple[Rgb, Float] | None:
+    if chain is None or region is None:
+        return None
+    matrix = between(poses[chain.position], poses[index])
+    return carry(chain, region, np.eye(3) if matrix is None else matrix)
+
+
+def _guesses(index: int, poses: Mapping[int, Pose], state: State) -> dict[int, Matrix]:
+    """Target from frame: by the poses, or better by what was refined for the frame before."""
+    matrices = {i: between(pose, poses[index]) for i, pose in poses.items() if i != index}
+    step = None if state.chain is None else matrices.get(state.chain.position)
+    if step is not None:
+        matrices |= {i: step @ matrix for i, matrix in state.refined.items() if matrices.get(i) is not None}
+    return {i: matrix for i, matrix in matrices.items() if matrix is not None}
+
+
+def _registered(
+    index: int, seen: Mapping[int, Seen], guesses: Mapping[int, Matrix], region: Region
+) -> tuple[list[Candidate], dict[int, Matrix]]:
+    """The references that uncover the hole, each registered directly to the target."""
+    frame = seen[index]
+    known = frame.known
+    guesses = {i: matrix for i, matrix in guesses.items() if i in seen}
+    chosen = choose(index, ~known, seen, guesses, n_most=N_REFERENCES, n_cover=N_COVER)
+    tracker = Tracker(frame.grey, known, frame.keypoints.points)
+    candidates = []
+    refined = {}
+    for i in chosen:
+        matrix = tracker.refine(guesses[i], seen[i].grey, seen[i].known)
+        if matrix is None:
+            matrix = register(seen[i], frame)
         if matrix is None:
             continue
-        picture = cv2.warpPerspective(reference.rgb, matrix, (width, height)).astype(np.float32)
-        valid = cv2.warpPerspective(reference.known.astype(np.float32), matrix, (width, height)) > 0.999
-        both = valid & target.known
-        if both.sum() < 100:
-            continue
-        error = np.abs(picture - target.rgb)[both].mean() + 0.05 * distance
-        share = valid * np.float32(np.exp(-error / 3))
-        total += picture * share[..., None]
-        weight += share
-    reached = weight > 1e-12
-    fill[reached] = total[reached] / weight[reached, None]
-    fill[target.known] = target.rgb[target.known]
-    return fill
+        refined[i] = matrix / np.linalg.norm(matrix)
+        candidate = region.bring(seen[i].rgbk, matrix, i - index)
+        if candidate is not None:
+            candidates.append(candidate)
+    return candidates, refined
+
+
+def _from_chain(carried: tuple[Rgb, NDArray[Any]], region: Region, offset: int) -> list[Candidate]:
+    """None or one candidate."""
+    rgb, cost = carried
+    candidate = region.judge(rgb, cost < UNKNOWN_COST, offset)
+    if candidate is None:
+        return []
+    error = CHAIN_ERROR + cost.astype(np.float32) + CHAIN_LOCAL_SHARE * candidate.error
+    return [candidate._replace(error=error.astype(np.float32))]
+
+
+def _brought_along(index: int, before: Rgb | None, poses: Mapping[int, Pose], region: Region) -> Candidate | None:
+    """The output before this one, brought here by the homography of the two frames."""
+    if before is None or index - 1 not in poses:
+        return None
+    matrix = between(poses[index - 1], poses[index])
+    if matrix is None:
+        return None
+    opaque = np.full(before.shape[:2], 255, np.uint8)
+    return region.bring(np.dstack((before, opaque)), matrix, -1)
+
+
+def _spatial(region: Region, before: Candidate | None) -> Candidate:
+    """A spatial fill, mostly the one of the frame before so that it does not flicker; worse the farther in."""
+    rgb = fill_spatially(region.rgb, region.known)
+    if before is not None:
+        share = (STEADINESS * before.valid)[..., None]
+        rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
+    depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
+    error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, SPATIAL_ERROR_MOST).astype(np.float32)
+    return Candidate(rgb, region.hole, error, 0)
+
+
+def _to_bytes(frame: Tensor) -> list[Rgb]:
+    """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
+    values = (frame.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(picture) for picture in values]
