@@ -81,11 +81,12 @@ def _grain_variance(band: Float, where: Bool) -> Float:
 
 
 def _local(values: Float, where: Bool) -> Float:
-    """Mean of an (h, w) picture over a window around each pixel, of the pixels in `where` alone."""
+    """Mean of an (h, w) picture, nowhere negative, over a window around each pixel, of the pixels in `where` alone."""
     inside = where.astype(np.float32)
     window = (_WINDOW_PX, _WINDOW_PX)
     sums, weights = (cv2.boxFilter(x, -1, window, borderType=cv2.BORDER_CONSTANT) for x in (values * inside, inside))
-    return np.asarray(sums / np.maximum(weights, 1e-6), np.float32)
+    # boxFilter keeps running sums, which rounding can leave a little below zero.
+    return np.asarray(np.maximum(sums, 0) / np.maximum(weights, 1e-6), np.float32)
 
 
 def _model(variances: Float) -> tuple[float, float]:
