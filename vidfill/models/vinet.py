@@ -33,6 +33,8 @@ class VINetSizes:
         search_range_px: of the correlation, in pixels of each scale.
         double_size: the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
         carry_memory: whether the ConvLSTM's memory goes from frame to frame.
+        normalise_correlation: whether features are normalised over the channels before they are correlated; the
+            authors' are not, a network trained from nothing needs it (see `FlowSubnetwork`).
         previous_hole: what the hole of the previous output counts for in its mask channel, 0 to 1.
     """
 
@@ -41,6 +43,7 @@ class VINetSizes:
     estimator: tuple[tuple[int, ...], ...] = ((128, 128, 96, 64, 32),) * 4
     context: tuple[tuple[int, ...], ...] = ((128, 128, 128, 96, 64, 32),) * 4
     search_range_px: int = 4
+    normalise_correlation: bool = False
     double_size: bool = True
     carry_memory: bool = True
     previous_hole: float = 0.5
@@ -184,6 +187,7 @@ class VINet(LearnedModel):
           what the decoder made of the whole frame, which drifts.
         * Warping puts -1 and 1 on the centres of the border pixels (align_corners=True), with which the weights were
           trained; under a PyTorch of today the released code is half a pixel off.
+        * `normalise_correlation=True` correlates normalised features, for training from nothing; off by default.
         * The 512 variant composes with the flow of the half scale and throws the full scale's away: it is not
           computed here. Its weights stay, so that one checkpoint serves both variants.
         * The fill is clamped to [0, 1] except in training; the released code leaves that to whoever saves the image.
@@ -204,6 +208,8 @@ class VINet(LearnedModel):
         stride = 2 if sizes.double_size else 1
         self.target_encoder = Encoder(sizes.encoder, stride=stride)
         self.source_encoder = Encoder(sizes.encoder, stride=stride)
+        # Only features of the same kind correlate: a new network starts with the same encoder twice.
+        self.source_encoder.load_state_dict(self.target_encoder.state_dict())
         scales = {"at8": eighth, "at4": quarter, "at2": half, "at1": full}
         self.flow = nn.ModuleDict(
             {
@@ -213,6 +219,7 @@ class VINet(LearnedModel):
                     context=context,
                     search_range_px=sizes.search_range_px,
                     has_coarser=scale != "at8",
+                    normalise=sizes.normalise_correlation,
                 )
                 for (scale, channels), estimator, context in zip(
                     scales.items(), sizes.estimator, sizes.context, strict=True

@@ -26,6 +26,9 @@ class FlowSubnetwork(nn.Module):
         context: channels of the six dilated convolutions of the context network.
         search_range_px: of the correlation.
         has_coarser: whether a coarser scale's flow comes in.
+        normalise: whether each pixel's features get mean 0 and variance 1 over the channels before they are correlated,
+            so that the correlation is in [-1, 1]. Features behind a ReLU are positive: without it bright pixels match
+            everything, and training from nothing finds no motion for long.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class FlowSubnetwork(nn.Module):
         context: Sequence[int],
         search_range_px: int,
         has_coarser: bool,
+        normalise: bool = False,
     ) -> None:
         super().__init__()
+        self.normalise = normalise
         self.search_range_px = search_range_px
         n_in = channels + (2 * search_range_px + 1) ** 2 + (2 if has_coarser else 0)
         self.estimator = nn.Sequential(*(LeakyConv(a, b) for a, b in pairwise((n_in, *estimator))))
@@ -62,7 +67,8 @@ class FlowSubnetwork(nn.Module):
         Returns:
             (S * B, 2, h, w) float32, the flow in pixels of this scale, from target to source; `coarser` included.
         """
-        costs = correlation(target, sources, self.search_range_px)
+        matched = (_normalised(target), _normalised(sources)) if self.normalise else (target, sources)
+        costs = correlation(*matched, self.search_range_px)
         varying = costs if coarser is None else torch.cat((costs, coarser.to(costs.dtype)), dim=1)
         x: Tensor = self.estimator[1:](self._first(target, varying))
         coarse = self.coarse(x)
@@ -80,6 +86,12 @@ class FlowSubnetwork(nn.Module):
         shared = F.conv2d(target, first.weight[:, :n_shared], first.bias, padding=1)
         own = F.conv2d(varying, first.weight[:, n_shared:], padding=1)
         return first.activate((own.view(-1, *shared.shape) + shared).flatten(0, 1))
+
+
+def _normalised(x: Tensor) -> Tensor:
+    """(B, C, H, W) with mean 0 and variance 1 over the channels of each pixel."""
+    last = x.permute(0, 2, 3, 1)
+    return F.layer_norm(last, last.shape[-1:], eps=1e-3).permute(0, 3, 1, 2)
 
 
 class SourceAggregation(nn.Module):

@@ -156,6 +156,14 @@ _SLIM_VINET: Sizes = {
     "encoder": (24, 32, 48, 64),
     "estimator": ((64, 64, 48, 32, 24), (48, 48, 32, 24, 16), (32, 24, 16), (8,)),
     "context": ((48, 48, 48, 32, 24, 16), (32, 32, 32, 24, 16, 16), (16, 16, 16, 16, 8, 8), (8, 8, 8, 8, 8, 8)),
+    "normalise_correlation": True,
+}
+
+# The paper's encoder; half the width where the flow is estimated at the finest scale that is used.
+_GPU_VINET: Sizes = {
+    "estimator": ((128, 128, 96, 64, 32), (96, 96, 64, 48, 32), (64, 48, 32), (8,)),
+    "context": ((128, 128, 128, 96, 64, 32), (64, 64, 64, 48, 32, 32), (32, 32, 32, 32, 24, 24), (8, 8, 8, 8, 8, 8)),
+    "normalise_correlation": True,
 }
 
 TINY = Recipe(
@@ -177,11 +185,11 @@ TINY = Recipe(
     validation_frames=4,
 )
 
-_CPU_LOSS = LossWeights(ssim=0.5, flow=0.1, short=0.5, long=0.0)
+_CPU_LOSS = LossWeights(ssim=0.5, flow=0.3, short=0.5, long=0.0)
 
 CPU = Recipe(
     name="cpu",
-    n_steps=4000,
+    n_steps=3000,
     stages=(
         Stage("single", share=0.7, batch=4, crop_px=128, loss=_CPU_LOSS),
         Stage("recurrent", share=0.2, batch=2, crop_px=160, n_targets=3, loss=_CPU_LOSS),
@@ -189,7 +197,7 @@ CPU = Recipe(
     ),
     data=DataBudget(short_side_px=192, frames_per_clip=40, n_photos=1500),
     sizes={"vinet": _SLIM_VINET},
-    learning_rate=6e-4,
+    learning_rate=1e-3,
     ema_decay=0.995,
     warm_up=100,
     save_every=100,
@@ -213,6 +221,7 @@ GPU = Recipe(
         ),
     ),
     data=DataBudget(short_side_px=256, frames_per_clip=400, n_photos=5000),
+    sizes={"vinet": _GPU_VINET},
     learning_rate=3e-4,
     warm_up=500,
     discriminator_width=64,
