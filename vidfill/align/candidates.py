@@ -28,6 +28,7 @@ MAX_GAIN = 12.0
 ERROR_SIGMAS_PX = (6.0, 15.0, 40.0)
 ERROR_PER_FRAME = 0.05
 SEEN_LEVEL = 253
+ERROR_MOST = 40.0  # a picture that misses the rim by more shows something else
 
 
 class Candidate(NamedTuple):
@@ -35,7 +36,7 @@ class Candidate(NamedTuple):
 
     Attributes:
         rgb: (H, W, 3) uint8, on the region.
-        valid: (H, W) bool, where it shows something.
+        valid: (H, W) bool, where it shows something of this scene.
         error: (H, W) float32, the error to expect, in grey levels of 255.
         offset: frames from the target to the frame it comes from; 0 for a spatial fill.
     """
@@ -131,6 +132,7 @@ class Region:
             rgb = np.asarray(cv2.LUT(rgb, levels.round().clip(0, 255).astype(np.uint8)), np.uint8)
         grey = cv2.cvtColor(cv2.absdiff(rgb, self.rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
         error = carry_inwards(grey[..., None], valid & self.known, sigmas_px=ERROR_SIGMAS_PX)[..., 0]
+        valid = valid & (error < ERROR_MOST)
         return Candidate(rgb, valid, error + np.float32(ERROR_PER_FRAME * abs(offset)), offset)
 
 

@@ -14,6 +14,7 @@ from vidfill.align.seen import Seen
 N_ANCHORS = 3
 COARSE = 8
 SEEN_LEVEL = 200
+HOLE_SHARE = 0.25  # together with SEEN_LEVEL: a frame in the target's own place uncovers nothing of its own hole
 WORTH_SHARE = 0.03
 
 
@@ -84,7 +85,8 @@ def choose(
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))
     scale = np.diag([small_wh[0] / width, small_wh[1] / height, 1.0])
     back = np.linalg.inv(scale)
-    wanted = cv2.resize(hole.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA) > 0.05
+    share = cv2.resize(hole.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA)
+    wanted = share > min(HOLE_SHARE, float(share.max()) / 2)
     count = np.zeros(wanted.shape, np.int32)
     chosen: list[int] = []
     for i in sorted(matrices, key=lambda i: (abs(i - target), i)):

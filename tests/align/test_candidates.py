@@ -1,0 +1,122 @@
+"""Fields, candidates, chains and the choice of references on scenes whose answer is known."""
+
+import numpy as np
+import pytest
+
+from tests.align.scenes import box_hole, painted, seen_through, shift
+from vidfill.align.candidates import Candidate, Region, mix
+from vidfill.align.fields import carry_inwards
+from vidfill.align.flow import UNKNOWN_COST, Chain, carry, go_on
+from vidfill.align.poses import Pose, between, choose, place
+from vidfill.align.seen import look_at
+from vidfill.align.spatial import fill_spatially
+
+HOLE = box_hole(96, 160, (60, 30, 100, 70))
+SCENE = painted(180, 300)
+
+
+def _frame(x: float) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return seen_through(SCENE, shift(x, 40), (160, 96))
+
+
+def test_a_constant_stays_that_constant_and_nothing_gives_zero() -> None:
+    values = np.full((96, 160, 2), 7, np.float32)
+    assert carry_inwards(values, ~HOLE, sigmas_px=(6.0, 15.0)) == pytest.approx(7, abs=1e-3)
+    assert not carry_inwards(values, np.zeros_like(HOLE), sigmas_px=(6.0,)).any()
+
+
+def test_values_beyond_all_reach_get_the_mean() -> None:
+    where = np.zeros((40, 400), np.bool_)
+    where[:, :4] = True
+    field = carry_inwards(np.full((40, 400, 1), 5, np.float32), where, sigmas_px=(3.0,))
+    assert field == pytest.approx(5, abs=1e-2)
+
+
+def test_a_registered_frame_shows_the_truth_and_its_exposure_is_mended() -> None:
+    truth = _frame(60)
+    darker = np.clip(_frame(120).astype(np.int16) - 8, 0, 255).astype(np.uint8)
+    region = Region(np.where(HOLE[..., None], 0, truth).astype(np.uint8), ~HOLE)
+    candidate = region.bring(look_at(darker, ~HOLE).rgbk, shift(60, 0), 20)
+    assert candidate is not None
+    uncovered = candidate.valid & region.hole
+    assert uncovered.sum() == HOLE.sum()  # the camera has moved by more than the hole is wide
+    difference = candidate.rgb.astype(int) - truth[region.rows, region.columns]
+    assert np.abs(difference[uncovered]).max() <= 2
+    assert candidate.error[region.hole].max() < 3
+
+
+def test_a_frame_that_shows_nothing_of_the_hole_is_no_candidate() -> None:
+    region = Region(_frame(60), ~HOLE)
+    assert region.bring(look_at(_frame(60), ~HOLE).rgbk, shift(0, 0), 1) is None
+    assert region.bring(look_at(_frame(60), ~HOLE).rgbk, shift(1000, 0), 1) is None
+
+
+def test_the_smaller_error_wins_and_equal_ones_share() -> None:
+    pixels = (np.array([0, 0]), np.array([0, 1]))
+    valid = np.array([[True, True]])
+
+    def candidate(level: int, errors: list[float], is_valid: list[bool]) -> Candidate:
+        rgb = np.full((1, 2, 3), level, np.uint8)
+        return Candidate(rgb, valid & is_valid, np.array([errors], np.float32), 0)
+
+    mixed = mix([candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False])], pixels, temperature=10)
+    assert mixed[0] == pytest.approx(150)
+    assert mixed[1] == pytest.approx(100)
+    odds = mix([candidate(0, [0, 0], [True] * 2), candidate(100, [10, 1000], [True] * 2)], pixels, temperature=10)
+    assert odds[0, 0] == pytest.approx(100 * np.exp(-1) / (1 + np.exp(-1)), rel=1e-4)
+    assert odds[1, 0] == pytest.approx(0)
+
+
+def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
+    chain = Chain(0, _frame(20), np.zeros((96, 160), np.float32))
+    region = Region(_frame(24), ~HOLE)
+    rgb, cost = carry(chain, region, shift(-4, 0))
+    truth = _frame(24)[region.rows, region.columns]
+    assert np.abs(rgb.astype(int) - truth)[region.hole].mean() < 2
+    assert cost[region.hole].min() >= 1 and cost[region.hole].max() < 3
+    frame = look_at(_frame(24), ~HOLE)
+    onward = go_on(1, frame, region, (rgb, cost))
+    assert (onward.cost[~HOLE] == 0).all()
+    assert (onward.rgb[~HOLE] == frame.rgb[~HOLE]).all()
+    assert (go_on(1, frame, region, None).cost[HOLE] == UNKNOWN_COST).all()
+
+
+def test_flow_mends_what_the_homography_leaves_over() -> None:
+    chain = Chain(0, _frame(20), np.zeros((96, 160), np.float32))
+    region = Region(_frame(24), ~HOLE)
+    rgb, _ = carry(chain, region, shift(-2, 0))
+    truth = _frame(24)[region.rows, region.columns]
+    unmended = _frame(22)[region.rows, region.columns]
+    error = np.abs(rgb.astype(int) - truth)[region.hole].mean()
+    assert error < 0.5 * np.abs(unmended.astype(int) - truth)[region.hole].mean()
+
+
+def test_frames_are_placed_by_their_neighbours_and_strangers_apart() -> None:
+    seen = {i: look_at(_frame(20 + 6 * i), ~HOLE) for i in range(6)}
+    seen[6] = look_at(painted(96, 160, seed=9), ~HOLE)
+    poses = place(seen, {}, 0)
+    matrix = between(poses[5], poses[0])
+    assert matrix is not None
+    assert matrix / matrix[2, 2] == pytest.approx(shift(30, 0), abs=0.5)
+    assert between(poses[6], poses[0]) is None
+    again = place(seen, {2: poses[2]}, 2)
+    assert set(again) == set(seen) and again[2] is poses[2]
+
+
+def test_references_that_uncover_nothing_are_not_chosen() -> None:
+    seen = {i: look_at(_frame(20 + 10 * i), ~HOLE) for i in range(10)}
+    poses = {i: Pose(0, shift(10 * i, 0)) for i in seen}
+    matrices = {i: matrix for i in range(1, 10) if (matrix := between(poses[i], poses[0])) is not None}
+    chosen = choose(0, HOLE, seen, matrices, n_most=10, n_cover=1)
+    assert chosen[0] == 1 and len(chosen) <= 5
+    still = {i: np.eye(3) for i in range(1, 10)}
+    assert choose(0, HOLE, seen, still, n_most=10, n_cover=4) == []
+    assert len(choose(0, HOLE, seen, matrices, n_most=2, n_cover=9)) == 2
+
+
+@pytest.mark.parametrize("box", [(60, 30, 80, 50), (20, 10, 120, 80)])
+def test_the_spatial_fill_is_close_on_a_slope_at_both_sizes(box: tuple[int, int, int, int]) -> None:
+    slope = np.tile(np.arange(160, dtype=np.uint8)[None, :, None], (96, 1, 3))
+    hole = box_hole(96, 160, box)
+    filled = fill_spatially(np.where(hole[..., None], 0, slope).astype(np.uint8), ~hole)
+    assert np.abs(filled.astype(int) - slope)[hole].mean() < 12
