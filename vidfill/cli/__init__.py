@@ -11,6 +11,7 @@ from vidfill.cli import weights
 from vidfill.cli.info import info
 from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
+from vidfill.cli.train import train
 
 app = typer.Typer(
     name="vidfill",
@@ -40,4 +41,5 @@ def _vidfill(
 app.command()(remove)
 app.command()(preview)
 app.command()(info)
+app.command()(train)
 app.add_typer(weights.app, name="weights")

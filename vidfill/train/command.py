@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,50 +21,85 @@ if TYPE_CHECKING:
     import torch
 
     from vidfill.models.base import Model
+    from vidfill.train.trainer import Outcome
 
 _log = logging.getLogger("vidfill")
 
 
-class _StopSignals:
-    """Whether SIGINT or SIGTERM has arrived; the run then saves and ends well. A second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.arrived = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.arrived = True
-        signal.signal(number, signal.SIG_DFL)
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(MODEL_NAMES) + ".")]
+Data = Annotated[
+    list[Path], typer.Option("--data", metavar="PATH", help="Videos, archives of photos or shapes, or folders of them.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The run: checkpoint, weights, metrics, pictures.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="One of " + ", ".join(RECIPE_NAMES) + ".")]
+Steps = Annotated[int, typer.Option("--steps", min=0, help="Length of the run in steps; 0 for the recipe's.")]
+Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop and save after so long; 0 for no limit.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if there is one.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to torch.")]
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="What to train: one of " + ", ".join(MODEL_NAMES) + ".")],
-    data: Annotated[list[Path], typer.Option(help="Videos, archives of photos or shapes, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoint, weights, metrics, pictures.")],
-    recipe: Annotated[str, typer.Option(help="One of " + ", ".join(RECIPE_NAMES) + ".")] = "gpu",
-    steps: Annotated[int, typer.Option(help="Length of the run in steps; 0 for the recipe's.", min=0)] = 0,
-    minutes: Annotated[float, typer.Option(help="Stop and save after so long; 0 for no limit.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if any.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
+    model: ModelName,
+    data: Data,
+    out: Out,
+    recipe: RecipeName = "gpu",
+    steps: Steps = 0,
+    minutes: Minutes = 0,
+    resume: Resume = False,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
 ) -> None:
     """Train a model from real clips and from moving scenes made of photos.
 
     Ctrl-C, SIGTERM and --minutes stop it after the step at hand; --resume goes on. Under torchrun the processes share
     each batch.
     """
-    chosen = find_recipe(recipe)
-    run_training(
-        model,
-        data,
-        out,
-        replace(chosen, n_steps=steps) if steps else chosen,
-        minutes=minutes or None,
-        resume=resume,
-        device=device,
-        threads=threads,
+    chosen = sized_recipe(recipe, steps=steps)
+    outcome = run_training(
+        model, data, out, chosen, minutes=minutes or None, resume=resume, device=device, threads=threads
     )
+    _log.info("%s", describe(outcome, chosen))
+
+
+def sized_recipe(name: str, *, steps: int) -> Recipe:
+    """The recipe of that name, of another length unless `steps` is 0.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    recipe = find_recipe(name)
+    return replace(recipe, n_steps=steps) if steps else recipe
+
+
+def describe(outcome: Outcome, recipe: Recipe) -> str:
+    """One line on how a run ended."""
+    state = "finished" if outcome.finished else "stopped; go on with --resume"
+    scores = "".join(f", {name} {value:.2f}" for name, value in outcome.metrics.items())
+    return f"{outcome.step} of {recipe.n_steps} steps, {state}{scores}"
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Tell whether SIGINT or SIGTERM has come since, in the place of dying of it; a second one does what it always did.
+
+    Yields:
+        The function that tells.
+    """
+    arrived: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_training(
@@ -75,7 +112,7 @@ def run_training(
     resume: bool = False,
     device: str = "auto",
     threads: int = 0,
-) -> None:
+) -> Outcome:
     """Train a model of the registry; see `train` for the options.
 
     Raises:
@@ -95,20 +132,17 @@ def run_training(
     if threads:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-    stop = _StopSignals()
-    with joined(_device(device).type) as place:
-        where = torch.device("cuda", place.local_rank) if _device(device).type == "cuda" else _device(device)
+    where = _device(device)
+    with joined(where.type) as place, stop_signals() as should_stop:
+        if where.type == "cuda" and place.n_ranks > 1:
+            where = torch.device("cuda", place.local_rank)
         loaded = load_data(data, recipe.data, device=where)
-        _log.info(
-            "%d clips, %d held back, %d photos, %d shapes",
-            len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes),
-        )  # fmt: skip
+        counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
+        _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
         torch.manual_seed(recipe.seed)
         network = build_network(model, recipe).to(where)
         trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
-        outcome = trainer.run(minutes=minutes, should_stop=lambda: stop.arrived)
-        state = "finished" if outcome.finished else "stopped, go on with --resume"
-        _log.info("%d of %d steps: %s; %s", outcome.step, recipe.n_steps, state, outcome.metrics)
+        return trainer.run(minutes=minutes, should_stop=should_stop)
 
 
 def build_network(model: str, recipe: Recipe) -> Model:
