@@ -20,8 +20,7 @@ _SIGMA_PX = 1.0
 _MAX_POINTS = 3000
 _CELL_PX = 4  # of the grid on which the correction is interpolated
 _MAX_SHIFT = 20 / 255  # of the whole fill: two exposures of one scene, not two scenes
-_OUTLIER = 10 / 255  # a jump this far from the common one is half believed, twice as far hardly at all
-_VARIATION = 3 / 255  # of the jump along the rim, to be expected
+_VARIATION = 3 / 255  # of the jump along the rim, at the least; three times that is half believed
 _CORRELATION = 30.0  # texture is not independent from pixel to pixel: so many of them count for one
 
 
@@ -45,8 +44,11 @@ def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
     # The median of many points is certain where a single one is not; what it is not sure of it leaves (Wiener's rule).
     uncertainty = _REACH_PX / trust.sum(axis=0)
     common = common**3 / (common**2 + uncertainty)
-    trust = np.asarray(trust / (1 + ((jump - common) / _OUTLIER) ** 4), np.float32)
-    correction = common + _spread(jump - common, trust, rows, columns, hole.shape)
+    local = jump - common
+    # A fill that misses nearly everywhere makes large jumps the rule; beside a good one they are what was left behind.
+    variation = np.maximum(1.5 * _weighted_median(np.abs(local) - np.sqrt(variance), trust), _VARIATION)
+    trust = np.asarray(trust / (1 + (local / (3 * variation)) ** 4), np.float32)
+    correction = common + _spread(local, trust, variation, rows, columns, hole.shape)
     return np.asarray(fill - correction, np.float32)
 
 
@@ -103,7 +105,12 @@ def _weighted_median(values: Float, weights: Float) -> Float:
 
 
 def _spread(
-    values: Float, trust: Float, rows: NDArray[np.intp], columns: NDArray[np.intp], shape: tuple[int, ...]
+    values: Float,
+    trust: Float,
+    variation: Float,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    shape: tuple[int, ...],
 ) -> Float:
     """Interpolate values at scattered points, (N, C), over an (h, w) area; `trust` is the inverse of their variance."""
     height, width = (-(-side // _CELL_PX) for side in shape[:2])
@@ -113,26 +120,26 @@ def _spread(
         sums = [np.bincount(cell, column, height * width) for column in table.T]
         return np.stack(sums, axis=-1).reshape(height, width, -1).astype(np.float32)
 
-    grid = _pull_push(gathered(np.asarray(values * trust, np.float32)), gathered(trust))
+    grid = _pull_push(gathered(np.asarray(values * trust, np.float32)), gathered(trust), variation)
     # Sample i of the grid lies in the middle of its cell, as cv2.resize has it.
     full = cv2.resize(grid, (width * _CELL_PX, height * _CELL_PX), interpolation=cv2.INTER_LINEAR)
     return np.asarray(full[: shape[0], : shape[1]], np.float32)
 
 
-def _pull_push(sums: Float, trust: Float) -> Float:
+def _pull_push(sums: Float, trust: Float, variation: Float) -> Float:
     """Trust-weighted sums on an (h, w, C) grid to values everywhere.
 
     Each place takes what its own level knows, as far as that is certain compared with how much jumps vary, and the
     rest from the level of half the size, which has gathered four times the points.
     """
     height, width = sums.shape[:2]
-    known = sums / (trust + 1 / _VARIATION**2)
+    known = sums / (trust + 1 / variation**2)
     if height <= 2 and width <= 2:
-        total = sums.sum(axis=(0, 1)) / (trust.sum(axis=(0, 1)) + 1 / _VARIATION**2)
+        total = sums.sum(axis=(0, 1)) / (trust.sum(axis=(0, 1)) + 1 / variation**2)
         return np.asarray(np.broadcast_to(total, sums.shape), np.float32)
-    coarse = _pull_push(_halved(sums), _halved(trust))
+    coarse = _pull_push(_halved(sums), _halved(trust), variation)
     wide = cv2.pyrUp(coarse)[:height, :width]
-    return np.asarray(known + wide / (1 + trust * _VARIATION**2), np.float32)
+    return np.asarray(known + wide / (1 + trust * variation**2), np.float32)
 
 
 def _halved(sums: Float) -> Float:
