@@ -70,12 +70,14 @@ def test_the_smaller_error_wins_and_equal_ones_share() -> None:
 def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
     chain = Chain(0, _frame(20), np.zeros((96, 160), np.float32))
     region = Region(_frame(24), ~HOLE)
-    rgb, cost = carry(chain, region, shift(-4, 0))
+    carried = carry(chain, region, shift(-4, 0), -1)
+    assert carried is not None
+    rgb, cost = carried.candidate.rgb, carried.cost
     truth = _frame(24)[region.rows, region.columns]
     assert np.abs(rgb.astype(int) - truth)[region.hole].mean() < 2
     assert cost[region.hole].min() >= 1 and cost[region.hole].max() < 3
     frame = look_at(_frame(24), ~HOLE)
-    onward = go_on(1, frame, region, (rgb, cost))
+    onward = go_on(1, frame, region, carried)
     assert (onward.cost[~HOLE] == 0).all()
     assert (onward.rgb[~HOLE] == frame.rgb[~HOLE]).all()
     assert (go_on(1, frame, region, None).cost[HOLE] == UNKNOWN_COST).all()
@@ -84,7 +86,9 @@ def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
 def test_flow_mends_what_the_homography_leaves_over() -> None:
     chain = Chain(0, _frame(20), np.zeros((96, 160), np.float32))
     region = Region(_frame(24), ~HOLE)
-    rgb, _ = carry(chain, region, shift(-2, 0))
+    carried = carry(chain, region, shift(-2, 0), -1)
+    assert carried is not None
+    rgb = carried.candidate.rgb
     truth = _frame(24)[region.rows, region.columns]
     unmended = _frame(22)[region.rows, region.columns]
     error = np.abs(rgb.astype(int) - truth)[region.hole].mean()
@@ -120,3 +124,8 @@ def test_the_spatial_fill_is_close_on_a_slope_at_both_sizes(box: tuple[int, int,
     hole = box_hole(96, 160, box)
     filled = fill_spatially(np.where(hole[..., None], 0, slope).astype(np.uint8), ~hole)
     assert np.abs(filled.astype(int) - slope)[hole].mean() < 12
+
+
+def test_a_chain_ends_where_the_picture_is_another() -> None:
+    chain = Chain(0, np.full((96, 160, 3), 250, np.uint8), np.zeros((96, 160), np.float32))
+    assert carry(chain, Region(np.full((96, 160, 3), 20, np.uint8), ~HOLE), np.eye(3), -1) is None

@@ -120,7 +120,7 @@ class Region:
             offset: how many frames it is away.
 
         Returns:
-            None where it shows nothing of the hole, or too little of the rim to be judged.
+            None where it shows nothing of the hole, too little of the rim to be judged, or something else.
         """
         at_rim = valid[self._band]
         if int(at_rim.sum()) < MIN_BAND or not (valid & self.hole).any():
@@ -133,6 +133,8 @@ class Region:
         grey = cv2.cvtColor(cv2.absdiff(rgb, self.rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
         error = carry_inwards(grey[..., None], valid & self.known, sigmas_px=ERROR_SIGMAS_PX)[..., 0]
         valid = valid & (error < ERROR_MOST)
+        if not (valid & self.hole).any():
+            return None
         return Candidate(rgb, valid, error + np.float32(ERROR_PER_FRAME * abs(offset)), offset)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import Region
+from vidfill.align.candidates import Candidate, Region
 from vidfill.align.fields import carry_inwards
 from vidfill.align.homography import Matrix
 from vidfill.align.seen import Seen
@@ -21,6 +21,9 @@ FLOW_POWER = 1.5
 MIN_FLOW_SIDE = 32  # DIS needs a few 8x8 patches on its coarsest scale
 COST_PER_STEP = 1.0
 COST_PER_PX = 2.0
+COST_PER_ERROR = 0.1
+CHAIN_ERROR = 4.0
+LOCAL_SHARE = 0.5
 UNKNOWN_COST = 100
 
 
@@ -28,13 +31,12 @@ class Carried(NamedTuple):
     """What arrived in a target's region.
 
     Attributes:
-        rgb: (h, w, 3) uint8.
-        cost: (h, w) uint8, in grey levels: what its steps and the doubt about their flow add up to;
-            `UNKNOWN_COST` where nothing arrived.
+        candidate: to be used in the target.
+        cost: (h, w) float32, grey levels: what its steps so far add up to; `UNKNOWN_COST` where nothing arrived.
     """
 
-    rgb: Rgb
-    cost: NDArray[np.uint8]
+    candidate: Candidate
+    cost: Float
 
 
 class Chain(NamedTuple):
@@ -51,7 +53,7 @@ class Chain(NamedTuple):
     cost: Float
 
 
-def carry(chain: Chain, region: Region, matrix: Matrix) -> tuple[Rgb, Float]:
+def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried | None:
     """One step: the chain's picture brought to the target by a homography and then by flow.
 
     The flow of what the homography leaves over is measured outside the hole (DIS, Kroeger et al., ECCV 2016) and
@@ -61,9 +63,10 @@ def carry(chain: Chain, region: Region, matrix: Matrix) -> tuple[Rgb, Float]:
         chain: the neighbour frame, filled as far as it goes.
         region: of the target.
         matrix: target from neighbour.
+        offset: from the target to the neighbour.
 
     Returns:
-        (h, w, 3) uint8 and the cost (h, w) float32.
+        None where nothing of it belongs into the hole.
     """
     to_box = region.from_frame(matrix)
     rgb = cv2.warpPerspective(chain.rgb, to_box, region.size_wh, borderMode=cv2.BORDER_REPLICATE)
@@ -83,8 +86,14 @@ def carry(chain: Chain, region: Region, matrix: Matrix) -> tuple[Rgb, Float]:
     x, y = columns + flow[..., 0], rows + flow[..., 1]
     rgb = cv2.remap(rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cost = cv2.remap(cost, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(float(UNKNOWN_COST),))
-    cost = np.minimum(cost + COST_PER_STEP + COST_PER_PX * doubt, UNKNOWN_COST).astype(np.float32)
-    return np.asarray(rgb, np.uint8), cost
+    candidate = region.judge(np.asarray(rgb, np.uint8), np.asarray(cost < UNKNOWN_COST), offset)
+    if candidate is None:
+        return None
+    steps = cost + COST_PER_STEP + COST_PER_PX * doubt + COST_PER_ERROR * candidate.error
+    cost = np.where(candidate.valid, np.minimum(steps, UNKNOWN_COST), UNKNOWN_COST).astype(np.float32)
+    error = CHAIN_ERROR + cost + LOCAL_SHARE * candidate.error
+    valid = np.asarray(cost < UNKNOWN_COST)
+    return Carried(candidate._replace(valid=valid, error=error.astype(np.float32)), np.asarray(cost, np.float32))
 
 
 def residual_flow(image: Rgb, other: Rgb) -> Float:
@@ -97,7 +106,7 @@ def residual_flow(image: Rgb, other: Rgb) -> Float:
     return np.asarray(dis.calc(grey[0], grey[1], None), np.float32)  # type: ignore[call-overload]
 
 
-def go_on(position: int, frame: Seen, region: Region | None, carried: tuple[Rgb, Float] | None) -> Chain:
+def go_on(position: int, frame: Seen, region: Region | None, carried: Carried | None) -> Chain:
     """The chain after a step.
 
     Args:
@@ -109,6 +118,6 @@ def go_on(position: int, frame: Seen, region: Region | None, carried: tuple[Rgb,
     rgb = frame.rgb
     cost = np.where(frame.known, np.float32(0), np.float32(UNKNOWN_COST))
     if region is not None and carried is not None:
-        rgb[region.rows, region.columns][region.hole] = carried[0][region.hole]
-        cost[region.rows, region.columns][region.hole] = carried[1][region.hole]
+        rgb[region.rows, region.columns][region.hole] = carried.candidate.rgb[region.hole]
+        cost[region.rows, region.columns][region.hole] = carried.cost[region.hole]
     return Chain(position, rgb, cost)

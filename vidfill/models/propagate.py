@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.candidates import Candidate, Region, mix
-from vidfill.align.flow import UNKNOWN_COST, Carried, Chain, carry, go_on
+from vidfill.align.flow import Carried, Chain, carry, go_on
 from vidfill.align.homography import Matrix, Tracker
 from vidfill.align.poses import Pose, between, choose, place, register
 from vidfill.align.seen import Seen, look_at
@@ -33,8 +33,6 @@ N_REFERENCES = 12
 N_COVER = 6
 TEMPERATURE = 10.0
 # Expected errors, in grey levels of 255, as they were on held-out clips.
-CHAIN_ERROR = 4.0
-CHAIN_LOCAL_SHARE = 0.5
 SPATIAL_ERROR = 12.0
 SPATIAL_ERROR_PER_PX = 1.0
 SPATIAL_ERROR_MOST = 30.0
@@ -43,10 +41,17 @@ MIDDLE_GREY = 127
 
 
 class Record(NamedTuple):
-    """What the backward pass leaves: the frame's pose, and what the chain from the later frames brought."""
+    """What the backward pass leaves of a frame, in few bytes.
+
+    Attributes:
+        pose: its place.
+        rgb: (h, w, 3) uint8, what the chain from the later frames brought into its region; None if nothing.
+        error: (h, w) uint8, its expected error in grey levels, 255 where it shows nothing.
+    """
 
     pose: Pose
-    carried: Carried | None
+    rgb: Rgb | None
+    error: Rgb | None
 
 
 class State(NamedTuple):
@@ -105,8 +110,7 @@ class Propagate(Model):
         for b, old in enumerate(states):
             seen = {view.index: view.features[b] for view in views}
             poses = {view.index: view.record[b].pose for view in views}
-            carried = target.record[b].carried
-            fill, new = _step_forward(target.index, seen, poses | old.poses, carried, before[b], old)
+            fill, new = _step_forward(target.index, seen, poses | old.poses, target.record[b], before[b], old)
             fills.append(fill)
             new_states.append(new)
         stacked = torch.from_numpy(np.stack(fills)).permute(0, 3, 1, 2)
@@ -119,17 +123,18 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Reco
     poses = place(seen, state.poses, index)
     region = _region(frame)
     carried = _carry(state.chain, region, poses, index)
-    kept = None
+    record = Record(poses[index], None, None)
     if carried is not None:
-        kept = Carried(carried[0], carried[1].round().astype(np.uint8))
-    return Record(poses[index], kept), State(poses, go_on(index, frame, region, carried), {})
+        rgb, valid, error, _ = carried.candidate
+        record = Record(poses[index], rgb, np.where(valid, error.round().clip(0, 254), 255).astype(np.uint8))
+    return record, State(poses, go_on(index, frame, region, carried), {})
 
 
 def _step_forward(
     index: int,
     seen: Mapping[int, Seen],
     poses: Mapping[int, Pose],
-    from_later: Carried | None,
+    record: Record,
     before: Rgb | None,
     state: State,
 ) -> tuple[Float, State]:
@@ -144,9 +149,10 @@ def _step_forward(
         return fill, State(own_pose, go_on(index, frame, None, None), {})
     candidates, refined = _registered(index, seen, _guesses(index, poses, state), region)
     from_earlier = _carry(state.chain, region, poses, index)
-    for carried, offset in ((from_earlier, -1), (from_later, 1)):
-        if carried is not None:
-            candidates += _from_chain(carried, region, offset)
+    if from_earlier is not None:
+        candidates.append(from_earlier.candidate)
+    if record.rgb is not None and record.error is not None:
+        candidates.append(Candidate(record.rgb, record.error < 255, record.error.astype(np.float32), 1))
     candidates.append(_spatial(region, _brought_along(index, before, poses, region)))
     pixels = np.nonzero(region.hole)
     fill[region.rows, region.columns][pixels] = mix(candidates, pixels, temperature=TEMPERATURE)
@@ -159,13 +165,11 @@ def _region(frame: Seen) -> Region | None:
     return None if known.all() or not known.any() else Region(frame.rgb, known)
 
 
-def _carry(
-    chain: Chain | None, region: Region | None, poses: Mapping[int, Pose], index: int
-) -> tuple[Rgb, Float] | None:
+def _carry(chain: Chain | None, region: Region | None, poses: Mapping[int, Pose], index: int) -> Carried | None:
     if chain is None or region is None:
         return None
     matrix = between(poses[chain.position], poses[index])
-    return carry(chain, region, np.eye(3) if matrix is None else matrix)
+    return carry(chain, region, np.eye(3) if matrix is None else matrix, chain.position - index)
 
 
 def _guesses(index: int, poses: Mapping[int, Pose], state: State) -> dict[int, Matrix]:
@@ -199,16 +203,6 @@ def _registered(
         if candidate is not None:
             candidates.append(candidate)
     return candidates, refined
-
-
-def _from_chain(carried: tuple[Rgb, NDArray[Any]], region: Region, offset: int) -> list[Candidate]:
-    """None or one candidate."""
-    rgb, cost = carried
-    candidate = region.judge(rgb, cost < UNKNOWN_COST, offset)
-    if candidate is None:
-        return []
-    error = CHAIN_ERROR + cost.astype(np.float32) + CHAIN_LOCAL_SHARE * candidate.error
-    return [candidate._replace(error=error.astype(np.float32))]
 
 
 def _brought_along(index: int, before: Rgb | None, poses: Mapping[int, Pose], region: Region) -> Candidate | None:
