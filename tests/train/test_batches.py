@@ -16,8 +16,8 @@ SPEC = TinyModel().spec
 
 
 def _batch(step: int, *, rank: int = 0, n_ranks: int = 1, share: float = 0.5) -> Batch:
-    recipe = replace(TINY, synthetic_share=share)
-    return make_batch(tiny_data(), recipe, SPEC, SHAPE, step=step, rank=rank, n_ranks=n_ranks)
+    shape = SHAPE._replace(synthetic_share=share)
+    return make_batch(tiny_data(), TINY, SPEC, shape, step=step, rank=rank, n_ranks=n_ranks)
 
 
 def test_processes_share_the_batch_that_one_would_have() -> None:
@@ -61,7 +61,7 @@ def test_the_synthetic_share(share: float, expected: tuple[int, ...]) -> None:
 def test_clips_too_short_for_the_window_run_back_and_forth() -> None:
     data = replace(tiny_data(), clips=(tiny_data().clips[0][:3],))
     spec = WindowSpec(neighbours=(-6, 6))
-    batch = make_batch(data, replace(TINY, synthetic_share=0.0), spec, SHAPE, step=0)
+    batch = make_batch(data, TINY, spec, SHAPE._replace(synthetic_share=0.0), step=0)
     frames = batch.clip[0]
     assert len(frames) >= 9
     assert torch.equal(frames[0], frames[4])

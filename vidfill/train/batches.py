@@ -45,17 +45,19 @@ class Batch(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """How large a batch is.
+    """What a batch consists of.
 
     Attributes:
         n_samples: over all processes.
         n_targets: frames to fill in each clip.
         size: (height, width).
+        synthetic_share: fraction of the clips made from photos.
     """
 
     n_samples: int
     n_targets: int
     size: tuple[int, int]
+    synthetic_share: float = 0.5
 
 
 def reach(spec: WindowSpec) -> int:
@@ -74,7 +76,7 @@ def make_batch(
 
     Args:
         data: where everything comes from.
-        recipe: its seed and share of synthetic clips.
+        recipe: its seed.
         spec: the model's window; clips reach as far beyond the targets.
         shape: of the whole batch; its number of samples is a multiple of `n_ranks`.
         step: number of the step.
@@ -89,7 +91,7 @@ def make_batch(
     n_blur = N_BLUR if shared.random() < BLUR_SHARE and n_frames > 1 else 1
     per_rank = shape.n_samples // n_ranks
     generators = [np.random.default_rng((recipe.seed, step, rank * per_rank + i)) for i in range(per_rank)]
-    wanted = [rng.random() < recipe.synthetic_share for rng in generators]
+    wanted = [rng.random() < shape.synthetic_share for rng in generators]
     is_synthetic = [bool(data.photos) and (wish or not data.clips) for wish in wanted]
 
     pictures: list[Tensor] = [

@@ -79,7 +79,8 @@ def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
 
 def _flow_term(outputs: Outputs, batch: Batch, spec: WindowSpec) -> Tensor:
     """Mean over targets, sources and scales; real clips, whose motion is unknown, count 0."""
-    zero = batch.clip.new_zeros(())
+    # A stage of this term alone must have a gradient even where there is nothing to learn from.
+    zero = 0 * outputs[0][1].fill.float().sum()
     if batch.scene is None:
         return zero
     n_samples, n_frames = batch.clip.shape[:2]

@@ -1,8 +1,11 @@
 """What a training run consists of, as plain data. Three recipes: a test's, hours on two cores, an hour on one big GPU.
 
 The stages follow the paper (Deep Video Inpainting, section 4): first single targets without recurrence, then the
-recurrence over unrolls that grow. A step works on one batch of clips; it makes `Stage.n_chunks` updates, each with the
-gradient through `Stage.n_targets` consecutive outputs, and goes on with its own, detached outputs and memory.
+recurrence over unrolls that grow. Before them goes one that learns motion alone: with the other losses pulling at them,
+the two encoders part before their features have ever matched, and then no motion is found.
+
+A step works on one batch of clips; it makes `Stage.n_chunks` updates, each with the gradient through `Stage.n_targets`
+consecutive outputs, and goes on with its own, detached outputs and memory.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class Stage:
         crop_px: height and width of a training frame.
         n_targets: consecutive outputs that one gradient goes through; 1 trains without recurrence.
         n_chunks: updates on one batch of clips, each starting from the detached outputs of the one before.
+        synthetic_share: fraction of the clips made from photos.
         loss: what is minimised.
     """
 
@@ -59,6 +63,7 @@ class Stage:
     crop_px: int
     n_targets: int = 1
     n_chunks: int = 1
+    synthetic_share: float = 0.5
     loss: LossWeights = LossWeights()
 
 
@@ -95,7 +100,6 @@ class Recipe:
         weight_decay: of AdamW, on tensors with two or more axes.
         clip_norm: the gradient is scaled down to this norm.
         ema_decay: of the averaged weights, the ones that are evaluated and exported.
-        synthetic_share: fraction of the clips made from photos.
         precision: bf16 autocast, float32, or bf16 where the device has fast units for it.
         compile_layers: torch.compile on the model's parts; CUDA only.
         discriminator_width: channels of the discriminator's first layer.
@@ -117,7 +121,6 @@ class Recipe:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.999
-    synthetic_share: float = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile_layers: bool = True
     discriminator_width: int = 32
@@ -185,15 +188,17 @@ TINY = Recipe(
     validation_frames=4,
 )
 
+_MOTION_LOSS = LossWeights(frame=0, ssim=0, hole=0, flow=1, short=0, long=0)
 _CPU_LOSS = LossWeights(ssim=0.5, flow=0.3, short=0.5, long=0.0)
 
 CPU = Recipe(
     name="cpu",
     n_steps=3000,
     stages=(
-        Stage("single", share=0.7, batch=4, crop_px=128, loss=_CPU_LOSS),
+        Stage("motion", share=0.14, batch=4, crop_px=128, synthetic_share=1, loss=_MOTION_LOSS),
+        Stage("single", share=0.6, batch=4, crop_px=128, loss=_CPU_LOSS),
         Stage("recurrent", share=0.2, batch=2, crop_px=160, n_targets=3, loss=_CPU_LOSS),
-        Stage("feedback", share=0.1, batch=2, crop_px=160, n_targets=3, n_chunks=3, loss=_CPU_LOSS),
+        Stage("feedback", share=0.06, batch=2, crop_px=160, n_targets=3, n_chunks=3, loss=_CPU_LOSS),
     ),
     data=DataBudget(short_side_px=192, frames_per_clip=40, n_photos=1500),
     sizes={"vinet": _SLIM_VINET},
@@ -206,18 +211,19 @@ CPU = Recipe(
     validation_frames=12,
 )
 
-_GPU_LOSS = LossWeights(flow=0.1)
+_GPU_LOSS = LossWeights(flow=0.3)
 
 GPU = Recipe(
     name="gpu",
     n_steps=20000,
     stages=(
-        Stage("single", share=0.4, batch=32, crop_px=224, loss=_GPU_LOSS),
+        Stage("motion", share=0.1, batch=32, crop_px=224, synthetic_share=1, loss=_MOTION_LOSS),
+        Stage("single", share=0.3, batch=32, crop_px=224, loss=_GPU_LOSS),
         Stage("recurrent", share=0.25, batch=16, crop_px=224, n_targets=4, loss=_GPU_LOSS),
         Stage("feedback", share=0.2, batch=16, crop_px=224, n_targets=5, n_chunks=6, loss=_GPU_LOSS),
         Stage(
             "adversarial", share=0.15, batch=16, crop_px=224, n_targets=5, n_chunks=4,
-            loss=LossWeights(adversarial=0.02),
+            loss=LossWeights(flow=0.3, adversarial=0.02),
         ),
     ),
     data=DataBudget(short_side_px=256, frames_per_clip=400, n_photos=5000),

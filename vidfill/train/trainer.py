@@ -145,7 +145,8 @@ class Trainer:
         rate = self.learning_rate(number)
         self.state.set_learning_rate(rate)
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
-        shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, (stage.crop_px, stage.crop_px))
+        size = (stage.crop_px, stage.crop_px)
+        shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, size, stage.synthetic_share)
         batch = make_batch(
             self.data, self.recipe, self.model.spec, shape,
             step=number, rank=self.place.rank, n_ranks=self.place.n_ranks,
