@@ -8,15 +8,16 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.train.models import TinyModel, tiny_data, tiny_model
 from vidfill.errors import UsageError, VidfillError, WeightsError
 from vidfill.models.base import Model
 from vidfill.models.propagate import Propagate
+from vidfill.train.command import build_network
 from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage
 from vidfill.train.report import read_metrics
-from vidfill.train.trainer import Trainer
+from vidfill.train.trainer import Trainer, called_parts
 from vidfill.weights import load_weights
 
 
@@ -151,3 +152,10 @@ def test_the_learning_rate_rises_and_falls(tmp_path: Path) -> None:
     recipe = replace(TINY, n_steps=1000, warm_up=100, learning_rate=1.0, final_rate=0.1)
     rates = [_trainer(tmp_path, recipe=recipe).learning_rate(step) for step in (0, 49, 99, 100, 550, 999, 2000)]
     assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], abs=1e-3)
+
+
+def test_the_parts_to_compile_are_those_that_are_called_and_hold_every_weight() -> None:
+    model = build_network("vinet", TINY)
+    parts = called_parts(model)
+    assert not any(isinstance(part, nn.ModuleDict) for part in parts)
+    assert sum(p.numel() for part in parts for p in part.parameters()) == sum(p.numel() for p in model.parameters())

@@ -136,6 +136,7 @@ def run_training(
     with joined(where.type) as place, stop_signals() as should_stop:
         if where.type == "cuda" and place.n_ranks > 1:
             where = torch.device("cuda", place.local_rank)
+            torch.cuda.set_device(where)
         loaded = load_data(data, recipe.data, device=where)
         counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
         _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)

@@ -95,7 +95,7 @@ class Trainer:
             self._open_folder()
         model.train()
         if recipe.compile_layers and self.device.type == "cuda":
-            for part in model.children():
+            for part in called_parts(model):
                 part.compile()
 
     def run(self, *, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
@@ -242,6 +242,18 @@ class Trainer:
             raise OutputError(
                 f"cannot write to {self.run_folder} ({error.strerror})", todo="name another --out"
             ) from error
+
+
+def called_parts(model: Model) -> list[torch.nn.Module]:
+    """The largest parts of a model that are called as modules: its children, and those of its lists and dicts.
+
+    They take tensors alone. The model's own `step` also takes frame numbers, for each of which it would be compiled.
+    """
+    containers = (torch.nn.ModuleDict, torch.nn.ModuleList)
+    parts: list[torch.nn.Module] = []
+    for child in model.children():
+        parts += child.children() if isinstance(child, containers) else [child]
+    return parts
 
 
 def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
