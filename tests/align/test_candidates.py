@@ -6,7 +6,7 @@ import pytest
 from tests.align.scenes import box_hole, painted, seen_through, shift
 from vidfill.align.candidates import Candidate, Region, mix
 from vidfill.align.fields import carry_inwards
-from vidfill.align.flow import UNKNOWN_COST, Chain, carry, go_on
+from vidfill.align.flow import COST_PER_STEP, UNKNOWN_COST, Chain, carry, go_on
 from vidfill.align.poses import Pose, between, choose, place
 from vidfill.align.seen import look_at
 from vidfill.align.spatial import fill_spatially
@@ -75,7 +75,7 @@ def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
     rgb, cost = carried.candidate.rgb, carried.cost
     truth = _frame(24)[region.rows, region.columns]
     assert np.abs(rgb.astype(int) - truth)[region.hole].mean() < 2
-    assert cost[region.hole].min() >= 1 and cost[region.hole].max() < 3
+    assert cost[region.hole].min() >= COST_PER_STEP and cost[region.hole].max() < 3
     frame = look_at(_frame(24), ~HOLE)
     onward = go_on(1, frame, region, carried)
     assert (onward.cost[~HOLE] == 0).all()

@@ -19,11 +19,11 @@ Float = NDArray[np.float32]
 FLOW_SIGMAS_PX = (6.0, 15.0, 40.0, 100.0)
 FLOW_POWER = 1.5
 MIN_FLOW_SIDE = 32  # DIS needs a few 8x8 patches on its coarsest scale
-COST_PER_STEP = 1.0
-COST_PER_PX = 2.0
-COST_PER_ERROR = 0.1
+COST_PER_STEP = 0.6
+COST_PER_PX = 1.5
+COST_PER_ERROR = 0.03
 CHAIN_ERROR = 4.0
-LOCAL_SHARE = 0.5
+LOCAL_SHARE = 0.3
 UNKNOWN_COST = 100
 
 

@@ -37,6 +37,8 @@ SPATIAL_ERROR = 12.0
 SPATIAL_ERROR_PER_PX = 1.0
 SPATIAL_ERROR_MOST = 30.0
 STEADINESS = 0.7
+FEEDBACK = 0.5
+FEEDBACK_LEVELS = 20.0
 MIDDLE_GREY = 127
 
 
@@ -153,9 +155,11 @@ def _step_forward(
         candidates.append(from_earlier.candidate)
     if record.rgb is not None and record.error is not None:
         candidates.append(Candidate(record.rgb, record.error < 255, record.error.astype(np.float32), 1))
-    candidates.append(_spatial(region, _brought_along(index, before, poses, region)))
+    brought = _brought_along(index, before, poses, region)
+    candidates.append(_spatial(region, brought))
     pixels = np.nonzero(region.hole)
-    fill[region.rows, region.columns][pixels] = mix(candidates, pixels, temperature=TEMPERATURE)
+    mixed = mix(candidates, pixels, temperature=TEMPERATURE)
+    fill[region.rows, region.columns][pixels] = _steadied(mixed, brought, pixels)
     return fill, State(own_pose, go_on(index, frame, region, from_earlier), refined)
 
 
@@ -225,6 +229,15 @@ def _spatial(region: Region, before: Candidate | None) -> Candidate:
     depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
     error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, SPATIAL_ERROR_MOST).astype(np.float32)
     return Candidate(rgb, region.hole, error, 0)
+
+
+def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """Drawn towards the output before where they nearly agree: a small difference is noise, a large one is news."""
+    if before is None:
+        return mixed
+    difference = before.rgb[pixels] - mixed
+    share = FEEDBACK * np.exp(-np.abs(difference).mean(axis=1) / FEEDBACK_LEVELS) * before.valid[pixels]
+    return np.asarray(mixed + share[:, None] * difference, np.float32)
 
 
 def _to_bytes(frame: Tensor) -> list[Rgb]:
