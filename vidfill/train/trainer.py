@@ -96,7 +96,7 @@ class Trainer:
         model.train()
         if recipe.compile_layers and self.device.type == "cuda":
             for part in called_parts(model):
-                part.compile()
+                part.compile(dynamic=False)  # sizes change with the stage only; dynamic ones fail in torch 2.13
 
     def run(self, *, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train to the end of the recipe, until the time is up, or until somebody asks to stop; save in each case.
