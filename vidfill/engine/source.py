@@ -16,8 +16,10 @@ from vidfill.errors import InputError
 from vidfill.frame import Bool, Samples
 from vidfill.models.base import Model, View
 
-# Tensors kept of the frames that were looked at last: windows overlap from step to step.
-_MAX_TENSORS = 16
+# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a window of 40 frames
+# at the default working size, and never fewer than a short window of large ones.
+_TENSOR_BYTES = 96 * 2**20
+_MIN_TENSORS = 16
 
 
 class Picture(NamedTuple):
@@ -68,7 +70,7 @@ class LazySource:
             self._tensors[index] = self._tensors_of(self.picture(index))
         self._tensors.move_to_end(index)
         frame, hole = self._tensors[index]
-        if len(self._tensors) > _MAX_TENSORS:
+        if len(self._tensors) > max(_MIN_TENSORS, _TENSOR_BYTES // (frame.nbytes + hole.nbytes)):
             self._tensors.popitem(last=False)
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)

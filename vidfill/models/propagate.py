@@ -84,7 +84,7 @@ class Propagate(Model):
 
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
         """What alignment needs of a frame, for each clip of the batch."""
-        known = (hole[:, 0] < 0.5).cpu().numpy()
+        known = hole[:, 0].cpu().numpy() < 0.5
         return [look_at(*pair) for pair in zip(_to_bytes(frame), known, strict=True)]
 
     def step(
@@ -115,8 +115,8 @@ class Propagate(Model):
             fill, new = _step_forward(target.index, seen, poses | old.poses, target.record[b], before[b], old)
             fills.append(fill)
             new_states.append(new)
-        stacked = torch.from_numpy(np.stack(fills)).permute(0, 3, 1, 2)
-        return Step((stacked.to(target.frame) / 255).contiguous(), tuple(new_states))
+        stacked = np.ascontiguousarray(np.stack(fills).transpose(0, 3, 1, 2)) / np.float32(255)
+        return Step(torch.from_numpy(stacked).to(target.frame), tuple(new_states))
 
 
 def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Record, State]:
@@ -242,5 +242,6 @@ def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.i
 
 def _to_bytes(frame: Tensor) -> list[Rgb]:
     """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
-    values = (frame.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [np.ascontiguousarray(picture) for picture in values]
+    values = frame.detach().float().cpu().numpy()
+    # numpy, not torch: pictures of this size are too small to share out over threads.
+    return [np.rint(picture.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8, order="C") for picture in values]
