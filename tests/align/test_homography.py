@@ -52,6 +52,16 @@ def test_no_keypoint_lies_in_or_next_to_the_hole() -> None:
     assert not ((x > 54) & (x < 105) & (y > 24) & (y < 75)).any()
 
 
+@pytest.mark.parametrize("size_wh", [(320, 192), (321, 193)])
+def test_large_frames_are_registered_from_half_their_size(size_wh: tuple[int, int]) -> None:
+    scene = painted(260, 400)
+    known = np.ones((size_wh[1], size_wh[0]), np.bool_)
+    first, second = (look_at(seen_through(scene, shift(x, 20), size_wh), known) for x in (10, 33))
+    found = fit_homography(*match(second.keypoints, first.keypoints))
+    assert found is not None
+    assert found / found[2, 2] == pytest.approx(shift(23, 0), abs=0.3)
+
+
 @pytest.mark.parametrize("n", [0, 1, 14])
 def test_too_few_pairs_give_no_homography(n: int) -> None:
     points = np.random.default_rng(0).uniform(0, 90, (n, 2)).astype(np.float32)
