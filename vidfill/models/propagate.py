@@ -32,7 +32,7 @@ Float = NDArray[np.float32]
 N_REFERENCES = 12
 N_COVER = 6
 TEMPERATURE = 10.0
-# Expected errors, in grey levels of 255, as they were on held-out clips.
+# Expected errors, in grey levels of 255; set by hand on the clips of the quality protocol itself, not learned.
 SPATIAL_ERROR = 12.0
 SPATIAL_ERROR_PER_PX = 1.0
 SPATIAL_ERROR_MOST = 30.0
