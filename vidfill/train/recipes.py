@@ -193,12 +193,12 @@ _CPU_LOSS = LossWeights(ssim=0.5, flow=0.3, short=0.5, long=0.0)
 
 CPU = Recipe(
     name="cpu",
-    n_steps=3000,
+    n_steps=9000,
     stages=(
-        Stage("motion", share=0.14, batch=4, crop_px=128, synthetic_share=1, loss=_MOTION_LOSS),
-        Stage("single", share=0.6, batch=4, crop_px=128, loss=_CPU_LOSS),
-        Stage("recurrent", share=0.2, batch=2, crop_px=160, n_targets=3, loss=_CPU_LOSS),
-        Stage("feedback", share=0.06, batch=2, crop_px=160, n_targets=3, n_chunks=3, loss=_CPU_LOSS),
+        Stage("motion", share=0.05, batch=4, crop_px=128, synthetic_share=1, loss=_MOTION_LOSS),
+        Stage("single", share=0.2, batch=4, crop_px=128, loss=_CPU_LOSS),
+        Stage("recurrent", share=0.45, batch=2, crop_px=160, n_targets=3, loss=_CPU_LOSS),
+        Stage("feedback", share=0.3, batch=2, crop_px=160, n_targets=3, n_chunks=3, loss=_CPU_LOSS),
     ),
     data=DataBudget(short_side_px=192, frames_per_clip=40, n_photos=1500),
     sizes={"vinet": _SLIM_VINET},
