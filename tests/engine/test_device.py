@@ -1,18 +1,21 @@
 """Devices and number types are checked, and what running out of memory looks like is known."""
 
+from types import ModuleType
+
 import cv2
 import pytest
 import torch
 
 from tests.engine.models import WINDOW, Recorder
+from vidfill.engine import device
 from vidfill.engine.device import (
     EngineSettings,
     check_settings,
     choose_device,
     choose_runtime,
-    has_amx,
     is_out_of_memory,
     limited_threads,
+    multiplies_bf16,
 )
 from vidfill.errors import DeviceError, UsageError
 from vidfill.models.base import Model
@@ -61,18 +64,39 @@ def test_a_model_without_weights_stays_on_the_cpu_in_float32(monkeypatch: pytest
 
 def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    expected = torch.bfloat16 if has_amx() else None
-    assert choose_runtime(_Network(), EngineSettings("cpu")).short_type == expected
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: False)
+    assert choose_runtime(_Network(), EngineSettings("cpu")).short_type is None
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: True)
+    assert choose_runtime(_Network(), EngineSettings("cpu")).short_type == torch.bfloat16
+    assert choose_runtime(Recorder(WINDOW), EngineSettings("cpu")).short_type is None
     assert choose_runtime(_Network(), EngineSettings("cpu", "fp32")).short_type is None
     assert choose_runtime(_Network(), EngineSettings("cpu", "bf16")).short_type == torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
     assert choose_runtime(_Network(), EngineSettings("cuda")).short_type == torch.float16
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
     assert choose_runtime(_Network(), EngineSettings("cuda")).short_type is None
     with pytest.raises(UsageError, match="precision 'half'"):
         check_settings(EngineSettings("cpu", "half"))
+
+
+@pytest.mark.parametrize(
+    ("probes", "expected"),
+    [
+        ({"_is_amx_tile_supported": True, "_is_avx512_bf16_supported": False}, True),
+        ({"_is_amx_tile_supported": False, "_is_avx512_bf16_supported": True}, True),
+        ({"_is_amx_tile_supported": False, "_is_avx512_bf16_supported": False}, False),
+        ({"_is_avx512_bf16_supported": True}, True),
+        ({"_is_amx_tile_supported": False}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_is_for_cpus_that_multiply_it(probes: dict[str, bool], expected: bool) -> None:
+    cpu = ModuleType("cpu")
+    for name, answer in probes.items():
+        setattr(cpu, name, lambda answer=answer: answer)
+    assert multiplies_bf16(cpu) is expected
 
 
 def test_networks_are_placed_in_channels_last() -> None:
