@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.align.candidates import Candidate, Region, mix
+from vidfill.align.candidates import Candidate, Region, mix, shares
 from vidfill.align.fields import carry_inwards
 from vidfill.align.flow import COST_PER_STEP, UNKNOWN_COST, Chain, carry, go_on
 from vidfill.align.poses import Pose, between, choose, place
@@ -59,10 +60,15 @@ def test_the_smaller_error_wins_and_equal_ones_share() -> None:
         rgb = np.full((1, 2, 3), level, np.uint8)
         return Candidate(rgb, valid & is_valid, np.array([errors], np.float32), 0)
 
-    mixed = mix([candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False])], pixels, temperature=10)
+    def mixed_of(*candidates: Candidate) -> NDArray[np.float32]:
+        weights = shares(list(candidates), pixels, temperature=10)
+        assert np.allclose(weights.sum(axis=0), 1)
+        return mix(list(candidates), weights, pixels)
+
+    mixed = mixed_of(candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False]))
     assert mixed[0] == pytest.approx(150)
     assert mixed[1] == pytest.approx(100)
-    odds = mix([candidate(0, [0, 0], [True] * 2), candidate(100, [10, 1000], [True] * 2)], pixels, temperature=10)
+    odds = mixed_of(candidate(0, [0, 0], [True] * 2), candidate(100, [10, 1000], [True] * 2))
     assert odds[0, 0] == pytest.approx(100 * np.exp(-1) / (1 + np.exp(-1)), rel=1e-4)
     assert odds[1, 0] == pytest.approx(0)
 

@@ -6,7 +6,7 @@ candidate is judged.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,9 @@ Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
 Box = tuple[int, int, int, int]
+Kind = Literal["reference", "earlier", "later", "spatial"]
 
+KINDS: tuple[Kind, ...] = ("reference", "earlier", "later", "spatial")
 MARGIN_PX = 64
 BAND_PX = 20
 N_BAND = 2000
@@ -39,12 +41,16 @@ class Candidate(NamedTuple):
         valid: (H, W) bool, where it shows something of this scene.
         error: (H, W) float32, the error to expect, in grey levels of 255.
         offset: frames from the target to the frame it comes from; 0 for a spatial fill.
+        kind: a frame registered directly, a chain from the earlier or the later frames, or a spatial fill.
+        gain: the largest change of a channel, in grey levels, that made up for another exposure.
     """
 
     rgb: Rgb
     valid: Bool
     error: Float
     offset: int
+    kind: Kind = "reference"
+    gain: float = 0.0
 
 
 class Region:
@@ -135,24 +141,39 @@ class Region:
         valid = valid & (error < ERROR_MOST)
         if not (valid & self.hole).any():
             return None
-        return Candidate(rgb, valid, error + np.float32(ERROR_PER_FRAME * abs(offset)), offset)
+        error += np.float32(ERROR_PER_FRAME * abs(offset))
+        return Candidate(rgb, valid, error, offset, gain=float(np.abs(gain).max()))
 
 
-def mix(candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...], *, temperature: float) -> Float:
-    """The candidates' weighted mean at some pixels, weights `exp(-(error - least error) / temperature)`.
+def shares(candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...], *, temperature: float) -> Float:
+    """How much each candidate counts at some pixels: `exp(-(error - least error) / temperature)`, summing to 1.
 
     Args:
-        candidates: at each pixel at least one is valid.
+        candidates: N of them; at each pixel at least one is valid.
         pixels: rows and columns of P pixels of the region.
         temperature: grey levels.
 
     Returns:
-        (P, 3) float32, 0 to 255.
+        (N, P) float32.
     """
     far = np.float32(1e6)
     errors = np.stack([np.where(c.valid[pixels], c.error[pixels], far) for c in candidates])
     weights = np.exp((errors.min(axis=0) - errors) / np.float32(temperature))
     weights /= weights.sum(axis=0)
+    return np.asarray(weights, np.float32)
+
+
+def mix(candidates: list[Candidate], weights: Float, pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """The candidates' weighted mean at some pixels.
+
+    Args:
+        candidates: N of them.
+        weights: (N, P), of `shares`.
+        pixels: rows and columns of P pixels of the region.
+
+    Returns:
+        (P, 3) float32, 0 to 255.
+    """
     total = np.zeros((len(pixels[0]), 3), np.float32)
     for candidate, weight in zip(candidates, weights, strict=True):
         total += candidate.rgb[pixels] * weight[:, None]

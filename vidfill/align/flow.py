@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import Candidate, Region
+from vidfill.align.candidates import Candidate, Kind, Region
 from vidfill.align.fields import carry_inwards
 from vidfill.align.homography import Matrix
 from vidfill.align.seen import Seen
@@ -25,6 +25,8 @@ COST_PER_ERROR = 0.03
 CHAIN_ERROR = 4.0
 LOCAL_SHARE = 0.3
 UNKNOWN_COST = 100
+BORDER_SIGMAS_PX = (4.0, 12.0, 40.0)
+BORDER_POWER = 2.0
 
 
 class Carried(NamedTuple):
@@ -93,7 +95,9 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
     cost = np.where(candidate.valid, np.minimum(steps, UNKNOWN_COST), UNKNOWN_COST).astype(np.float32)
     error = CHAIN_ERROR + cost + LOCAL_SHARE * candidate.error
     valid = np.asarray(cost < UNKNOWN_COST)
-    return Carried(candidate._replace(valid=valid, error=error.astype(np.float32)), np.asarray(cost, np.float32))
+    kind: Kind = "earlier" if offset < 0 else "later"
+    candidate = candidate._replace(valid=valid, error=error.astype(np.float32), kind=kind)
+    return Carried(candidate, np.asarray(cost, np.float32))
 
 
 def residual_flow(image: Rgb, other: Rgb) -> Float:
@@ -117,7 +121,14 @@ def go_on(position: int, frame: Seen, region: Region | None, carried: Carried | 
     """
     rgb = frame.rgb
     cost = np.where(frame.known, np.float32(0), np.float32(UNKNOWN_COST))
-    if region is not None and carried is not None:
-        rgb[region.rows, region.columns][region.hole] = carried.candidate.rgb[region.hole]
-        cost[region.rows, region.columns][region.hole] = carried.cost[region.hole]
+    if region is None:
+        return Chain(position, rgb, cost)
+    inside, cost_inside = rgb[region.rows, region.columns], cost[region.rows, region.columns]
+    if carried is not None:
+        inside[region.hole] = carried.candidate.rgb[region.hole]
+        cost_inside[region.hole] = carried.cost[region.hole]
+    unknown = cost_inside >= UNKNOWN_COST
+    # The next step interpolates across this border, and the one after it farther in: no black may come in from there.
+    border = carry_inwards(inside.astype(np.float32), ~unknown, sigmas_px=BORDER_SIGMAS_PX, power=BORDER_POWER)
+    inside[unknown] = border.round().clip(0, 255).astype(np.uint8)[unknown]
     return Chain(position, rgb, cost)

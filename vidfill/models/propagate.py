@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.align.candidates import Candidate, Region, mix
+from vidfill.align.candidates import Candidate, Region, mix, shares
 from vidfill.align.flow import Carried, Chain, carry, go_on
 from vidfill.align.homography import Matrix, Tracker
 from vidfill.align.poses import Pose, between, choose, place, register
@@ -70,6 +70,26 @@ class State(NamedTuple):
     refined: dict[int, Matrix]
 
 
+class Decision(NamedTuple):
+    """What the forward pass finds for one frame, and what it makes of it.
+
+    Attributes:
+        fill: (H, W, 3) float32, 0 to 255.
+        state: for the next frame.
+        region: where the candidates live; None for a frame without a hole, or with nothing but hole.
+        candidates: the spatial fill last; empty without a region.
+        weights: (candidates, P) float32, what each counts at the P hole pixels of the region, row by row.
+        motion: (3, 3), target from the frame before; None where unknown.
+    """
+
+    fill: Float
+    state: State
+    region: Region | None = None
+    candidates: Sequence[Candidate] = ()
+    weights: Float | None = None
+    motion: Matrix | None = None
+
+
 class Propagate(Model):
     """Real pixels of other frames wherever there are any, held together by how well they fit round the hole.
 
@@ -96,27 +116,36 @@ class Propagate(Model):
         state: tuple[State, ...] | None,
     ) -> Step:
         """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
+        if target.record is None:
+            return self.look_back(target, references, state)
+        decisions = self.decide(target, references, previous, state)
+        stacked = np.ascontiguousarray(np.stack([d.fill for d in decisions]).transpose(0, 3, 1, 2)) / np.float32(255)
+        return Step(torch.from_numpy(stacked).to(target.frame), tuple(d.state for d in decisions))
+
+    def look_back(self, target: View, references: Sequence[View], state: tuple[State, ...] | None) -> Step:
+        """One step of the backward pass, which fills nothing but leaves records (see `Model.step`)."""
+        views = [*references, target]
+        states = state or [State({}, None, {})] * len(target.features)
+        pairs = [
+            _step_back(target.index, {view.index: view.features[b] for view in views}, old)
+            for b, old in enumerate(states)
+        ]
+        records = tuple(record for record, _ in pairs)
+        return Step(torch.zeros_like(target.frame), tuple(new for _, new in pairs), records)
+
+    def decide(
+        self, target: View, references: Sequence[View], previous: Previous | None, state: tuple[State, ...] | None
+    ) -> list[Decision]:
+        """One step of the forward pass, for each clip of the batch (see `Model.step`)."""
         views = [*references, target]
         before = [None] * len(target.features) if previous is None else _to_bytes(previous.frame)
         states = state or [State({}, None, {})] * len(target.features)
-        if target.record is None:
-            pairs = [
-                _step_back(target.index, {view.index: view.features[b] for view in views}, old)
-                for b, old in enumerate(states)
-            ]
-            return Step(
-                torch.zeros_like(target.frame), tuple(new for _, new in pairs), tuple(record for record, _ in pairs)
-            )
-        fills = []
-        new_states = []
+        decisions = []
         for b, old in enumerate(states):
             seen = {view.index: view.features[b] for view in views}
             poses = {view.index: view.record[b].pose for view in views}
-            fill, new = _step_forward(target.index, seen, poses | old.poses, target.record[b], before[b], old)
-            fills.append(fill)
-            new_states.append(new)
-        stacked = np.ascontiguousarray(np.stack(fills).transpose(0, 3, 1, 2)) / np.float32(255)
-        return Step(torch.from_numpy(stacked).to(target.frame), tuple(new_states))
+            decisions.append(_step_forward(target.index, seen, poses | old.poses, target.record[b], before[b], old))
+        return decisions
 
 
 def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Record, State]:
@@ -127,7 +156,7 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Reco
     carried = _carry(state.chain, region, poses, index)
     record = Record(poses[index], None, None)
     if carried is not None:
-        rgb, valid, error, _ = carried.candidate
+        rgb, valid, error = carried.candidate[:3]
         record = Record(poses[index], rgb, np.where(valid, error.round().clip(0, 254), 255).astype(np.uint8))
     return record, State(poses, go_on(index, frame, region, carried), {})
 
@@ -139,8 +168,8 @@ def _step_forward(
     record: Record,
     before: Rgb | None,
     state: State,
-) -> tuple[Float, State]:
-    """Fill one frame: (H, W, 3) float32, 0 to 255."""
+) -> Decision:
+    """Fill one frame."""
     frame = seen[index]
     fill = frame.rgb.astype(np.float32)
     region = _region(frame)
@@ -148,19 +177,22 @@ def _step_forward(
     if region is None:
         if not frame.known.any():
             fill = np.full_like(fill, MIDDLE_GREY) if before is None else before.astype(np.float32)
-        return fill, State(own_pose, go_on(index, frame, None, None), {})
+        return Decision(fill, State(own_pose, go_on(index, frame, None, None), {}))
     candidates, refined = _registered(index, seen, _guesses(index, poses, state), region)
     from_earlier = _carry(state.chain, region, poses, index)
     if from_earlier is not None:
         candidates.append(from_earlier.candidate)
     if record.rgb is not None and record.error is not None:
-        candidates.append(Candidate(record.rgb, record.error < 255, record.error.astype(np.float32), 1))
-    brought = _brought_along(index, before, poses, region)
+        valid = np.asarray(record.error < 255)
+        candidates.append(Candidate(record.rgb, valid, record.error.astype(np.float32), 1, "later"))
+    motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
+    brought = _brought_along(before, motion, region)
     candidates.append(_spatial(region, brought))
     pixels = np.nonzero(region.hole)
-    mixed = mix(candidates, pixels, temperature=TEMPERATURE)
-    fill[region.rows, region.columns][pixels] = _steadied(mixed, brought, pixels)
-    return fill, State(own_pose, go_on(index, frame, region, from_earlier), refined)
+    weights = shares(candidates, pixels, temperature=TEMPERATURE)
+    fill[region.rows, region.columns][pixels] = _steadied(mix(candidates, weights, pixels), brought, pixels)
+    new_state = State(own_pose, go_on(index, frame, region, from_earlier), refined)
+    return Decision(fill, new_state, region, candidates, weights, motion)
 
 
 def _region(frame: Seen) -> Region | None:
@@ -209,15 +241,12 @@ def _registered(
     return candidates, refined
 
 
-def _brought_along(index: int, before: Rgb | None, poses: Mapping[int, Pose], region: Region) -> Candidate | None:
+def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) -> Candidate | None:
     """The output before this one, brought here by the homography of the two frames."""
-    if before is None or index - 1 not in poses:
-        return None
-    matrix = between(poses[index - 1], poses[index])
-    if matrix is None:
+    if before is None or motion is None:
         return None
     opaque = np.full(before.shape[:2], 255, np.uint8)
-    return region.bring(np.dstack((before, opaque)), matrix, -1)
+    return region.bring(np.dstack((before, opaque)), motion, -1)
 
 
 def _spatial(region: Region, before: Candidate | None) -> Candidate:
@@ -228,7 +257,7 @@ def _spatial(region: Region, before: Candidate | None) -> Candidate:
         rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
     depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
     error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, SPATIAL_ERROR_MOST).astype(np.float32)
-    return Candidate(rgb, region.hole, error, 0)
+    return Candidate(rgb, region.hole, error, 0, "spatial")
 
 
 def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.intp], ...]) -> Float:
