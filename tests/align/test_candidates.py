@@ -89,6 +89,19 @@ def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
     assert (go_on(1, frame, region, None).cost[HOLE] == UNKNOWN_COST).all()
 
 
+def test_no_black_comes_in_from_what_a_chain_does_not_know() -> None:
+    frames = [np.where(HOLE[..., None], 0, 150 + _frame(20 + 1.5 * i) // 3).astype(np.uint8) for i in range(6)]
+    chain = None
+    for i, frame in enumerate(frames):
+        region = Region(frame, ~HOLE)
+        carried = None if chain is None else carry(chain, region, shift(-1.5, 0), -1)
+        chain = go_on(i, look_at(frame, ~HOLE), region, carried)
+    assert carried is not None
+    arrived = carried.candidate.valid & region.hole
+    assert arrived.sum() > 100
+    assert carried.candidate.rgb[arrived].min() > 140
+
+
 def test_flow_mends_what_the_homography_leaves_over() -> None:
     chain = Chain(0, _frame(20), np.zeros((96, 160), np.float32))
     region = Region(_frame(24), ~HOLE)
