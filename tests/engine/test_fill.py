@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
-from vidfill.engine.fill import halved
+from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
 from vidfill.models.base import WindowSpec
@@ -134,12 +135,40 @@ def test_state_and_previous_start_anew_with_each_segment() -> None:
     ]
 
 
-def test_context_before_the_start_warms_a_recurrent_model_up() -> None:
+@pytest.mark.parametrize(
+    ("hole_before", "first"),
+    [((2, 6), 2), ((0, 3), 1), (None, 6)],
+    ids=["as far as the hole goes", "no farther than may be read", "nothing to go on from"],
+)
+def test_a_recurrence_is_warmed_up_where_the_hole_begins_before_the_segment(
+    hole_before: tuple[int, int] | None, first: int
+) -> None:
     model = Recorder(WINDOW)
+    later = _segment(0 if hole_before is None else 1, 6, 8, before=5, after=3, size=FULL)
+    plan = _plan(*([] if hole_before is None else [_segment(0, *hole_before, size=FULL)]), later)
+    patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU, segments=[later]))
+    assert [p.index for p in patches] == [6, 7]
+    assert [w[0] + later.read_start for w in model.windows] == list(range(first, 8))
+
+
+def test_warming_up_takes_a_bounded_number_of_frames_of_the_same_scene() -> None:
+    earlier = _segment(0, 0, 90, size=FULL)
+    later = _segment(1, 90, 92, before=48, size=FULL)
+    model = Recorder(WINDOW)
+    list(fill(_plan(earlier, later), FakeReader(99), FakeMasks(), model, CPU, segments=[later]))
+    assert len(model.windows) == WARM_UP_FRAMES + 2
+    model = Recorder(WINDOW)
+    elsewhere = replace(later, scene=1)
+    list(fill(_plan(earlier, elsewhere), FakeReader(99), FakeMasks(), model, CPU, segments=[elsewhere]))
+    assert len(model.windows) == 2
+
+
+def test_passes_in_both_directions_take_all_that_may_be_read() -> None:
+    model = Recorder(WindowSpec(passes=("backward", "forward")))
     plan = _plan(_segment(0, 6, 8, before=4, after=3, size=FULL))
     patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     assert [p.index for p in patches] == [6, 7]
-    assert [w[0] for w in model.windows] == [0, 1, 2, 3, 4, 5]
+    assert [w[0] for w in model.windows] == [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 5]
 
 
 def test_a_model_without_feedback_needs_no_warming_up() -> None:
