@@ -109,7 +109,7 @@ def remove(
 
     Args:
         source: a video, or a folder of images.
-        output: a video, or a folder for PNG files.
+        output: a video, or a folder for PNG files (text that ends in a slash, or a name without an extension).
         mask: a folder of images, one image for all frames, a video, or "alpha" for the source's own alpha channel.
         box: rectangles to remove, each "x,y,w,h" or "x,y,w,h@start-end".
         invert: remove what the mask leaves black.
@@ -150,7 +150,7 @@ def remove(
         with clock.stage("analyse"):
             job = _Job(
                 Path(source),
-                Path(output),
+                output,
                 fps,
                 mask_spec(mask, box, invert=invert, start=start, end=end),
                 PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
@@ -174,7 +174,7 @@ def remove(
             Reader(job.source, fps=fps, threads=threads) as for_fill,
             Reader(job.source, fps=fps, threads=threads) as reader,
             closing(_patches(plan, folder, for_fill, masks, filler, engine_settings, progress)) as patches,
-            open_writer(Path(output), info, job.encoding, overwrite=overwrite) as writer,
+            open_writer(output, info, job.encoding, overwrite=overwrite) as writer,
         ):
             timed, report = clock.taken_out("fill", patches), _reporter(progress, "assemble")
             composing = ComposeSettings(blend=blend, grain=grain)
@@ -224,7 +224,7 @@ def plan_removal(
     """
     job = _Job(
         Path(source),
-        _path(output),
+        output,
         fps,
         mask_spec(mask, box, invert=invert, start=start, end=end),
         PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
@@ -238,7 +238,7 @@ class _Job(NamedTuple):
     """What is asked for, apart from the model."""
 
     source: Path
-    output: Path | None
+    output: Path | str | None  # text keeps the slash that makes it a folder
     fps: Fraction | None
     masks: MaskSpec
     planning: PlanSettings
@@ -250,7 +250,8 @@ class _Job(NamedTuple):
         for warning in info.warnings:
             _log.warning(warning)
         if self.output is not None:
-            for warning in check_output(self.output, info, self.encoding, overwrite=overwrite):
+            inputs = () if self.masks.path is None else (self.masks.path,)
+            for warning in check_output(self.output, info, self.encoding, overwrite=overwrite, inputs=inputs):
                 _log.warning(warning)
         return info, open_masks(self.masks, info, rate=info.rate)
 

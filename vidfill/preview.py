@@ -26,8 +26,10 @@ from vidfill.masks.files import MaskSpec, open_masks
 from vidfill.pipeline import Progress, mask_spec
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
+from vidfill.video.partial import partial_path, remove_stale
 from vidfill.video.read import Reader
-from vidfill.video.write import check_output, open_writer
+from vidfill.video.write import check_not_an_input, check_output, open_writer
+from vidfill.video.write_images import is_folder_output
 
 _log = logging.getLogger("vidfill")
 
@@ -96,13 +98,14 @@ def preview(
     Example:
         >>> preview("in.mp4", "sheet.png", mask="masks")  # doctest: +SKIP
     """
-    output = Path(output)
     has_mask = mask is not None or bool(box)
     masks = mask_spec(mask, box, invert=invert, start=start, end=end) if has_mask else None
     layout = _chosen_layout(layout, has_mask=has_mask, has_result=result is not None)
-    is_sheet = output.suffix.lower() in SHEET_SUFFIXES
+    is_sheet = Path(output).suffix.lower() in SHEET_SUFFIXES and not is_folder_output(output)
+    inputs = [Path(path) for path in (mask, result) if path is not None and path != "alpha"]
     if is_sheet:
-        _check_sheet(output, overwrite=overwrite)
+        check_not_an_input(Path(output), [Path(source), *inputs])
+        _check_sheet(Path(output), overwrite=overwrite)
     with Reader(Path(source), fps=fps) as reader:
         total = reader.info.n_frames
         if is_sheet:
@@ -114,8 +117,8 @@ def preview(
         if progress is not None:
             pictures = _counted(pictures, total, progress)
         if is_sheet:
-            return _write_sheet(pictures, output, columns)
-        return _write_video(pictures, reader.info, output, overwrite=overwrite)
+            return _write_sheet(pictures, Path(output), columns)
+        return _write_video(pictures, reader.info, output, inputs, overwrite=overwrite)
 
 
 def spread(n_frames: int, n_cells: int) -> list[int]:
@@ -266,7 +269,8 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
     )
     if not is_coded:
         raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
-    partial = output.with_name(f".{output.name}.{os.getpid()}.part")
+    remove_stale(output)
+    partial = partial_path(output)
     try:
         partial.write_bytes(data.tobytes())
         partial.replace(output)
@@ -277,7 +281,12 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
 
 
 def _write_video(
-    pictures: Iterator[tuple[Frame, Picture]], info: VideoInfo, output: Path, *, overwrite: bool
+    pictures: Iterator[tuple[Frame, Picture]],
+    info: VideoInfo,
+    output: Path | str,
+    inputs: Sequence[Path],
+    *,
+    overwrite: bool,
 ) -> PreviewResult:
     """Encode the pictures with the source's timing, sound and colour; an odd last row or column is left out."""
     start = next(pictures, None)
@@ -286,14 +295,14 @@ def _write_video(
     height, width = (side - side % 2 for side in start[1].shape[:2])
     shown = replace(info, height=height, width=width, orientation=Orientation())
     settings = EncodeSettings()
-    for warning in check_output(output, shown, settings, overwrite=overwrite):
+    for warning in check_output(output, shown, settings, overwrite=overwrite, inputs=inputs):
         _log.warning(warning)
     n_frames = 0
     with open_writer(output, shown, settings, overwrite=overwrite) as writer:
         for frame, picture in chain([start], pictures):
             writer.write(_as_frame(frame, picture, shown))
             n_frames += 1
-    return PreviewResult(output, n_frames, (height, width))
+    return PreviewResult(Path(output), n_frames, (height, width))
 
 
 def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:

@@ -62,6 +62,15 @@ def test_a_reader_that_goes_away_is_no_error_message(clip: Clip) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("words", [["info", "in.mp4"], ["info", "in.mp4", "--json"], ["--help"]])
+def test_an_answer_that_cannot_be_written_is_one_line(words: list[str], clip: Clip) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: standard output cannot be written (No space left on device)")
+    assert done.stderr.count("\n") == 1
+
+
 def _on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stderr=theirs, stdout=theirs, env=os.environ | environment) as running:

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,7 +310,7 @@ def test_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.Mon
 def test_disk_that_is_too_small_is_refused_before(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2)
     huge = replace(probe(clip.path), n_frames=10**13)
-    with pytest.raises(OutputError, match="GB are free in .*; expected about .* GB for 10000000000000 frames by ffv1"):
+    with pytest.raises(OutputError, match="MB are free in .*; expected about .* MB for 10000000000000 frames by ffv1"):
         check_output(tmp_path / "out.mkv", huge, FFV1, overwrite=False)
 
 
@@ -412,4 +414,31 @@ def test_killed_in_the_middle_there_is_no_final_file(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out.mp4").exists()
-    assert len(list(tmp_path.glob("out.mp4.*.part"))) == 1
+    (left,) = tmp_path.glob("out.mp4.*.part")
+    others = [
+        left.with_name(left.name.replace("out.mp4", "other.mp4")),  # of another output
+        left.with_name(re.sub(r"-\d+\.part", f"-{os.getppid()}.part", left.name)),  # of a process that lives
+        left.with_name(left.name.replace("out.mp4.", "out.mp4.elsewhere.")),  # of another machine
+    ]
+    for path in others:
+        path.touch()
+    rewrite(clip.path, tmp_path / "out.mp4", FFV1)
+    assert sorted(tmp_path.glob("*.part")) == sorted(others)
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "no name for the output"), ("-", "standard output as the output")])
+def test_outputs_without_a_name_are_refused(tmp_path: Path, name: str, words: str) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=2)
+    with pytest.raises(UsageError, match=words):
+        check_output(name, probe(clip.path), FAST, overwrite=True)
+
+
+@pytest.mark.parametrize("output", ["masks", "masks/0.png", "mask.mp4", ""])
+def test_what_is_read_is_never_replaced(tmp_path: Path, output: str) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=2)
+    clips.write_images(tmp_path / "masks", clip.masks)
+    (tmp_path / "masks" / "00000.png").rename(tmp_path / "masks" / "0.png")
+    shutil.copyfile(clip.path, tmp_path / "mask.mp4")
+    read = tmp_path / (output or "masks")
+    with pytest.raises(OutputError, match="would replace .*, which is read"):
+        check_output(tmp_path / output, probe(clip.path), FAST, overwrite=True, inputs=[read])

@@ -10,7 +10,7 @@ import pytest
 
 from tests import clips
 from tests.video.rewriting import FAST, ffmpeg, ffmpeg_samples, rewrite
-from vidfill.errors import OutputError
+from vidfill.errors import OutputError, UsageError
 from vidfill.frame import Frame
 from vidfill.video.formats import pixel_format
 from vidfill.video.read import Reader, probe
@@ -114,6 +114,20 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "out.d").mkdir()
     rewrite(clip.path, tmp_path / "out.d")
     assert len(names(tmp_path / "out.d")) == 2
+
+
+def test_a_slash_at_the_end_makes_any_name_a_folder(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=2)
+    info = probe(clip.path)
+    check_output(f"{tmp_path}/frames.v2/", info, FAST, overwrite=False)
+    with Reader(clip.path) as reader, open_writer(f"{tmp_path}/frames.v2/", info, FAST) as writer:
+        for frame in reader.frames():
+            writer.write(frame)
+    assert names(tmp_path / "frames.v2") == ["00000.png", "00001.png"]
+    with pytest.raises(UsageError, match="no extension of a video format"):
+        check_output(tmp_path / "frames.v3", info, FAST, overwrite=False)
+    with pytest.raises(UsageError, match="no extension of a video format"):
+        check_output(tmp_path / ".mp4", info, FAST, overwrite=False)
 
 
 def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from vidfill.cli.info import info
 from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
 from vidfill.cli.train import train
+from vidfill.cli.usage import Commands
 
 app = typer.Typer(
     name="vidfill",
+    cls=Commands,
     help="Remove objects from video and fill the hole with what was behind them.",
     epilog="Try: vidfill remove in.mp4 --mask masks/ -o out.mp4",
     no_args_is_help=True,

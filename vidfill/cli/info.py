@@ -28,7 +28,7 @@ _PACKAGES = ("torch", "av", "numpy", "opencv-python-headless")
 
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A video, or a folder of images with --fps.")
+        str | None, typer.Argument(metavar="[FILE]", help="A video, or a folder of images with --fps.")
     ] = None,
     fps: opt.Fps = None,
     model_dir: opt.ModelDir = None,
@@ -42,7 +42,7 @@ def info(
         if file is None:
             _show_machine(run, model_dir)
         else:
-            _show_file(run, file, fps)
+            _show_file(run, opt.parse_source(file), fps)
 
 
 def _show_machine(run: Session, model_dir: Path | None) -> None:

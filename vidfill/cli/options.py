@@ -14,6 +14,9 @@ from vidfill.errors import UsageError
 
 MASKS, MODEL, OUTPUT, RUN, SPEECH = "Masks", "Model", "Output", "Run", "What is shown"
 
+MAX_THREADS = 512  # far more than help; each costs memory
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A video, or a folder of images with --fps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=SPEECH)]
 Shown = Annotated[
     ProgressMode,
@@ -82,11 +85,22 @@ ModelDir = Annotated[
 ]
 
 
-def parse_rate(text: str | None) -> Fraction | None:
-    """A frame rate such as "25", "23.976" or "30000/1001".
+def parse_source(text: str) -> Path:
+    """The path of a source; an empty text, as a shell makes of a variable that is not set, is none.
 
     Raises:
-        UsageError: not a positive number.
+        UsageError: an empty text.
+    """
+    if not text:
+        raise UsageError("no name for the source", expected="a video or a folder of images", todo="name one")
+    return Path(text)
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """A frame rate such as "25", "23.976" or "30000/1001", to six digits, as time bases of video files have them.
+
+    Raises:
+        UsageError: not a number from 0.001 to 1000.
     """
     if text is None:
         return None
@@ -94,13 +108,13 @@ def parse_rate(text: str | None) -> Fraction | None:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if rate <= 0:
-        raise UsageError(f"--fps {text!r}", expected="a positive number such as 25 or 30000/1001")
-    return rate
+    if not Fraction(1, 1000) <= rate <= 1000:
+        raise UsageError(f"--fps {text!r}", expected="0.001 to 1000 frames a second, such as 25 or 30000/1001")
+    return rate.limit_denominator(1_000_000)
 
 
-def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
-    """The options of the encoder from "key=value" texts.
+def parse_pairs(texts: Iterable[str], *, option: str = "-e") -> dict[str, str]:
+    """Names and values from the "key=value" texts that an option was given.
 
     Raises:
         UsageError: a text without a key or without "=".
@@ -109,6 +123,7 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise UsageError(f"-e {text!r}", expected="key=value", todo="write for example -e tune=film")
+            example = "vinet=run/vinet.safetensors" if option == "--checkpoint" else "tune=film"
+            raise UsageError(f"{option} {text!r}", expected="key=value", todo=f"write for example {option} {example}")
         pairs[key] = value
     return pairs

@@ -23,9 +23,9 @@ class LayoutName(Enum):
 
 
 def preview(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A video, or a folder of images with --fps.")],
+    source: opt.Source,
     output: Annotated[
-        Path,
+        str,
         typer.Option("--output", "-o", metavar="PATH", help="A contact sheet (.png, .jpg) or a video (.mp4, ...)."),
     ],
     mask: opt.Mask = None,
@@ -55,7 +55,7 @@ def preview(
         from vidfill.preview import preview as show
 
         shown = show(
-            source,
+            opt.parse_source(source),
             output,
             mask=mask,
             box=tuple(box or ()),

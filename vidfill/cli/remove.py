@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def remove(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A video, or a folder of images with --fps.")],
+    source: opt.Source,
     mask: opt.Mask = None,
     box: opt.Boxes = None,
     invert: opt.Invert = False,
@@ -39,7 +39,10 @@ def remove(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=opt.MODEL)] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=opt.MODEL)] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=opt.MODEL)
+        int,
+        typer.Option(
+            min=0, max=opt.MAX_THREADS, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=opt.MODEL
+        ),
     ] = 0,
     working_size: Annotated[
         str | None,
@@ -50,7 +53,7 @@ def remove(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -137,15 +140,16 @@ def remove(
             "overwrite": overwrite,
             "progress": run.progress,
         }
+        path = opt.parse_source(source)
         if dry_run:
-            _plan(run, source, output, wanted)
+            _plan(run, path, output, wanted)
             return
         if output is None:
             raise UsageError("no output named", todo="name one with -o, or ask for --dry-run")
         from vidfill.pipeline import remove as remove_from
 
         result = remove_from(
-            source,
+            path,
             output,
             model=model,
             checkpoint=checkpoint,
@@ -164,7 +168,7 @@ def remove(
         run.result(result=result)
 
 
-def _plan(run: Session, source: Path, output: Path | None, wanted: dict[str, Any]) -> None:
+def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:
     from vidfill.pipeline import plan_removal
 
     plan = plan_removal(source, output=output, **wanted)

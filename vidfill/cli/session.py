@@ -27,7 +27,7 @@ from rich.text import Text
 
 from vidfill import __version__
 from vidfill.cli.progress import ProgressMode, Reporter, Silent, Step, make_reporter
-from vidfill.errors import Interrupted, VidfillError
+from vidfill.errors import Interrupted, OutputError, VidfillError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -87,8 +87,10 @@ class Session:
             out = _Out(highlight=False)
             if not out.is_terminal:
                 out.width = _FILE_WIDTH
-            for renderable in renderables:
-                out.print(renderable, soft_wrap=isinstance(renderable, str))
+            with _stdout_in_plain_words():
+                for renderable in renderables:
+                    out.print(renderable, soft_wrap=isinstance(renderable, str))
+                sys.stdout.flush()
 
     def result(self, **content: Any) -> None:
         """The one JSON object of a run that ended well; nothing without --json."""
@@ -118,10 +120,8 @@ class Session:
         if self.voice.debug:
             traceback.print_exception(error)
         self._err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        if self.voice.as_json:
-            kind = type(error).__name__
-            parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
-            self._print_json("error", error.exit_code, {"error": {"kind": kind, "message": str(error), **parts}})
+        if self.voice.as_json and not isinstance(error, _StdoutError):
+            self._print_json("error", error.exit_code, {"error": plain_error(error)})
         raise typer.Exit(error.exit_code)
 
     def close(self) -> None:
@@ -131,8 +131,9 @@ class Session:
     def _print_json(self, status: str, exit_code: int, content: dict[str, Any]) -> None:
         head = {"schema_version": SCHEMA_VERSION, "vidfill": __version__, "command": self.command}
         body = {"status": status, "exit_code": exit_code, **plain(content), "warnings": self.warnings}
-        sys.stdout.write(json.dumps(head | body, indent=2, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        with _stdout_in_plain_words():
+            sys.stdout.write(json.dumps(head | body, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
 
 
 @contextmanager
@@ -146,7 +147,6 @@ def session(command: str, voice: Voice) -> Iterator[Session]:
     try:
         with _warnings_to(run), _sigterm_raises():
             yield run
-        sys.stdout.flush()
     except VidfillError as error:
         run.fail(error)
     except KeyboardInterrupt as stop:
@@ -180,6 +180,29 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, (PurePath, Fraction)) else value
+
+
+def plain_error(error: VidfillError) -> dict[str, str]:
+    """An error as JSON holds it."""
+    parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
+    return {"kind": type(error).__name__, "message": str(error), **parts}
+
+
+class _StdoutError(OutputError):
+    """Standard output takes nothing more: no use in writing an error to it."""
+
+
+@contextmanager
+def _stdout_in_plain_words() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        mute_stdout()
+        raise _StdoutError(
+            f"standard output cannot be written ({error.strerror})", todo="send it somewhere else"
+        ) from error
 
 
 class _Out(Console):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,7 @@ from vidfill.video.encode import (
     flush_picture,
     reason,
 )
+from vidfill.video.partial import partial_path, remove_stale
 from vidfill.video.streams import (
     StreamCopier,
     copy_container_data,
@@ -38,6 +40,8 @@ from vidfill.video.streams import (
     plan_routes,
 )
 from vidfill.video.write_images import ImageWriter, check_folder, is_folder_output
+
+_log = logging.getLogger("vidfill")
 
 _FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
@@ -63,7 +67,9 @@ class Writer(Protocol):
         """
 
 
-def check_output(output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool) -> list[str]:
+def check_output(
+    output: Path | str, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool, inputs: Sequence[Path] = ()
+) -> list[str]:
     """Answer before the work starts whether the output can be written, with one frame encoded on trial.
 
     Args:
@@ -72,16 +78,25 @@ def check_output(output: Path, info: VideoInfo, settings: EncodeSettings, *, ove
         info: of the source.
         settings: of the encoder.
         overwrite: whether an existing output may be replaced.
+        inputs: what else is read (masks, a result to compare with) and is never replaced.
 
     Returns:
         Warnings, one line each: what the output does not keep of the source.
 
     Raises:
-        OutputError: the folder is missing or not writable, the output exists or is the source, the container cannot
+        OutputError: the folder is missing or not writable, the output exists or is an input, the container cannot
             hold the picture, the encoder refuses its settings, the disk is too small.
-        UsageError: an encoder, an option or a file name extension that does not exist.
+        UsageError: an encoder, an option or a file name extension that does not exist, or no name at all.
     """
-    if is_folder_output(output):
+    if str(output) in ("", "-"):
+        raise UsageError(
+            "no name for the output" if not str(output) else "standard output as the output",
+            expected="a file or a folder, which gets its name when it is complete",
+            todo="name one",
+        )
+    is_folder, output = is_folder_output(output), Path(output)
+    check_not_an_input(output, inputs)
+    if is_folder:
         return check_folder(output, info, overwrite=overwrite)
     _check_place(output, info, overwrite=overwrite)
     container = _container_name(output)
@@ -97,7 +112,20 @@ def check_output(output: Path, info: VideoInfo, settings: EncodeSettings, *, ove
     return warnings
 
 
-def open_writer(output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> Writer:
+def check_not_an_input(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output that would replace something that is read.
+
+    Raises:
+        OutputError: the output is one of the inputs, or a folder that holds one.
+    """
+    for path in inputs:
+        if not (output.exists() and path.exists()):
+            continue
+        if output.samefile(path) or (output.is_dir() and output.resolve() in path.resolve().parents):
+            raise OutputError(f"the output {output} would replace {path}, which is read", todo="give another name")
+
+
+def open_writer(output: Path | str, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> Writer:
     """Make the writer for an output; `check_output` says beforehand whether it will do.
 
     Raises:
@@ -105,8 +133,8 @@ def open_writer(output: Path, info: VideoInfo, settings: EncodeSettings, *, over
         UsageError: see `check_output`.
     """
     if is_folder_output(output):
-        return ImageWriter(output, info, overwrite=overwrite)
-    return VideoWriter(output, info, settings, overwrite=overwrite)
+        return ImageWriter(Path(output), info, overwrite=overwrite)
+    return VideoWriter(Path(output), info, settings, overwrite=overwrite)
 
 
 class VideoWriter:
@@ -122,7 +150,7 @@ class VideoWriter:
         self._overwrite = overwrite
         self._container_name = _container_name(output)
         self._encoder = choose_encoder(info, settings, container=self._container_name)
-        self._partial = output.with_name(f"{output.name}.{os.getpid()}.part")
+        self._partial = partial_path(output)
         self._stack = ExitStack()
         self._held: Frame | None = None
         self._n_frames = 0
@@ -131,6 +159,14 @@ class VideoWriter:
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
         _check_place(self._output, self._info, overwrite=self._overwrite)
+        remove_stale(self._output)
+        _log.info(
+            "%s: %s, %s, %s",
+            self._output,
+            self._encoder.name,
+            self._encoder.pixel_format,
+            " ".join(f"{key}={value}" for key, value in self._encoder.options.items()),
+        )
         with self._all_or_nothing():
             self._open()
         return self
@@ -289,8 +325,8 @@ def _check_space(output: Path, info: VideoInfo, encoder: Encoder) -> None:
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise OutputError(
-            f"{free / 1e9:.2f} GB are free in {output.parent}",
-            expected=f"about {needed / 1e9:.2f} GB for {n_frames} frames by {encoder.name}",
+            f"{free / 1e6:.1f} MB are free in {output.parent}",
+            expected=f"about {needed / 1e6:.1f} MB for {n_frames} frames by {encoder.name}",
             todo="free some space, or write somewhere else",
         )
 

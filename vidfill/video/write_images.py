@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from vidfill.errors import OutputError
 from vidfill.frame import Box, Frame, PixelFormat, Samples, VideoInfo
 from vidfill.video.color import rgb_crop
+from vidfill.video.partial import partial_path, remove_stale
 
 _MIN_DIGITS = 5
 
 
-def is_folder_output(output: Path) -> bool:
-    """Whether an output means a folder of PNG files: an existing folder, or a name without an extension.
+def is_folder_output(output: Path | str) -> bool:
+    """Whether an output means a folder of PNG files: it ends in a slash, has no extension, or is a folder.
 
-    A `Path` forgets the slash at the end of a name, so that "out/" and "out" are the same to it.
+    A `Path` forgets the slash at the end of a name, so that "frames.v2/" must come as text.
     """
-    return output.is_dir() or not output.suffix
+    path = Path(output)
+    has_slash = isinstance(output, str) and output.endswith(("/", os.sep))
+    return has_slash or path.is_dir() or not (path.suffix or path.name.startswith("."))
 
 
 def check_folder(output: Path, info: VideoInfo, *, overwrite: bool) -> list[str]:
@@ -76,12 +79,13 @@ class ImageWriter:
         self._output = output
         self._info = info
         self._overwrite = overwrite
-        self._partial = output.absolute().with_name(f"{output.absolute().name}.{os.getpid()}.part")
+        self._partial = partial_path(output)
         self._digits = max(_MIN_DIGITS, len(str(info.n_frames)))
 
     def __enter__(self) -> Self:
         """Create the temporary folder."""
         check_folder(self._output, self._info, overwrite=self._overwrite)
+        remove_stale(self._output)
         self._partial.mkdir()
         return self
 
