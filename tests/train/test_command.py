@@ -1,4 +1,4 @@
-"""`python -m vidfill.train` from files to weights, and without PyAV."""
+"""Both command lines of training, from files to weights; one of them with next to nothing installed."""
 
 import json
 import logging
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from tests.train.test_data import write_archive, write_clip
-from vidfill.errors import DeviceError, UsageError
+from vidfill.cli import app
+from vidfill.errors import DeviceError, InputError, UsageError
 from vidfill.models.checkpoint import build
+from vidfill.train import __main__ as bare
 from vidfill.train import command
 from vidfill.train.command import build_network, run_training
 from vidfill.train.data import is_held_back
@@ -24,14 +25,18 @@ from vidfill.train.recipes import RECIPE_NAMES, TINY, Stage, find_recipe
 from vidfill.train.trainer import Outcome
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_PYAV = """
-import sys, pkgutil, importlib
-sys.modules["av"] = None
-import vidfill.align, vidfill.models, vidfill.train, vidfill.weights
-for package in (vidfill.align, vidfill.models, vidfill.train):
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+# What a machine that was set up for training alone does not have.
+MISSING = ("av", "click", "platformdirs", "pooch", "rich", "segment_anything", "typer")
+BARE = f"""
+import runpy, sys
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {MISSING}:
+            raise ModuleNotFoundError(f"no module named {{name}}", name=name)
+
+sys.meta_path.insert(0, Refusing())
+runpy.run_module("vidfill.train", run_name="__main__")
 """
 
 
@@ -69,8 +74,6 @@ def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:
-    from vidfill.cli import app
-
     run = tmp_path / "run"
     line = ["train", "vinet", "--data", str(_data(tmp_path / "data")), "--out", str(run), "--recipe", "tiny", "--json"]
     first = CliRunner().invoke(app, [*line, "--steps", "1"])
@@ -83,22 +86,55 @@ def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:
     assert Path(found["weights"]).is_file()
 
 
-def test_the_options_reach_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, object] = {}
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What a command line would have run."""
+    found: dict[str, object] = {}
 
     def note(*arguments: object, **options: object) -> Outcome:
-        seen.update(options, positional=arguments)
+        found.update(options, positional=arguments)
         return Outcome(3, finished=False, n_roll_backs=0, metrics={"hole_psnr_db": 20.0})
 
     monkeypatch.setattr(command, "run_training", note)
-    app = typer.Typer()
-    app.command()(command.train)
-    line = "vinet --data a --data b.mp4 --out run --recipe cpu --steps 7 --minutes 2.5 --resume --threads 1"
-    result = CliRunner().invoke(app, line.split())
-    assert result.exit_code == 0, result.output
-    recipe = replace(find_recipe("cpu"), n_steps=7)
+    monkeypatch.setattr(bare, "run_training", note)
+    return found
+
+
+@pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
+def test_both_command_lines_take_the_same_options(entry: str, seen: dict[str, object]) -> None:
+    line = (
+        "vinet --data a --data b.mp4 --out run --recipe cpu --steps 7 --minutes 2.5 --resume --no-compile --threads 1"
+    )
+    if entry == "vidfill train":
+        result = CliRunner().invoke(app, ["train", *line.split()])
+        assert result.exit_code == 0, result.output
+    else:
+        assert bare.main(line.split()) == 0
+    recipe = replace(find_recipe("cpu"), n_steps=7, compile_layers=False)
     assert seen["positional"] == ("vinet", [Path("a"), Path("b.mp4")], Path("run"), recipe)
     assert (seen["minutes"], seen["resume"], seen["device"], seen["threads"]) == (2.5, True, "auto", 1)
+
+
+@pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
+def test_both_command_lines_have_the_same_defaults(entry: str, seen: dict[str, object]) -> None:
+    line = ["vinet", "--data", "a", "--out", "run"]
+    if entry == "vidfill train":
+        assert CliRunner().invoke(app, ["train", *line]).exit_code == 0
+    else:
+        assert bare.main(line) == 0
+    assert seen == {
+        "positional": ("vinet", [Path("a")], Path("run"), find_recipe("gpu")),
+        **{"minutes": None, "resume": False, "device": "auto", "threads": 0},
+    }
+
+
+def test_the_bare_command_line_gives_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["vinet", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run"), "--recipe", "tiny"]
+    assert bare.main(line) == InputError.exit_code
+    assert bare.main([*line, "--steps", "-1"]) == UsageError.exit_code
+    errors = capsys.readouterr().err
+    assert "error: no training data at" in errors
+    assert "error: -1 steps; expected 0" in errors
 
 
 def test_the_first_signal_asks_to_stop_and_the_second_is_as_ever() -> None:
@@ -120,9 +156,12 @@ def test_every_recipe_builds_its_network_and_has_its_stages_in_order(name: str) 
     assert recipe.stage_at(10 * recipe.n_steps) == recipe.stages[-1]
 
 
-def test_training_needs_no_pyav() -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_torch_numpy_opencv_and_safetensors_are_enough(tmp_path: Path) -> None:
+    line = ["vinet", "--data", str(_data(tmp_path / "data")), "--out", str(tmp_path / "run"), "--recipe", "tiny"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PYAV], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, "-W", "error", "-c", BARE, *line, "--steps", "1", "--minutes", "5", "--device", "cpu"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "1 of 1 steps, finished" in done.stderr
+    assert (tmp_path / "run" / "vinet.safetensors").is_file()

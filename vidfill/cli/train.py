@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from vidfill.cli import options as opt
 from vidfill.cli.session import Voice, session
+from vidfill.models import MODEL_NAMES
 from vidfill.train import command
+from vidfill.train.recipes import RECIPE_NAMES
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(MODEL_NAMES) + ".")]
+Data = Annotated[
+    list[Path], typer.Option("--data", metavar="PATH", help="Videos, archives of photos or shapes, or folders of them.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The run: checkpoint, weights, metrics, pictures.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="One of " + ", ".join(RECIPE_NAMES) + ".")]
+Steps = Annotated[int, typer.Option("--steps", min=0, help="Length of the run in steps; 0 for the recipe's.")]
+Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop and save after so long; 0 for no limit.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if there is one.")]
+Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile on CUDA.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to torch.")]
 
 
 def train(
-    model: command.ModelName,
-    data: command.Data,
-    out: command.Out,
-    recipe: command.RecipeName = "gpu",
-    steps: command.Steps = 0,
-    minutes: command.Minutes = 0,
-    resume: command.Resume = False,
-    device: command.DeviceName = "auto",
-    threads: command.Threads = 0,
+    model: ModelName,
+    data: Data,
+    out: Out,
+    recipe: RecipeName = "gpu",
+    steps: Steps = 0,
+    minutes: Minutes = 0,
+    resume: Resume = False,
+    compile_layers: Compile = True,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = 0,
@@ -28,9 +49,10 @@ def train(
     averaged weights (MODEL.safetensors, for --checkpoint), metrics.jsonl, curves and sample sheets.
     """
     with session("train", Voice(as_json, quiet=quiet, verbose=verbose, debug=debug)) as run:
-        chosen = command.sized_recipe(recipe, steps=steps)
+        chosen = command.sized_recipe(recipe, steps=steps, compile_layers=compile_layers)
         outcome = command.run_training(
             model, data, out, chosen, minutes=minutes or None, resume=resume, device=device, threads=threads
         )
-        run.result(outcome=outcome, weights=out / f"{model}.safetensors")
-        run.say(f"{command.describe(outcome, chosen)}; weights in {out / model}.safetensors")
+        weights = out / f"{model}.safetensors"
+        run.result(outcome=outcome, weights=weights)
+        run.say(f"{command.describe(outcome, chosen)}; weights in {weights}")

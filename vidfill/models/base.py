@@ -197,7 +197,12 @@ def composite(frame: Tensor, hole: Tensor, fill: Tensor) -> Tensor:
 
 
 def recur(
-    model: Model, source: ViewSource, *, detach_every: int = 0, targets: range | None = None
+    model: Model,
+    source: ViewSource,
+    *,
+    detach_every: int = 0,
+    targets: range | None = None,
+    spec: WindowSpec | None = None,
 ) -> Iterator[tuple[int, Step]]:
     """Run a model over a segment, pass by pass, feeding back its own outputs and state.
 
@@ -207,11 +212,12 @@ def recur(
         detach_every: cut the gradient through feedback and state every so many steps; 0 for never.
         targets: the positions that get a step, ascending by one; None for all. Training takes the middle of a clip,
             so that no window has to be mirrored.
+        spec: the window in the place of the model's own, of as many neighbours; training draws smaller ones.
 
     Yields:
         (position, step) of the last pass, in order.
     """
-    spec, n = model.spec, source.n_frames
+    spec, n = spec or model.spec, source.n_frames
     wanted = range(n) if targets is None else targets
     for number, direction in enumerate(spec.passes):
         is_last = number == len(spec.passes) - 1

@@ -6,10 +6,12 @@ processes can share one batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.models.base import WindowSpec
@@ -22,8 +24,9 @@ MAX_STRIDE = 3
 EDGE_SHARE = 0.15
 BLUR_SHARE = 0.25
 N_BLUR = 3
-# Validation draws its holes from here, so that no training step shares them.
+# Validation draws its holes from here and windows are drawn from there, so that no training step shares them.
 VALIDATION_STEP = 2**31
+WINDOW_STEP = 2**31 + 1
 
 
 class Batch(NamedTuple):
@@ -35,6 +38,8 @@ class Batch(NamedTuple):
         targets: the positions to fill.
         scene: the synthetic samples with their exact motion, None where there are none.
         synthetic: which samples those are, in the order of `scene`.
+        grays: (B - synthetic, T, H, W) uint8, the brightness of the other samples. It lies in the CPU's memory, for
+            OpenCV: copied at the start of a step, where nothing on the device has to be waited for.
     """
 
     clip: Tensor
@@ -42,6 +47,7 @@ class Batch(NamedTuple):
     targets: range
     scene: Scene | None
     synthetic: tuple[int, ...]
+    grays: NDArray[np.uint8]
 
 
 class Shape(NamedTuple):
@@ -67,6 +73,15 @@ def reach(spec: WindowSpec) -> int:
     """
     far = max((abs(offset) for offset in spec.neighbours), default=0)
     return max(far, 3 * spec.references.stride) if spec.references else far
+
+
+def drawn_window(spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int) -> WindowSpec:
+    """A model's window with only so many different neighbours, as drawn for one step; see `Stage.n_supports`."""
+    if not 0 < n_supports < len(spec.neighbours):
+        return spec
+    rng = np.random.default_rng((recipe.seed, WINDOW_STEP, step))
+    chosen = rng.choice(spec.neighbours, n_supports, replace=False)
+    return replace(spec, neighbours=tuple(int(offset) for offset in np.resize(chosen, len(spec.neighbours))))
 
 
 def make_batch(
@@ -110,7 +125,8 @@ def make_batch(
         shape.size,
         device=pictures[0].device,
     )
-    return Batch(torch.stack(pictures), holes, range(before, before + shape.n_targets), scene, synthetic)
+    real = [frames for i, frames in enumerate(pictures) if i not in synthetic]
+    return Batch(torch.stack(pictures), holes, range(before, before + shape.n_targets), scene, synthetic, _grays(real))
 
 
 def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Tensor, Tensor]:
@@ -146,6 +162,15 @@ def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], n_frames: in
     index = torch.from_numpy(np.ascontiguousarray(at)).to(clip.device)
     part = _floats(clip[index, top : top + size[0], left : left + size[1]])
     return part.flip(-1) if rng.random() < 0.5 else part
+
+
+def _grays(clips: list[Tensor]) -> NDArray[np.uint8]:
+    """(T, 3, H, W) each, RGB in [0, 1] -> (N, T, H, W), ITU-R BT.601's weights."""
+    if not clips:
+        return np.zeros((0, 0, 0, 0), np.uint8)
+    stacked = torch.stack(clips)
+    red, green, blue = stacked.unbind(dim=2)
+    return (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round().to(torch.uint8).cpu().numpy()
 
 
 def _floats(frames: Tensor) -> Tensor:

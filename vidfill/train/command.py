@@ -1,21 +1,23 @@
-"""`vidfill train`: the options of a run, and everything between them and the loop."""
+"""A run from what the user typed: the recipe, the device, the data, the network, the loop.
+
+Both command lines (`vidfill train`, and `python -m vidfill.train` where Typer is missing) end in `run_training`.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from vidfill.errors import DeviceError, UsageError
 from vidfill.models import MODEL_NAMES, network_class
-from vidfill.train.recipes import RECIPE_NAMES, Recipe, find_recipe
+from vidfill.train.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -26,50 +28,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("vidfill")
 
 
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(MODEL_NAMES) + ".")]
-Data = Annotated[
-    list[Path], typer.Option("--data", metavar="PATH", help="Videos, archives of photos or shapes, or folders of them.")
-]
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The run: checkpoint, weights, metrics, pictures.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="One of " + ", ".join(RECIPE_NAMES) + ".")]
-Steps = Annotated[int, typer.Option("--steps", min=0, help="Length of the run in steps; 0 for the recipe's.")]
-Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop and save after so long; 0 for no limit.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if there is one.")]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to torch.")]
-
-
-def train(
-    model: ModelName,
-    data: Data,
-    out: Out,
-    recipe: RecipeName = "gpu",
-    steps: Steps = 0,
-    minutes: Minutes = 0,
-    resume: Resume = False,
-    device: DeviceName = "auto",
-    threads: Threads = 0,
-) -> None:
-    """Train a model from real clips and from moving scenes made of photos.
-
-    Ctrl-C, SIGTERM and --minutes stop it after the step at hand; --resume goes on. Under torchrun the processes share
-    each batch.
-    """
-    chosen = sized_recipe(recipe, steps=steps)
-    outcome = run_training(
-        model, data, out, chosen, minutes=minutes or None, resume=resume, device=device, threads=threads
-    )
-    _log.info("%s", describe(outcome, chosen))
-
-
-def sized_recipe(name: str, *, steps: int) -> Recipe:
-    """The recipe of that name, of another length unless `steps` is 0.
+def sized_recipe(name: str, *, steps: int = 0, compile_layers: bool = True) -> Recipe:
+    """The recipe of that name, of another length unless `steps` is 0, and without torch.compile if so wished.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or a negative length.
     """
     recipe = find_recipe(name)
-    return replace(recipe, n_steps=steps) if steps else recipe
+    if steps < 0:
+        raise UsageError(f"{steps} steps", expected="0 for the recipe's own number, or more")
+    return replace(recipe, n_steps=steps or recipe.n_steps, compile_layers=recipe.compile_layers and compile_layers)
 
 
 def describe(outcome: Outcome, recipe: Recipe) -> str:
@@ -113,12 +81,22 @@ def run_training(
     device: str = "auto",
     threads: int = 0,
 ) -> Outcome:
-    """Train a model of the registry; see `train` for the options.
+    """Train a model of the registry.
+
+    Args:
+        model: its name.
+        data: videos, archives of photos or shapes, or folders of them.
+        out: folder of the run.
+        recipe: the whole run.
+        minutes: stop and save after so long, decoding the data included; None for no limit.
+        resume: go on from the folder's checkpoint, if there is one.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: of the CPU; 0 leaves it to torch.
 
     Raises:
         UsageError: no such model or one with nothing to learn, or a folder that holds another run.
         InputError: no data, or data that cannot be read.
-        DeviceError: no such device.
+        DeviceError: no such device, or its memory is not enough.
         OutputError: the folder cannot be written.
         WeightsError: a checkpoint that cannot be read.
     """
@@ -129,21 +107,30 @@ def run_training(
     from vidfill.train.parallel import joined
     from vidfill.train.trainer import Trainer
 
+    started = time.monotonic()
     if threads:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
     where = _device(device)
-    with joined(where.type) as place, stop_signals() as should_stop:
-        if where.type == "cuda" and place.n_ranks > 1:
-            where = torch.device("cuda", place.local_rank)
-            torch.cuda.set_device(where)
-        loaded = load_data(data, recipe.data, device=where)
-        counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
-        _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
-        torch.manual_seed(recipe.seed)
-        network = build_network(model, recipe).to(where)
-        trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
-        return trainer.run(minutes=minutes, should_stop=should_stop)
+    try:
+        with joined(where.type) as place, stop_signals() as should_stop:
+            if where.type == "cuda":
+                where = torch.device("cuda", place.local_rank) if place.n_ranks > 1 else where
+                torch.cuda.set_device(where)
+                torch.backends.cudnn.benchmark = True  # the sizes change with the stage only
+            # Networks first: a name that does not exist must not cost the decoding of the data.
+            torch.manual_seed(recipe.seed)
+            network = build_network(model, recipe).to(where)
+            loaded = load_data(data, recipe.data, device=where, threads=threads)
+            counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
+            _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
+            trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
+            return trainer.run(minutes=left, should_stop=should_stop)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"the memory of {where} is not enough for recipe {recipe.name}", todo="use a smaller recipe"
+        ) from error
 
 
 def build_network(model: str, recipe: Recipe) -> Model:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vidfill.models.base import Step, WindowSpec, composite
+from vidfill.train.batch_motion import BatchMotion, Pair
 from vidfill.train.batches import Batch
 from vidfill.train.discriminator import Discriminator
 from vidfill.train.losses import (
@@ -20,7 +21,6 @@ from vidfill.train.losses import (
     warp_l1,
 )
 from vidfill.train.recipes import LossWeights
-from vidfill.train.synthesis import Scene, exact_flow
 
 Outputs = Sequence[tuple[int, Step]]
 
@@ -45,6 +45,8 @@ def loss_terms(
     fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
     truth, holes = batch.clip[:, here], batch.holes[:, here]
     flat, flat_truth = fills.flatten(0, 1), truth.flatten(0, 1)
+    motion = BatchMotion(batch)
+    motion.measure(_needed_flows(outputs, batch, spec, weights))
     terms: dict[str, Tensor] = {}
     if weights.frame:
         terms["frame"] = frame_l1(flat, flat_truth)
@@ -53,11 +55,11 @@ def loss_terms(
     if weights.hole:
         terms["hole"] = hole_l1(flat, flat_truth, holes.flatten(0, 1))
     if weights.flow:
-        terms["flow"] = _flow_term(outputs, batch, spec)
+        terms["flow"] = _flow_term(outputs, batch, spec, motion)
     if weights.short and len(outputs) > 1:
-        terms["short"] = _warp_term(fills, batch, first, [(t, t - 1) for t in range(1, len(outputs))])
+        terms["short"] = _warp_term(fills, batch, first, _short_pairs(first, len(outputs)), motion)
     if weights.long and len(outputs) > 2:
-        terms["long"] = _warp_term(fills, batch, first, [(t, 0) for t in range(2, len(outputs))])
+        terms["long"] = _warp_term(fills, batch, first, _long_pairs(first, len(outputs)), motion)
     if weights.adversarial and critic is not None:
         terms["adversarial"] = hinge_generator(critic(composite(truth, holes, fills), holes))
     return terms
@@ -77,42 +79,51 @@ def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 
-def _flow_term(outputs: Outputs, batch: Batch, spec: WindowSpec) -> Tensor:
-    """Mean over targets, sources and scales; real clips, whose motion is unknown, count 0."""
-    # A stage of this term alone must have a gradient even where there is nothing to learn from.
-    zero = 0 * outputs[0][1].fill.float().sum()
-    if batch.scene is None:
-        return zero
-    n_samples, n_frames = batch.clip.shape[:2]
-    rows = torch.tensor(batch.synthetic, device=batch.clip.device)
+def _flow_term(outputs: Outputs, batch: Batch, spec: WindowSpec, motion: BatchMotion) -> Tensor:
+    """Mean over targets, sources and scales; a sample whose motion is unknown counts 0."""
+    n_samples = len(batch.clip)
     errors: list[Tensor] = []
-    for count, (t, step) in enumerate(outputs):
+    for t, step in outputs:
         flows: tuple[Tensor, ...] = getattr(step.record, "flows", ())
-        sources = list(spec.neighbour_indices(t, n_frames)) + ([t - 1] if spec.previous and count else [])
-        exact = [exact_flow(batch.scene, t, source) for source in sources] if flows else []
+        known = [motion.between(t, source) for source in _sources(t, batch, spec)] if flows else []
         for flow in flows:
             by_source = flow.view(-1, n_samples, *flow.shape[1:])
-            errors += [
-                flow_l1(own[rows], true_flow, visible)
-                for own, (true_flow, visible) in zip(by_source, exact, strict=False)
-            ]
-    if not errors:
-        return zero
-    return torch.stack(errors).mean() * (len(rows) / n_samples)
+            # Before the first output there is no previous one: whatever stands in for it has no motion to be learned.
+            errors += [flow_l1(own, *true) for own, true in zip(by_source, known, strict=False)]
+    # A stage of this term alone must have a gradient even where there is nothing to learn from.
+    return torch.stack(errors).mean() if errors else 0 * outputs[0][1].fill.float().sum()
 
 
-def _warp_term(fills: Tensor, batch: Batch, first: int, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Mean over pairs of outputs (counted from the first); real clips, whose motion is unknown, count 0."""
-    if batch.scene is None:
-        return batch.clip.new_zeros(())
-    scene: Scene = batch.scene
-    rows = torch.tensor(batch.synthetic, device=batch.clip.device)
-    own, truth = fills[rows], scene.frames
+def _warp_term(fills: Tensor, batch: Batch, first: int, pairs: Sequence[Pair], motion: BatchMotion) -> Tensor:
+    """Mean over pairs of outputs."""
     errors = [
         warp_l1(
-            own[:, at], own[:, to], truth[:, first + at], truth[:, first + to],
-            exact_flow(scene, first + at, first + to)[0],
+            fills[:, at - first], fills[:, to - first], batch.clip[:, at], batch.clip[:, to], motion.between(at, to)[0]
         )
         for at, to in pairs
-    ]  # fmt: skip
-    return torch.stack(errors).mean() * (len(rows) / len(batch.clip))
+    ]
+    return torch.stack(errors).mean()
+
+
+def _sources(target: int, batch: Batch, spec: WindowSpec) -> list[int]:
+    """The positions that a model's flows point to: its neighbours, then the previous output, where there is one."""
+    previous = [target - 1] if spec.previous and target > batch.targets.start else []
+    return [*spec.neighbour_indices(target, batch.clip.shape[1]), *previous]
+
+
+def _needed_flows(outputs: Outputs, batch: Batch, spec: WindowSpec, weights: LossWeights) -> list[Pair]:
+    """Which flows the terms need of real clips. The flow term takes the last target alone: DIS is not for free."""
+    first, (last, step) = outputs[0][0], outputs[-1]
+    pairs = _short_pairs(first, len(outputs)) if weights.short else []
+    pairs += _long_pairs(first, len(outputs)) if weights.long else []
+    has_flows = bool(weights.flow) and hasattr(step.record, "flows")
+    sources = _sources(last, batch, spec) if has_flows else []
+    return [*pairs, *((last, source) for source in sources), *((source, last) for source in sources)]
+
+
+def _short_pairs(first: int, n_outputs: int) -> list[Pair]:
+    return [(t, t - 1) for t in range(first + 1, first + n_outputs)]
+
+
+def _long_pairs(first: int, n_outputs: int) -> list[Pair]:
+    return [(t, first) for t in range(first + 2, first + n_outputs)]

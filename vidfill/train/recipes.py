@@ -1,8 +1,9 @@
 """What a training run consists of, as plain data. Three recipes: a test's, hours on two cores, an hour on one big GPU.
 
-The stages follow the paper (Deep Video Inpainting, section 4): first single targets without recurrence, then the
-recurrence over unrolls that grow. Before them goes one that learns motion alone: with the other losses pulling at them,
-the two encoders part before their features have ever matched, and then no motion is found.
+The stages are those of the paper (Deep Video Inpainting, section 4, and the authors' code): one support frame, then the
+full window, both without recurrence; then the recurrence, over unrolls that grow. Two are added. Before all others goes
+one that learns motion alone: with the other losses pulling at them, the two encoders part before their features have
+ever matched, and then no motion is found. In the last one a discriminator takes part.
 
 A step works on one batch of clips; it makes `Stage.n_chunks` updates, each with the gradient through `Stage.n_targets`
 consecutive outputs, and goes on with its own, detached outputs and memory.
@@ -27,8 +28,9 @@ class LossWeights:
         frame: L1 over the whole frame.
         ssim: 1 - SSIM over the whole frame.
         hole: L1 inside the hole.
-        flow: L1 of the flows, in pixels, against exact ones; synthetic clips only.
-        short: an output against the one before it, warped by the exact flow; synthetic clips only.
+        flow: L1 of the flows, in pixels, against the truth: exact in synthetic scenes, optical flow that passed its
+            checks in real clips, there for the last target of a chunk only (`batch_motion`).
+        short: an output against the one before it, warped by that flow.
         long: an output against the chunk's first, warped likewise.
         adversarial: hinge loss of the spatio-temporal discriminator.
     """
@@ -51,9 +53,11 @@ class Stage:
         share: of the run's steps; the shares of a recipe sum to 1.
         batch: clips of one step, over all processes.
         crop_px: height and width of a training frame.
-        n_targets: consecutive outputs that one gradient goes through; 1 trains without recurrence.
+        n_targets: consecutive outputs that one gradient goes through; 1, with 1 chunk, trains without recurrence.
         n_chunks: updates on one batch of clips, each starting from the detached outputs of the one before.
         synthetic_share: fraction of the clips made from photos.
+        n_supports: different neighbours that a window holds, drawn for each step and repeated until it is full; 0 for
+            all of them.
         loss: what is minimised.
     """
 
@@ -64,6 +68,7 @@ class Stage:
     n_targets: int = 1
     n_chunks: int = 1
     synthetic_share: float = 0.5
+    n_supports: int = 0
     loss: LossWeights = LossWeights()
 
 
@@ -133,6 +138,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError(f"the stages of recipe {self.name} do not share out the whole run")
+        if any(min(stage.batch, stage.n_targets, stage.n_chunks) < 1 for stage in self.stages):
+            raise ValueError(f"recipe {self.name} has a stage without clips, targets or updates")
         if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
             raise ValueError(f"recipe {self.name} crops more than the short side of its data")
 
@@ -173,7 +180,8 @@ TINY = Recipe(
     name="tiny",
     n_steps=4,
     stages=(
-        Stage("single", share=0.5, batch=2, crop_px=32),
+        Stage("support", share=0.25, batch=2, crop_px=32, n_supports=1),
+        Stage("window", share=0.25, batch=2, crop_px=32),
         Stage("recurrent", share=0.5, batch=2, crop_px=32, n_targets=2, n_chunks=2, loss=LossWeights(adversarial=0.1)),
     ),
     data=DataBudget(short_side_px=48, frames_per_clip=24, n_photos=16, silhouette_px=32),
@@ -213,16 +221,29 @@ CPU = Recipe(
 
 _GPU_LOSS = LossWeights(flow=0.3)
 
+# One H200, VINet of 11.7 M parameters at 224x224. Counted: a target frame takes 33 GFLOP forward, so 98 GFLOP to train,
+# in about 1,450 kernels. At 250 TFLOP/s of bfloat16 that is 2,500 target frames a second; half of it, 1,250, is what to
+# expect of small kernels and warping. A batch of 16 computes for 6 ms a target, which is about what launching its
+# kernels takes without torch.compile: smaller ones leave the GPU waiting.
+#
+# Target frames: steps x batch x n_targets x n_chunks. Of 12,000 steps: motion, support and window 4,800 x 32 = 0.15 M;
+# unroll 2,400 x 48 = 0.12 M; long 1,800 x 128 = 0.23 M; feedback 1,800 x 480 = 0.86 M; adversarial 1,200 x 320 =
+# 0.38 M. Together 1.75 M, 170 PFLOP: 12 minutes at the ceiling, 25 at the rate to expect; two minutes or so of
+# compiling beside it, for each of the two batch sizes. None of the rates has been measured on the GPU itself.
+#
+# Data: 25,000 frames (60 MiB of shards) at 256x455 are 8.7 GB of uint8 on the GPU, 5,000 photos 1.5 GB.
 GPU = Recipe(
     name="gpu",
-    n_steps=20000,
+    n_steps=12000,
     stages=(
         Stage("motion", share=0.1, batch=32, crop_px=224, synthetic_share=1, loss=_MOTION_LOSS),
-        Stage("single", share=0.3, batch=32, crop_px=224, loss=_GPU_LOSS),
-        Stage("recurrent", share=0.25, batch=16, crop_px=224, n_targets=4, loss=_GPU_LOSS),
-        Stage("feedback", share=0.2, batch=16, crop_px=224, n_targets=5, n_chunks=6, loss=_GPU_LOSS),
+        Stage("support", share=0.05, batch=32, crop_px=224, n_supports=1, loss=_GPU_LOSS),
+        Stage("window", share=0.25, batch=32, crop_px=224, loss=_GPU_LOSS),
+        Stage("unroll", share=0.2, batch=16, crop_px=224, n_targets=3, loss=_GPU_LOSS),
+        Stage("long", share=0.15, batch=16, crop_px=224, n_targets=8, loss=_GPU_LOSS),
+        Stage("feedback", share=0.15, batch=16, crop_px=224, n_targets=5, n_chunks=6, loss=_GPU_LOSS),
         Stage(
-            "adversarial", share=0.15, batch=16, crop_px=224, n_targets=5, n_chunks=4,
+            "adversarial", share=0.1, batch=16, crop_px=224, n_targets=5, n_chunks=4,
             loss=LossWeights(flow=0.3, adversarial=0.02),
         ),
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.train.recipes import Recipe
 from vidfill.train.validation import Example
 
 METRICS = "metrics.jsonl"
+RECIPE = "recipe.json"
 CURVES = "curves.png"
 PANEL_WH = (420, 220)
 MARGIN_PX = 28
@@ -43,6 +46,22 @@ def forget_metrics_from(run: Path, step: int) -> None:
     """Drop the lines of a step and later ones: a resumed run writes them again."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(run) if line["step"] < step]
     (run / METRICS).write_text("".join(kept), encoding="utf-8")
+
+
+def write_recipe(run: Path, recipe: Recipe, model: str, sizes: Mapping[str, Any]) -> None:
+    """Write what the run is made of into its `recipe.json`."""
+    described = {"recipe": _plain(asdict(recipe)), "sizes": sizes, "model": model}
+    (run / RECIPE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def recipe_changes(run: Path, recipe: Recipe) -> list[str]:
+    """Where a recipe differs from the one that the run was last given, as phrases ("n_steps: 12000, was 9000")."""
+    try:
+        before = json.loads((run / RECIPE).read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError):
+        return [f"{RECIPE} cannot be read, so what it was is unknown"]
+    now = _plain(asdict(recipe))
+    return sorted(_differences(before, now))
 
 
 def draw_curves(run: Path) -> None:
@@ -75,6 +94,26 @@ def draw_sheet(path: Path, examples: Sequence[Example]) -> None:
     width = max(row.shape[1] for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Leaves that differ, by the keys that lead there; keys that an older version did not have are none."""
+    if path == "stages":
+        before, now = ({stage["name"]: stage for stage in stages} for stages in (before, now))
+        if list(before) != list(now):
+            yield f"stages: {', '.join(now)}, was {', '.join(before)}"
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() & now.keys():
+            yield from _differences(before[key], now[key], f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path}: {json.dumps(now)}, was {json.dumps(before)}"
 
 
 def _bgr(picture: Tensor) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +153,14 @@ def _plain(sizes: Any) -> Any:
 
 
 def _save_atomic(content: dict[str, Any], path: Path) -> None:
-    temporary = ""
+    """The file has its name only when it is complete and on the disk; what a killed save left is written over."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with unfinished.open("wb") as file:
             torch.save(content, file)
-        Path(temporary).replace(path)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
     except (OSError, RuntimeError) as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path} ({error})", todo="free some space, or name another --out") from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,22 @@ from torch import Tensor
 
 from vidfill.errors import OutputError, UsageError, VidfillError
 from vidfill.models.base import ClipSource, Model, recur
-from vidfill.train.batches import Shape, make_batch
+from vidfill.train.batches import Shape, drawn_window, make_batch
+from vidfill.train.clock import Clock, Part
 from vidfill.train.data import TrainingData
 from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
 from vidfill.train.parallel import Place, any_of, average_gradients, wait_for_all
 from vidfill.train.recipes import Recipe, Stage
-from vidfill.train.report import append_metrics, draw_curves, draw_sheet, forget_metrics_from
+from vidfill.train.report import (
+    append_metrics,
+    draw_curves,
+    draw_sheet,
+    forget_metrics_from,
+    recipe_changes,
+    write_recipe,
+)
 from vidfill.train.state import CHECKPOINT, TrainingState
-from vidfill.train.validation import validate
+from vidfill.train.validation import Validation
 
 _log = logging.getLogger("vidfill")
 
@@ -88,6 +95,8 @@ class Trainer:
             if not resume:
                 raise UsageError(f"{run} holds a run already", todo="give --resume, or another --out")
             self.state.load(run)
+            _log.info("%s", self._where_it_goes_on())
+        self._validation = Validation(data, recipe)
         self._good = self.state.snapshot()
         self._n_roll_backs = self._n_roll_backs_in_a_row = 0
         self._scores: dict[str, float] = {}
@@ -102,31 +111,38 @@ class Trainer:
         """Train to the end of the recipe, until the time is up, or until somebody asks to stop; save in each case.
 
         Args:
-            minutes: of this sitting, the last validation and saving included; None for as long as it takes.
-            should_stop: asked before every step.
+            minutes: of this sitting, saving included; None for as long as it takes. The last validation is left out
+                where it might not fit, or where this sitting has had none to tell how long one takes.
+            should_stop: asked before every step, and before the last validation.
 
         Raises:
             VidfillError: the loss is not finite again and again, whatever the weights are rolled back to.
             OutputError: the folder cannot be written.
         """
-        started = time.monotonic()
-        longest_step = validation_s = 0.0
+        clock = Clock(minutes)
+        stage: Stage | None = None
         while self.state.step < self.recipe.n_steps:
-            left = math.inf if minutes is None else 60 * minutes - (time.monotonic() - started)
-            if any_of(should_stop() or left < 1.5 * (longest_step + validation_s), self.place, self.device):
+            before, stage = stage, self.recipe.stage_at(self.state.step)
+            step: Part = "step" if stage is before else "first step"
+            if self._any(should_stop() or not clock.has_time_for(step, "save", "validation")):
                 break
-            before = time.monotonic()
-            self._train_step()
-            longest_step = max(0.9 * longest_step, time.monotonic() - before)
+            with clock.timed(step):
+                self._train_step()
             if self.state.step % self.recipe.save_every == 0:
-                self._save()
+                with clock.timed("save"):
+                    self._save()
             if self.state.step % self.recipe.validate_every == 0:
-                before = time.monotonic()
-                self._validate()
-                validation_s = time.monotonic() - before
+                with clock.timed("validation"):
+                    self._validate()
+        self._save()  # before the last validation: nothing that happens there can cost any steps
         if self.state.step % self.recipe.validate_every:
-            self._validate()
-        self._save()
+            is_rushed = clock.is_limited and not (clock.knows("validation") and clock.has_time_for("validation"))
+            if self._any(should_stop() or is_rushed):
+                _log.info("no time for a last validation")
+            else:
+                self._validate()
+        if self.place.is_first:
+            draw_curves(self.run_folder)
         return Outcome(self.state.step, self.state.step >= self.recipe.n_steps, self._n_roll_backs, dict(self._scores))
 
     def learning_rate(self, step: int) -> float:
@@ -147,18 +163,18 @@ class Trainer:
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
         size = (stage.crop_px, stage.crop_px)
         shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, size, stage.synthetic_share)
+        window = drawn_window(self.model.spec, self.recipe, step=number, n_supports=stage.n_supports)
         batch = make_batch(
-            self.data, self.recipe, self.model.spec, shape,
-            step=number, rank=self.place.rank, n_ranks=self.place.n_ranks,
-        )  # fmt: skip
+            self.data, self.recipe, window, shape, step=number, rank=self.place.rank, n_ranks=self.place.n_ranks
+        )
         source = ClipSource(self.model, batch.clip, batch.holes)
-        steps = recur(self.model, source, detach_every=stage.n_targets, targets=batch.targets)
+        steps = recur(self.model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
         totals: dict[str, float] = {}
         for _ in range(stage.n_chunks):
             source.forget_features()
             with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
                 outputs = [next(steps) for _ in range(stage.n_targets)]
-            terms = loss_terms(outputs, batch, self.model.spec, stage.loss, self.state.critic)
+            terms = loss_terms(outputs, batch, window, stage.loss, self.state.critic)
             if stage.loss.adversarial and self.state.critic is not None:
                 terms["critic"] = critic_loss(self.state.critic, outputs, batch)
             values = self._update(terms, stage)
@@ -188,7 +204,7 @@ class Trainer:
             critic_parameters = list(self.state.critic.parameters())
             values["critic_gradient"] = self._gradients(critic_term, critic_parameters, self.state.critic_optimizer)
             values["critic"] = float(critic_term.detach())
-        if any_of(not all(map(math.isfinite, values.values())), self.place, self.device):
+        if self._any(not all(map(math.isfinite, values.values()))):
             return None
         self.state.optimizer.step()
         if critic_parameters and self.state.critic_optimizer is not None:
@@ -216,9 +232,12 @@ class Trainer:
         self.state.restore(self._good)
         self.state.step = number + 1
 
+    def _any(self, flag: bool) -> bool:  # noqa: FBT001 - the value that is shared
+        return any_of(flag, self.place, self.device)
+
     def _validate(self) -> None:
         if self.place.is_first:
-            self._scores, examples = validate(self.state.averaged, self.data, self.recipe)
+            self._scores, examples = self._validation.run(self.state.averaged)
             if self._scores:
                 line = {"step": self.state.step - 1, "stage": "validation", **self._scores}
                 append_metrics(self.run_folder, line)
@@ -232,12 +251,23 @@ class Trainer:
             draw_curves(self.run_folder)
         wait_for_all(self.place)
 
+    def _where_it_goes_on(self) -> str:
+        """One line on what a resumed run does next: step, stage and rate follow from the recipe at hand."""
+        step, n_steps = self.state.step, self.recipe.n_steps
+        if step >= n_steps:
+            return f"step {step} of {n_steps}: nothing left to do"
+        return f"going on at step {step} of {n_steps}, stage {self.recipe.stage_at(step).name}, learning rate " + (
+            f"{self.learning_rate(step):.2g}"
+        )
+
     def _open_folder(self) -> None:
         try:
             self.run_folder.mkdir(parents=True, exist_ok=True)
             forget_metrics_from(self.run_folder, self.state.step)
-            described = {"recipe": _jsonable(asdict(self.recipe)), "sizes": self.model.sizes, "model": self.state.name}
-            (self.run_folder / "recipe.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            if self.state.step:
+                for change in recipe_changes(self.run_folder, self.recipe):
+                    _log.warning("the recipe of this run has changed: %s", change)
+            write_recipe(self.run_folder, self.recipe, self.state.name, self.model.sizes)
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.run_folder} ({error.strerror})", todo="name another --out"
@@ -263,9 +293,3 @@ def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     is_fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if is_fast else torch.float32
-
-
-def _jsonable(value: Any) -> Any:
-    if hasattr(value, "items"):
-        return {key: _jsonable(item) for key, item in value.items()}
-    return [_jsonable(item) for item in value] if isinstance(value, (list, tuple)) else value

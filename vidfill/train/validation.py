@@ -34,30 +34,47 @@ class Example(NamedTuple):
     filled: Tensor
 
 
-def validate(model: Model, data: TrainingData, recipe: Recipe) -> tuple[dict[str, float], list[Example]]:
-    """Fill the held-back clips.
+class Validation:
+    """The held-back clips of a run with their holes, and what Telea makes of them: the same at every validation.
 
-    Returns:
-        Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), and the clips.
-        Both are empty where no clip is held back.
+    Args:
+        data: the clips.
+        recipe: how many of them, how long, and the seed of their holes.
     """
-    was_training = model.training
-    model.eval()
-    examples = []
-    with torch.no_grad():
-        for number in range(min(recipe.n_validation, len(data.held_back))):
-            clip, holes = validation_clip(data, recipe, number)
-            filled = composite(clip, holes, unroll(model, clip, holes).clamp(0, 1))
-            truth, hole = clip[0].cpu(), holes[0].cpu()
-            examples.append(Example(truth, hole, telea(truth, hole), filled[0].cpu()))
-    model.train(was_training)
-    if not examples:
-        return {}, []
-    scores = {
-        "hole_psnr_db": [hole_psnr_db(e.filled, e.truth, e.holes) for e in examples],
-        "telea_hole_psnr_db": [hole_psnr_db(e.telea, e.truth, e.holes) for e in examples],
-    }
-    return {name: sum(values) / len(values) for name, values in scores.items()}, examples
+
+    def __init__(self, data: TrainingData, recipe: Recipe) -> None:
+        self._data, self._recipe = data, recipe
+        self._telea: dict[int, Tensor] = {}
+
+    def run(self, model: Model) -> tuple[dict[str, float], list[Example]]:
+        """Fill the clips.
+
+        Args:
+            model: put into evaluation mode for as long as it takes.
+
+        Returns:
+            Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), and the clips.
+            Both are empty where no clip is held back.
+        """
+        was_training = model.training
+        model.eval()
+        examples = []
+        with torch.no_grad():
+            for number in range(min(self._recipe.n_validation, len(self._data.held_back))):
+                clip, holes = validation_clip(self._data, self._recipe, number)
+                filled = composite(clip, holes, unroll(model, clip, holes).clamp(0, 1))
+                truth, hole = clip[0].cpu(), holes[0].cpu()
+                if number not in self._telea:
+                    self._telea[number] = telea(truth, hole)
+                examples.append(Example(truth, hole, self._telea[number], filled[0].cpu()))
+        model.train(was_training)
+        if not examples:
+            return {}, []
+        scores = {
+            "hole_psnr_db": [hole_psnr_db(e.filled, e.truth, e.holes) for e in examples],
+            "telea_hole_psnr_db": [hole_psnr_db(e.telea, e.truth, e.holes) for e in examples],
+        }
+        return {name: sum(values) / len(values) for name, values in scores.items()}, examples
 
 
 def hole_psnr_db(filled: Tensor, truth: Tensor, holes: Tensor) -> float:
