@@ -126,7 +126,8 @@ def make_batch(
         device=pictures[0].device,
     )
     real = [frames for i, frames in enumerate(pictures) if i not in synthetic]
-    return Batch(torch.stack(pictures), holes, range(before, before + shape.n_targets), scene, synthetic, _grays(real))
+    targets = range(before, before + shape.n_targets)
+    return Batch(torch.stack(pictures), holes, targets, scene, synthetic, grays_of(real))
 
 
 def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Tensor, Tensor]:
@@ -164,7 +165,7 @@ def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], n_frames: in
     return part.flip(-1) if rng.random() < 0.5 else part
 
 
-def _grays(clips: list[Tensor]) -> NDArray[np.uint8]:
+def grays_of(clips: list[Tensor]) -> NDArray[np.uint8]:
     """(T, 3, H, W) each, RGB in [0, 1] -> (N, T, H, W), ITU-R BT.601's weights."""
     if not clips:
         return np.zeros((0, 0, 0, 0), np.uint8)

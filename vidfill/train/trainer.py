@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from vidfill.errors import OutputError, UsageError, VidfillError
-from vidfill.models.base import ClipSource, Model, recur
-from vidfill.train.batches import Shape, drawn_window, make_batch
+from vidfill.models.base import Model, recur
 from vidfill.train.clock import Clock, Part
 from vidfill.train.data import TrainingData
+from vidfill.train.feed import ClipFeed, Feed
 from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
 from vidfill.train.parallel import Place, any_of, average_gradients, wait_for_all
 from vidfill.train.recipes import Recipe, Stage
@@ -65,6 +65,7 @@ class Trainer:
         run: folder for checkpoints, metrics and pictures; made if it is not there.
         resume: go on from the folder's checkpoint where there is one.
         place: which of several processes this is.
+        feed: what the steps train on; None for clips and scenes drawn from `data`.
 
     Raises:
         UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run
@@ -81,6 +82,7 @@ class Trainer:
         *,
         resume: bool = False,
         place: Place = Place(),  # noqa: B008 - immutable
+        feed: Feed | None = None,
     ) -> None:
         if not any(p.requires_grad for p in model.parameters()):
             raise UsageError(f"model {name} has nothing to learn", todo="train another one")
@@ -97,6 +99,7 @@ class Trainer:
             self.state.load(run)
             _log.info("%s", self._where_it_goes_on())
         self._validation = Validation(data, recipe)
+        self._feed = feed or ClipFeed(model, data, recipe)
         self._good = self.state.snapshot()
         self._n_roll_backs = self._n_roll_backs_in_a_row = 0
         self._scores: dict[str, float] = {}
@@ -161,14 +164,8 @@ class Trainer:
         rate = self.learning_rate(number)
         self.state.set_learning_rate(rate)
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
-        size = (stage.crop_px, stage.crop_px)
-        shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, size, stage.synthetic_share)
-        window = drawn_window(self.model.spec, self.recipe, step=number, n_supports=stage.n_supports)
-        batch = make_batch(
-            self.data, self.recipe, window, shape, step=number, rank=self.place.rank, n_ranks=self.place.n_ranks
-        )
-        source = ClipSource(self.model, batch.clip, batch.holes)
-        steps = recur(self.model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
+        batch, source, model, window = self._feed.draw(stage, step=number, place=self.place)
+        steps = recur(model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
         totals: dict[str, float] = {}
         for _ in range(stage.n_chunks):
             source.forget_features()
