@@ -70,6 +70,17 @@ def _error(a: NDArray[Any], b: NDArray[Any], where: NDArray[np.bool_]) -> float:
 
 
 @pytest.mark.usefixtures("quick_model")
+def test_what_alpha_left_transparent_is_opaque_afterwards(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", n=4, codec="ffv1", pix_fmt="yuva444p", with_object=True)
+    masks = write_images(tmp_path / "masks", clip.masks)[0].parent
+    remove(clip.path, tmp_path / "opaque.mkv", mask="alpha", **QUICK)
+    remove(clip.path, tmp_path / "as_before.mkv", mask=masks, **QUICK)
+    assert all((frame.planes[-1] == 255).all() for frame in _frames(tmp_path / "opaque.mkv"))
+    for frame, mask in zip(_frames(tmp_path / "as_before.mkv"), clip.masks, strict=True):
+        np.testing.assert_array_equal(frame.planes[-1] == 0, mask)
+
+
+@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
 def test_outside_the_mask_every_sample_and_every_time_stays(tmp_path: Path, pix_fmt: str) -> None:
     clip, masks = _crossing(tmp_path, n=10, pix_fmt=pix_fmt, vfr=True, audio_tracks=1)

@@ -187,6 +187,7 @@ class VideoInfo:
         orientation: how a player turns the picture.
         hdr: HDR10 static metadata, None where there is none.
         interlaced: whether the stream says that frames are two fields.
+        bottom_field_first: of two fields, whether the one with the second row is shown first.
         streams: the other streams, in the order of the file.
         stream_index: index of the picture's own stream in the file.
         warnings: one line each for what cannot be kept or handled (Dolby Vision, HDR10+, interlacing).
@@ -209,6 +210,7 @@ class VideoInfo:
     orientation: Orientation = Orientation()
     hdr: HdrMetadata | None = None
     interlaced: bool = False
+    bottom_field_first: bool = False
     streams: tuple[StreamInfo, ...] = ()
     stream_index: int = 0
     warnings: tuple[str, ...] = ()

@@ -110,7 +110,8 @@ def remove(
     Args:
         source: a video, or a folder of images.
         output: a video, or a folder for PNG files (text that ends in a slash, or a name without an extension).
-        mask: a folder of images, one image for all frames, a video, or "alpha" for the source's own alpha channel.
+        mask: a folder of images, one image for all frames, a video, or "alpha" for what the source's own alpha channel
+            leaves transparent, which is opaque in the output.
         box: rectangles to remove, each "x,y,w,h" or "x,y,w,h@start-end".
         invert: remove what the mask leaves black.
         start: remove nothing before this time ("12.5", "1:02.5" or "#120" for a frame).
@@ -177,7 +178,7 @@ def remove(
             open_writer(output, info, job.encoding, overwrite=overwrite) as writer,
         ):
             timed, report = clock.taken_out("fill", patches), _reporter(progress, "assemble")
-            composing = ComposeSettings(blend=blend, grain=grain)
+            composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
             n_filled = assemble(plan, reader, timed, writer, composing, progress=report)
             _check_damage(reader.damage, plan, strict=strict)
         if not keep_work:

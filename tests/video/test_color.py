@@ -270,3 +270,18 @@ def test_untagged_yuv_is_limited_and_untagged_rgb_is_full_range() -> None:
     np.testing.assert_allclose(rgb_crop(white, info, whole(info)), 1, atol=1e-6)
     info = replace(info, pixel_format=pixel_format("gbrp"))
     np.testing.assert_allclose(rgb_crop(white, info, whole(info)) * 255, [[[128, 235, 128]]], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["yuva444p12le", "gbrap"])
+def test_alpha_is_left_or_made_opaque_where_the_fill_shows(name: str) -> None:
+    info, box = make_info(name, 4, 6), Box(1, 1, 4, 3)
+    clear = random_frame(info)
+    clear.planes[-1][...] = 0
+    rgb, share = np.full((2, 3, 3), 0.5, np.float32), np.array([[0, 0.5, 1]] * 2, np.float32)
+    paste_rgb(clear, info, box, rgb, share)
+    assert not clear.planes[-1].any()
+    paste_rgb(clear, info, box, rgb, share, makes_opaque=True)
+    top = (1 << info.pixel_format.depth) - 1
+    expected = np.zeros((4, 6))
+    expected[1:3, 2:4] = [np.rint(top / 2), top]
+    np.testing.assert_array_equal(clear.planes[-1], expected)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -21,7 +22,6 @@ from tests.video.rewriting import (
     FAST,
     FFV1,
     describe,
-    ffmpeg,
     ffmpeg_samples,
     frame_times,
     read_all,
@@ -226,13 +226,27 @@ def test_sample_aspect_is_kept(tmp_path: Path, output: str) -> None:
     assert "SAR 4:3" in describe(tmp_path / output)
 
 
+@pytest.mark.parametrize(("order", "word"), [("tff", "T"), ("bff", "B")])
 @pytest.mark.parametrize(("output", "codec"), [("out.mov", "prores"), ("out.mkv", "h264"), ("out.mkv", "ffv1")])
-def test_field_order_is_still_stated(tmp_path: Path, output: str, codec: str) -> None:
-    clip = clips.write_clip(tmp_path / "plain.mkv", n=4)
-    ffmpeg("-i", clip.path, "-vf", "setfield=tff", "-flags", "+ildct+ilme", tmp_path / "in.mkv")
-    assert probe(tmp_path / "in.mkv").interlaced
-    rewrite(tmp_path / "in.mkv", tmp_path / output, EncodeSettings(codec))
-    assert "top first" in describe(tmp_path / output) or "top coded first" in describe(tmp_path / output)
+def test_fields_and_their_order_are_kept(tmp_path: Path, output: str, codec: str, order: str, word: str) -> None:
+    fields = {"flags": "+ildct+ilme", "x264-params": f"{order}=1"}
+    clip = clips.write_clip(tmp_path / "in.mkv", n=4, options=fields)
+    assert probe(clip.path).bottom_field_first == (order == "bff")
+    rewrite(clip.path, tmp_path / output, EncodeSettings(codec))
+    first = "top" if order == "tff" else "bottom"
+    assert f"{first} first" in describe(tmp_path / output) or f"{first} coded first" in describe(tmp_path / output)
+    if codec != "ffv1":  # which says it for the whole stream only
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", tmp_path / output, "-vf", "showinfo", "-f", "null", "-"]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+        assert re.findall(r" i:(\w) ", shown) == [word] * 4  # P for a progressive frame
+    assert frame_times(tmp_path / output) == frame_times(clip.path)
+
+
+def test_codecs_without_fields_are_warned_of(tmp_path: Path) -> None:
+    info = replace(probe(clips.write_clip(tmp_path / "in.mkv", n=1).path), interlaced=True)
+    assert any(
+        "combing" in text for text in check_output(tmp_path / "a.mkv", info, EncodeSettings("hevc"), overwrite=False)
+    )
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])

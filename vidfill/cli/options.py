@@ -40,7 +40,7 @@ Mask = Annotated[
         "-m",
         metavar="PATH|alpha",
         help="What to remove, white on black: a folder of images (one a frame), one image for all frames, or a "
-        'video. "alpha" takes what the source\'s own alpha channel leaves transparent.',
+        'video. "alpha" takes what the source\'s own alpha channel leaves transparent; filled, it is opaque.',
         rich_help_panel=MASKS,
     ),
 ]
@@ -113,8 +113,8 @@ def parse_rate(text: str | None) -> Fraction | None:
     return rate.limit_denominator(1_000_000)
 
 
-def parse_pairs(texts: Iterable[str], *, option: str = "-e") -> dict[str, str]:
-    """Names and values from the "key=value" texts that an option was given.
+def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
+    """The options of the encoder from "key=value" texts.
 
     Raises:
         UsageError: a text without a key or without "=".
@@ -123,7 +123,6 @@ def parse_pairs(texts: Iterable[str], *, option: str = "-e") -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            example = "vinet=run/vinet.safetensors" if option == "--checkpoint" else "tune=film"
-            raise UsageError(f"{option} {text!r}", expected="key=value", todo=f"write for example {option} {example}")
+            raise UsageError(f"-e {text!r}", expected="key=value", todo="write for example -e tune=film")
         pairs[key] = value
     return pairs

@@ -30,11 +30,13 @@ class ComposeSettings:
         blend: correct its level so that it meets the picture at the rim.
         grain: add the grain of the surroundings where the fill lacks it.
         seed: of the grain, beside the frame's index.
+        makes_opaque: make the picture's own alpha opaque where the fill is, as for a hole that alpha itself marked.
     """
 
     blend: bool = True
     grain: bool = True
     seed: int = 0
+    makes_opaque: bool = False
 
 
 def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettings) -> None:
@@ -85,7 +87,8 @@ def _put(
     if settings.grain:
         fill = add_missing(fill, source, hole, seed=(settings.seed, patch.index, part))
     rgb = np.where(hole[..., None], np.clip(fill, 0, 1), source).astype(np.float32)
-    paste_rgb(frame, info, box, rgb, (alpha / np.float32(255)).astype(np.float32))
+    share = (alpha / np.float32(255)).astype(np.float32)
+    paste_rgb(frame, info, box, rgb, share, makes_opaque=settings.makes_opaque)
 
 
 def _window(values: NDArray[_T], origin: Box, box: Box) -> NDArray[_T]:

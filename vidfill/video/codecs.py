@@ -106,6 +106,9 @@ _QUALITY: dict[str, dict[str, str]] = {
 _LARGEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 _PRESETS = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
 _RATES = frozenset({"b", "qp", "cqp", "lossless"})  # another way to say how good: our crf would win over them
+# Encoders that code the two fields of interlaced pictures as such when told to, and those that never do.
+_FIELD_FLAGS = {"libx264": "+ildct+ilme", "prores_ks": "+ildct"}
+_FRAMES_ONLY = frozenset({"libx265", "libsvtav1", "libvpx-vp9"})
 # What the picture is, not how it is encoded.
 _OURS = frozenset({"pixel_format", "video_size", "time_base", "codec_tag"})
 _PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
@@ -136,7 +139,8 @@ def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str)
     else:
         name, fit, warnings = _explicit(info, settings.codec, container)
     hdr, hdr_warnings = hdr_options(name, info.hdr)
-    options = _with_user_options(name, _added(_base_options(name, fit, info), hdr), settings)
+    base = _added(_added(_base_options(name, fit, info), hdr), _field_options(name, fit, info))
+    options = _with_user_options(name, base, settings)
     tag = "hvc1" if name in ("libx265", "hevc_nvenc") and container in ("mp4", "mov", "ipod") else ""
     return Encoder(
         name,
@@ -144,7 +148,7 @@ def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str)
         options,
         tag,
         fit.converts_rgb,
-        (*warnings, *([fit.note] if fit.note else []), *hdr_warnings),
+        (*warnings, *([fit.note] if fit.note else []), *hdr_warnings, *_field_warnings(name, info)),
     )
 
 
@@ -248,6 +252,21 @@ def _base_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
     elif name == "mjpeg" and info.color.range != 2:
         options["strict"] = "unofficial"  # limited range: read by all, foreseen by none
     return options
+
+
+def _field_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
+    """Let the encoder code fields where the source has them; x264 takes 4:2:0 fields of even height only."""
+    rows = 4 if name == "libx264" and "420" in fit.pixel_format else 2
+    if not info.interlaced or name not in _FIELD_FLAGS or info.height % rows:
+        return {}
+    order = {"x264-params": "bff=1" if info.bottom_field_first else "tff=1"} if name == "libx264" else {}
+    return {"flags": _FIELD_FLAGS[name], **order}
+
+
+def _field_warnings(name: str, info: VideoInfo) -> list[str]:
+    if info.interlaced and name in _FRAMES_ONLY:
+        return [f"{name} codes the two fields of an interlaced picture as one: players may show combing"]
+    return []
 
 
 def _check_scale(name: str, option: str, value: float | str) -> None:

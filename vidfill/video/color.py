@@ -72,12 +72,11 @@ def rgb_crop(frame: Frame, info: VideoInfo, box: Box) -> Float:
     return np.clip(rgb, 0, 1, out=rgb)
 
 
-def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float) -> None:
+def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float, *, makes_opaque: bool = False) -> None:
     """Blend a filled crop into the picture's own samples, in place.
 
     A sample whose alpha is 0 keeps its bits; so does a chroma sample when the alpha of its whole block is 0. A chroma
-    sample whose block is covered in part is blended in proportion, with the colour of the covered part alone. A plane
-    of alpha is left as it is.
+    sample whose block is covered in part is blended in proportion, with the colour of the covered part alone.
 
     Args:
         frame: the picture; its planes are changed.
@@ -85,12 +84,16 @@ def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float)
         box: where the crop lies in the coded picture.
         rgb: (box.height, box.width, 3) in [0, 1].
         alpha: (box.height, box.width) in [0, 1], 1 where only the fill shows.
+        makes_opaque: whether the picture's own plane of alpha becomes opaque where the fill shows; else it is left
+            as it is.
     """
     offset, scale, _ = _ranges(info)
     planes = frame.planes
     kind = info.pixel_format.kind
     rgb = rgb.astype(np.float32, copy=False)
     alpha = alpha.astype(np.float32, copy=False)
+    if makes_opaque and info.pixel_format.has_alpha:
+        _blend(planes[-1][box.slices], np.full_like(alpha, (1 << info.pixel_format.depth) - 1), alpha, info)
     if kind == "rgb":
         for plane, channel in zip(planes[:3], (1, 2, 0), strict=True):  # planes lie in the order G, B, R
             _blend(plane[box.slices], rgb[..., channel] * np.float32(scale) + np.float32(offset), alpha, info)

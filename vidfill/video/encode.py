@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import PictureType
 
@@ -80,6 +81,35 @@ def encoder_frame(frame: Frame, info: VideoInfo, encoder: Encoder, container: st
     picture.pts = frame.index if container in WITHOUT_TIMESTAMPS else round(frame.time_s / info.time_base)
     picture.pict_type = PictureType.NONE  # the source's own would steer the encoder
     return picture
+
+
+class FieldMarker:
+    """Says of each frame which of its two fields is shown first, as encoders of interlaced pictures ask.
+
+    PyAV's frames have no attribute for it; FFmpeg's filter sets it and moves no sample.
+    """
+
+    def __init__(self, info: VideoInfo, encoder: Encoder) -> None:
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=info.width, height=info.height, format=av.VideoFormat(encoder.pixel_format), time_base=info.time_base
+        )
+        order = self._graph.add("setfield", "bff" if info.bottom_field_first else "tff")
+        sink = self._graph.add("buffersink")
+        source.link_to(order)
+        order.link_to(sink)
+        self._graph.configure()
+
+    def mark(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The same picture at the same time, with its order of fields."""
+        at = frame.pts, frame.time_base
+        self._graph.push(frame)
+        marked = self._graph.pull()
+        if not isinstance(marked, av.VideoFrame):
+            raise TypeError(f"the filter gave {type(marked).__name__} for a picture")
+        marked.pts, marked.time_base = at
+        marked.pict_type = PictureType.NONE
+        return marked
 
 
 def flush_picture(stream: Any, *, n_frames: int) -> list[Packet[Any]]:

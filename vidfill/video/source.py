@@ -30,6 +30,9 @@ _UNSTATED = 2
 _DEFAULT_RATE = Fraction(25)  # FFmpeg's own, for streams that state none
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 
+# AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 two fields; of these the ones that show the bottom field first.
+_PROGRESSIVE, _BOTTOM_FIRST = 1, frozenset({3, 4})
+
 # (a, b, c, d) of a display matrix (x' = a x + c y, y' = b x + d y, y down): quarter turns and mirroring.
 _TURNS = {
     (1, 0, 0, 1): (0, False),
@@ -108,6 +111,7 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, 
         orientation=orientation,
         hdr=_hdr(first),
         interlaced=_is_interlaced(stream, first),
+        bottom_field_first=context.field_order in _BOTTOM_FIRST,
         streams=tuple(_stream_info(other) for other in container.streams if other.index != stream.index),
         stream_index=stream.index,
         warnings=tuple(_warnings(stream, first, orientation)),
@@ -231,8 +235,7 @@ def _hdr(frame: VideoFrame) -> HdrMetadata | None:
 
 
 def _is_interlaced(stream: VideoStream, frame: VideoFrame) -> bool:
-    # AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 the orders of two fields.
-    return frame.interlaced_frame or stream.codec_context.field_order > 1
+    return frame.interlaced_frame or stream.codec_context.field_order > _PROGRESSIVE
 
 
 def _warnings(stream: VideoStream, frame: VideoFrame, orientation: Orientation) -> list[str]:

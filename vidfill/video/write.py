@@ -25,6 +25,7 @@ from vidfill.video.encode import (
     FAULTS,
     IN_MILLISECONDS,
     WITHOUT_TIMESTAMPS,
+    FieldMarker,
     add_picture,
     encode_one_frame,
     encoder_frame,
@@ -151,6 +152,7 @@ class VideoWriter:
         self._container_name = _container_name(output)
         self._encoder = choose_encoder(info, settings, container=self._container_name)
         self._partial = partial_path(output)
+        self._fields = FieldMarker(info, self._encoder) if info.interlaced else None
         self._stack = ExitStack()
         self._held: Frame | None = None
         self._n_frames = 0
@@ -253,7 +255,8 @@ class VideoWriter:
             self._target.mux(packet)
 
     def _converted(self, frame: Frame) -> av.VideoFrame:
-        return encoder_frame(frame, self._info, self._encoder, self._container_name)
+        picture = encoder_frame(frame, self._info, self._encoder, self._container_name)
+        return picture if self._fields is None else self._fields.mark(picture)
 
     @contextlib.contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
