@@ -7,7 +7,7 @@ import torch
 
 from tests.train.models import TinyModel, tiny_data
 from vidfill.models.base import ReferenceSpec, WindowSpec
-from vidfill.train.batches import EDGE_SHARE, Batch, Shape, make_batch, reach, validation_clip
+from vidfill.train.batches import EDGE_SHARE, Batch, Shape, drawn_window, make_batch, reach, validation_clip
 from vidfill.train.recipes import TINY
 from vidfill.train.synthesis import exact_flow
 
@@ -71,6 +71,20 @@ def test_reach_covers_neighbours_and_the_nearest_references() -> None:
     assert reach(WindowSpec(neighbours=(-6, -3, 3, 6))) == 6
     assert reach(WindowSpec(references=ReferenceSpec(stride=5))) == 15
     assert reach(WindowSpec()) == 0
+
+
+def test_a_window_of_few_supports_repeats_what_was_drawn() -> None:
+    spec = WindowSpec(neighbours=(-6, -3, 3, 6), previous=True)
+    seen = set()
+    for step in range(40):
+        drawn = drawn_window(spec, TINY, step=step, n_supports=1)
+        assert drawn == drawn_window(spec, TINY, step=step, n_supports=1)
+        assert (len(drawn.neighbours), len(set(drawn.neighbours)), drawn.previous) == (4, 1, True)
+        seen |= set(drawn.neighbours)
+    assert seen == {-6, -3, 3, 6}
+    assert len(set(drawn_window(spec, TINY, step=0, n_supports=3).neighbours)) == 3
+    assert drawn_window(spec, TINY, step=0, n_supports=0) is spec
+    assert drawn_window(spec, TINY, step=0, n_supports=4) is spec
 
 
 def test_validation_clips_are_held_back_and_stay_the_same() -> None:

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from tests.train.models import tiny_data
 from tests.train.test_data import write_archive, write_clip
 from vidfill.cli import app
 from vidfill.errors import DeviceError, InputError, UsageError
@@ -20,7 +23,7 @@ from vidfill.models.checkpoint import build
 from vidfill.train import __main__ as bare
 from vidfill.train import command
 from vidfill.train.command import build_network, run_training
-from vidfill.train.data import is_held_back
+from vidfill.train.data import TrainingData, is_held_back
 from vidfill.train.recipes import RECIPE_NAMES, TINY, Stage, find_recipe
 from vidfill.train.trainer import Outcome
 
@@ -71,6 +74,26 @@ def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
         build_network("propagate", TINY)
     with pytest.raises(DeviceError, match="abacus"):
         run_training("vinet", [tmp_path], tmp_path / "run", TINY, device="abacus")
+
+
+def test_time_for_decoding_counts_and_memory_that_is_not_enough_is_a_device_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_arguments: object, **_options: object) -> TrainingData:
+        time.sleep(0.3)
+        return tiny_data()
+
+    monkeypatch.setattr("vidfill.train.data.load_data", slow)
+    outcome = run_training("vinet", [], tmp_path / "run", TINY, minutes=0.2 / 60, device="cpu")
+    assert (outcome.step, outcome.finished) == (0, False)
+    assert (tmp_path / "run" / "checkpoint.pt").is_file()
+
+    def full(*_arguments: object, **_options: object) -> TrainingData:
+        raise torch.OutOfMemoryError("140 GiB are not enough")
+
+    monkeypatch.setattr("vidfill.train.data.load_data", full)
+    with pytest.raises(DeviceError, match="memory of cpu is not enough for recipe tiny"):
+        run_training("vinet", [], tmp_path / "run", TINY, device="cpu", resume=True)
 
 
 def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Stopping and going on changes nothing; time limits, faults and wrong checkpoints are handled."""
 
 import json
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import cv2
 import pytest
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.train.models import TinyModel, tiny_data, tiny_model
-from vidfill.errors import UsageError, VidfillError, WeightsError
+from vidfill.errors import OutputError, UsageError, VidfillError, WeightsError
 from vidfill.models.base import Model
 from vidfill.models.propagate import Propagate
 from vidfill.train.command import build_network
@@ -94,6 +96,60 @@ def test_what_a_run_leaves_in_its_folder(tmp_path: Path) -> None:
     assert {"frame", "hole", "ssim", "flow", "short", "adversarial", "critic"} <= lines[3].keys()
     assert outcome.metrics.keys() == {"hole_psnr_db", "telea_hole_psnr_db"}
     assert 3 < outcome.metrics["hole_psnr_db"] < 40
+
+
+def test_a_save_that_fails_leaves_the_last_checkpoint_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(tmp_path, recipe=replace(TINY, n_steps=1))
+    trainer.run()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    files = set(tmp_path.iterdir())
+
+    def write_half(error: BaseException) -> None:
+        def save(_content: object, file: IO[bytes]) -> None:
+            file.write(before[: len(before) // 2])
+            raise error
+
+        monkeypatch.setattr(torch, "save", save)
+
+    write_half(OSError(28, "No space left on device"))
+    with pytest.raises(OutputError, match="No space left"):
+        trainer.state.save(tmp_path)
+    assert set(tmp_path.iterdir()) == files
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    write_half(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.state.save(tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    monkeypatch.undo()
+    assert _trainer(tmp_path, resume=True).state.step == 1
+    trainer.state.save(tmp_path)
+    assert set(tmp_path.iterdir()) == files, "what was cut off is written over"
+
+
+def test_a_run_whose_recipe_has_changed_goes_on_by_the_new_one_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _trainer(tmp_path, recipe=replace(TINY, n_steps=2)).run()
+    assert caplog.text == ""
+    stages = (replace(TINY.stages[-1], share=0.1, batch=4), Stage("last", share=0.9, batch=2, crop_px=32))
+    longer = replace(TINY, n_steps=10, stages=stages, learning_rate=1e-3)
+    trainer = _trainer(tmp_path, recipe=longer, resume=True)
+    assert "going on at step 2 of 10, stage last, learning rate 0.001" in caplog.text
+    changes = [line.split("has changed: ")[1] for line in caplog.messages if "has changed" in line]
+    assert changes == [
+        "learning_rate: 0.001, was 0.0002",
+        "n_steps: 10, was 2",
+        "stages.recurrent.batch: 4, was 2",
+        "stages.recurrent.share: 0.1, was 0.5",
+        "stages: recurrent, last, was support, window, recurrent",
+    ]
+    assert trainer.run().step == 10
+    caplog.clear()
+    _trainer(tmp_path, recipe=longer, resume=True)
+    assert caplog.messages == ["step 10 of 10: nothing left to do"]
 
 
 class _Spoiling(TinyModel):

@@ -1,0 +1,97 @@
+"""Measured motion is right where it is believed, and not believed where it cannot be known."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+
+from tests.train.models import TinyModel, tiny_data
+from vidfill.train.batch_motion import BatchMotion
+from vidfill.train.batches import Batch, Shape, make_batch
+from vidfill.train.recipes import TINY
+from vidfill.train.synthesis import exact_flow
+
+SIDE, SPEED_PX = 80, 3
+TARGET, SOURCE = 2, 0
+THERE_AND_BACK = [(TARGET, SOURCE), (SOURCE, TARGET)]
+
+
+def _pan() -> Tensor:
+    """(1, 3, 3, SIDE, SIDE): a texture that moves to the left by SPEED_PX a frame."""
+    coarse = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(0))
+    wide = F.interpolate(coarse, size=(SIDE, SIDE + 2 * SPEED_PX), mode="bicubic").clamp(0, 1)[0]
+    return torch.stack([wide[..., SPEED_PX * t : SPEED_PX * t + SIDE] for t in range(3)]).unsqueeze(0)
+
+
+def _batch(clip: Tensor) -> Batch:
+    """A batch of one real clip."""
+    grays = (255 * clip.mean(dim=2)).round().to(torch.uint8).numpy()
+    return Batch(clip, torch.zeros_like(clip[:, :, :1]), range(3), None, (), grays)
+
+
+def _between(clip: Tensor) -> tuple[Tensor, Tensor]:
+    motion = BatchMotion(_batch(clip))
+    motion.measure(THERE_AND_BACK)
+    return motion.between(TARGET, SOURCE)
+
+
+def test_a_pan_is_measured_where_both_frames_show_it() -> None:
+    flow, visible = _between(_pan())
+    truth = torch.tensor([2.0 * SPEED_PX, 0.0]).view(1, 2, 1, 1)
+    error = (flow - truth).norm(dim=1, keepdim=True)
+    assert visible.mean() > 0.8
+    assert (error * visible).sum() / visible.sum() < 0.3
+    assert visible[..., SIDE - 2 * SPEED_PX + 1 :].sum() == 0, "what has left the frame is not seen in it"
+
+
+@pytest.mark.parametrize("fault", ["other texture", "brighter"])
+def test_what_the_source_does_not_show_is_not_believed(fault: str) -> None:
+    clip = _pan()
+    covered = clip[:, SOURCE, :, 20:60, 20:60]
+    if fault == "other texture":
+        covered.copy_(torch.rand(covered.shape, generator=torch.Generator().manual_seed(1)))
+    else:
+        covered.add_(0.3).clamp_(max=1)
+    _, visible = _between(clip)
+    there = (slice(None), slice(None), slice(24, 56), slice(24 - 2 * SPEED_PX, 56 - 2 * SPEED_PX))
+    assert visible[there].mean() < 0.1
+    assert visible.mean() > 0.3
+
+
+def test_without_the_flow_back_nothing_is_believed_but_the_flow_is_there() -> None:
+    motion = BatchMotion(_batch(_pan()))
+    assert not any(tensor.any() for tensor in motion.between(TARGET, SOURCE))
+    motion.measure([(TARGET, SOURCE)])
+    flow, visible = motion.between(TARGET, SOURCE)
+    assert abs(float(flow[:, 0].median()) - 2 * SPEED_PX) < 0.3
+    assert not visible.any()
+
+
+def test_synthetic_samples_keep_their_exact_motion_beside_measured_ones() -> None:
+    shape = Shape(n_samples=6, n_targets=2, size=(32, 32))
+    batch = make_batch(tiny_data(), TINY, TinyModel().spec, shape, step=1)
+    assert batch.scene is not None
+    assert 0 < len(batch.synthetic) < 6
+    assert batch.grays.shape == (6 - len(batch.synthetic), batch.clip.shape[1], 32, 32)
+    motion = BatchMotion(batch)
+    motion.measure(THERE_AND_BACK)
+    flow, visible = motion.between(TARGET, SOURCE)
+    rows = list(batch.synthetic)
+    assert all(map(torch.equal, (flow[rows], visible[rows]), exact_flow(batch.scene, TARGET, SOURCE)))
+    real = [i for i in range(6) if i not in rows]
+    assert visible[real].any()
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = _between(_pan())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert all(map(torch.equal, alone, _between(_pan())))
+
+
+def test_the_grays_are_those_of_the_clips() -> None:
+    shape = Shape(n_samples=2, n_targets=1, size=(32, 32), synthetic_share=0.0)
+    batch = make_batch(tiny_data(), TINY, TinyModel().spec, shape, step=0)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    expected = (255 * (batch.clip * weights).sum(dim=2)).numpy()
+    assert np.abs(batch.grays - expected).max() <= 0.51
