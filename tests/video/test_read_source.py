@@ -1,6 +1,7 @@
 """What a source says about itself, and what is said about files that are none."""
 
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,6 +92,49 @@ def test_interlaced_sources_are_warned_of(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "a.mp4", n=4, options=options).path)
     assert info.interlaced
     assert any("interlaced" in warning for warning in info.warnings)
+
+
+CAPTIONS = bytes.fromhex("b50031 47413934 03 41 ff fc8080 ff")  # ATSC A/53 part 4: one empty pair of characters
+# SMPTE ST 2094-40, application version 1: one window, 400 cd/m^2, all maxima 1000, no distribution, no curve.
+HDR10_PLUS = bytes.fromhex("b5003c 0001 04 01") + (
+    int(f"01{400:027b}0{1000:017b}{1000:017b}{1000:017b}{500:017b}{0:017b}".ljust(120, "0"), 2).to_bytes(15, "big")
+)
+
+
+def with_registered_data(source: Path, folder: Path, payload: bytes, *, codec: str) -> Path:
+    """Copy a clip with an SEI message of registered user data (ITU-T T.35, payload type 4) before each picture."""
+    head = b"\x4e\x01" if codec == "hevc" else b"\x06"
+    body = re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", bytes([4, len(payload)]) + payload + b"\x80")
+    message = b"\0\0\0\1" + head + body
+    run_ffmpeg("-i", source, "-c", "copy", folder / f"plain.{codec}")
+    units = re.split(rb"(?=\x00\x00\x00\x01|(?<!\x00)\x00\x00\x01)", (folder / f"plain.{codec}").read_bytes())
+    marked = b""
+    for unit in filter(None, units):
+        first = unit.split(b"\1", 1)[1][0]
+        is_slice = first >> 1 & 63 < 32 if codec == "hevc" else first & 31 in (1, 5)
+        marked += message + unit if is_slice else unit
+    (folder / f"marked.{codec}").write_bytes(marked)
+    run_ffmpeg("-i", folder / f"marked.{codec}", "-c", "copy", folder / "marked.mp4")
+    return folder / "marked.mp4"
+
+
+def test_captions_in_the_picture_are_warned_of(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", n=3, gop=1, b_frames=0)
+    marked = with_registered_data(clip.path, tmp_path, CAPTIONS, codec="h264")
+    assert [text.partition(";")[0] for text in probe(marked).warnings] == [
+        "closed captions inside the picture's stream cannot be kept"
+    ]
+
+
+def test_dynamic_hdr_is_warned_of(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", n=3, codec="libx265", pix_fmt="yuv420p10le", hdr10=True, b_frames=0)
+    assert probe(clip.path).warnings == ()
+    marked = with_registered_data(clip.path, tmp_path, HDR10_PLUS, codec="hevc")
+    assert probe(marked).warnings == ("HDR10+ metadata cannot be kept; static HDR10 metadata is",)
+    run_ffmpeg("-i", clip.path, "-c", "copy", "-tag:v", "dvh1", "-strict", "unofficial", tmp_path / "vision.mp4")
+    assert probe(tmp_path / "vision.mp4").warnings == (
+        "Dolby Vision metadata cannot be kept; the output is its base layer",
+    )
 
 
 def test_other_streams_are_listed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import imageio_ffmpeg
 import pytest
 
 from tests import clips
-from tests.video.rewriting import FAST, FFV1, describe, ffmpeg, frame_times, packets_of, rewrite
+from tests.video.rewriting import FAST, FFV1, describe, ffmpeg, frame_times, packets_of, read_all, rewrite
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.streams import StreamCopier, plan_routes
 
@@ -274,3 +274,30 @@ def test_transport_stream_keeps_its_sound(tmp_path: Path) -> None:
     rewrite(tmp_path / "in.ts", tmp_path / "out.mp4", EncodeSettings(preset="ultrafast"))
     assert len(packets_of(tmp_path / "out.mp4", "audio")[0]) == len(packets_of(tmp_path / "in.ts", "audio")[0])
     assert len(frame_times(tmp_path / "out.mp4")) == 12
+
+
+def test_streams_that_appear_late_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A program stream says of no stream before its first packet, and FFmpeg looks only so far ahead."""
+    noise = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=0.8,noise=alls=100:allf=t"]
+    sound = ["-f", "lavfi", "-i", "sine=duration=0.8"]
+    codecs = ["-c:v", "mpeg2video", "-g", "1", "-q:v", "1", "-c:a", "ac3", "-f", "vob"]
+    ffmpeg(*noise, *codecs, tmp_path / "silent.mpg")
+    ffmpeg(*noise, *sound, *codecs, tmp_path / "loud.mpg")
+    silent, loud = ((tmp_path / name).read_bytes() for name in ("silent.mpg", "loud.mpg"))
+    n_before = 6_000_000 // len(silent) + 1  # FFmpeg probes 5 MB
+    (tmp_path / "in.mpg").write_bytes(silent * n_before + loud + silent)
+    with av.open(str(tmp_path / "in.mpg")) as source:
+        assert len(source.streams) == 1
+    n_frames = len(read_all(tmp_path / "in.mpg"))
+    assert n_frames == 20 * (n_before + 2)
+    rewrite(tmp_path / "in.mpg", tmp_path / "out.mp4", FAST)
+    assert "streams that appear in the middle of" in caplog.text
+    assert len(read_all(tmp_path / "out.mp4")) == n_frames
+
+
+def test_sound_of_an_unknown_codec_is_dropped_with_a_warning(tmp_path: Path) -> None:
+    clip = clips.write_clip(tmp_path / "known.mkv", n=5, audio_tracks=1)
+    (tmp_path / "in.mkv").write_bytes(clip.path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    warnings = rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", FAST)
+    assert warnings == ["audio stream 1 (eng) is dropped: matroska cannot carry it"]
+    assert len(read_all(tmp_path / "out.mkv")) == 5

@@ -162,6 +162,9 @@ class StreamCopier:
         except av.error.FFmpegError as error:
             _logger.warning("%s is damaged: its other streams end here (%s)", self._source.name, error.strerror)
             return None
+        except IndexError:  # PyAV 18, at the end of files in which streams appear late: it knows only the first ones
+            _logger.warning("streams that appear in the middle of %s are not kept", self._source.name)
+            return None
 
     def last_duration(self, pts: int) -> int:
         """Ticks for which the source shows its last picture, 0 unless that picture is the one at `pts`.
@@ -278,7 +281,9 @@ def _time_s(packet: Packet[Any]) -> Fraction | None:
 def _codec(stream: Any) -> str:
     """FFmpeg's name of a stream's codec, "" where it has none."""
     context = stream.codec_context
-    return str(context.codec.canonical_name) if context is not None else str(stream.name or "")
+    if context is not None:
+        return str(context.codec.canonical_name)
+    return str(getattr(stream, "name", None) or "")  # sound of an unknown codec has no such attribute
 
 
 def _codec_of(output: Any) -> str:
