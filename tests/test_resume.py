@@ -11,7 +11,7 @@ import pytest
 
 from tests.clips import write_clip
 from tests.engine.models import WINDOW, Raising, Recorder
-from vidfill.errors import UsageError
+from vidfill.errors import OutputError, UsageError
 from vidfill.pipeline import Progress, remove
 
 # Holes far enough apart for three segments, of 4 frames each.
@@ -137,6 +137,25 @@ class Killed(Recorder):
 vidfill.pipeline.load_model = lambda name, **options: Killed(WINDOW)
 vidfill.pipeline.remove(sys.argv[1], sys.argv[2], **SETTINGS)
 """
+
+
+def test_a_second_run_on_the_same_work_folder_is_refused_and_the_first_goes_on(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = _whole(source, monkeypatch)
+    output = source.with_name("out.mkv")
+    refusals = []
+
+    def start_another(step: Progress) -> None:
+        if step.stage == "fill" and not refusals:
+            with pytest.raises(OutputError, match="in use by process") as refused:
+                remove(source, output, **SETTINGS)
+            refusals.append(str(refused.value))
+
+    remove(source, output, progress=start_another, **SETTINGS)
+    assert len(refusals) == 1
+    assert output.read_bytes() == expected
+    assert not source.with_name(".out.mkv.vidfill").exists()
 
 
 def test_after_a_kill_without_warning_the_bytes_are_the_same(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,9 @@
 """Patches come back from the work folder bit for bit; a half-written or foreign one is refused."""
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +132,49 @@ def test_where_the_folder_goes_is_checked_before_it_is_made(tmp_path: Path) -> N
         with pytest.raises(OutputError, match="--work-dir"):
             WorkFolder(path).check()
     assert not (tmp_path / "work").exists()
+
+
+def test_only_one_run_at_a_time_holds_the_folder(tmp_path: Path) -> None:
+    folder = WorkFolder(tmp_path / "work")
+    with folder.locked():
+        with pytest.raises(OutputError, match=f"in use by process {os.getpid()}.*--work-dir"), folder.locked():
+            pass
+        assert (folder.path / "run.lock").exists(), "a run that was refused leaves the lock alone"
+    assert not folder.path.exists()
+    with folder.locked():
+        folder.begin({"source": "a"}, _plan())
+    assert folder.resume({"source": "a"}) == _plan()
+
+
+def test_another_process_that_lives_holds_the_folder(tmp_path: Path) -> None:
+    folder = _begun(tmp_path)
+    (folder.path / "run.lock").write_text(f"{socket.gethostname()} {os.getppid()} 0")
+    with pytest.raises(OutputError, match=f"process {os.getppid()}"), folder.locked():
+        pass
+
+
+def _dead() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+@pytest.mark.parametrize(
+    "left_behind",
+    [
+        f"{socket.gethostname()} {_dead()} 0",
+        f"{socket.gethostname()} {os.getpid()} 0",  # this process's number, but an earlier process
+        f"another-{socket.gethostname()} {os.getppid()} 0",
+        "cut o",
+        "",
+    ],
+    ids=["dead", "number given again", "another machine", "garbled", "empty"],
+)
+def test_what_a_dead_run_left_behind_holds_nothing(tmp_path: Path, left_behind: str) -> None:
+    folder = _begun(tmp_path)
+    (folder.path / "run.lock").write_text(left_behind)
+    with folder.locked():
+        assert (folder.path / "run.lock").read_text() != left_behind
+    assert not (folder.path / "run.lock").exists()
 
 
 def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -147,7 +147,7 @@ def remove(
         >>> vidfill.remove("in.mp4", "out.mp4", box=["20,20,120,40"])  # doctest: +SKIP
     """
     clock = _Clock()
-    with _collected_warnings() as warnings:
+    with _collected_warnings() as warnings, ExitStack() as held:
         with clock.stage("analyse"):
             job = _Job(
                 Path(source),
@@ -163,6 +163,7 @@ def remove(
             folder = WorkFolder(_path(work_dir) or Path(output).parent / f".{Path(output).name}.vidfill")
             info, masks = job.check(overwrite=overwrite)
             folder.check()
+            held.enter_context(folder.locked())
             filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=model_dir)
             runtime = choose_runtime(filler, engine_settings)
             fingerprint = job.fingerprint() | weights.fingerprint() | {"precision": precision}

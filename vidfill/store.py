@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import struct
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ _PLAN = "plan.json"
 _FINGERPRINT = "fingerprint.json"
 _PATCHES = "segment_*.patches"
 _PARTIAL = "*.part"
+_LOCK = "run.lock"
+_TOKEN = uuid.uuid4().hex  # of this process: another one may come to have its number, in a container nearly always
 
 _MAGIC = b"vidfill patches 1\n"
 # index, pts, box (4), bytes of the packed RGB, bytes of the packed alpha, CRC-32 of both
@@ -54,6 +58,31 @@ class WorkFolder:
             raise OutputError(f"no folder {place} for unfinished work", todo="make it, or give another --work-dir")
         if not os.access(place, os.W_OK | os.X_OK):
             raise OutputError(f"the folder {place} is not writable", todo="give another one with --work-dir")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run; what a run that died or ran on another machine left behind does not count.
+
+        Raises:
+            OutputError: another run holds it, or it cannot be made.
+        """
+        lock = self.path / _LOCK
+        with _writing(self.path):
+            self.path.mkdir(exist_ok=True)
+            if (holder := _living_holder(lock)) is not None:
+                raise OutputError(
+                    f"the work folder {self.path} is in use by process {holder}",
+                    todo="wait for that run, or write to another output or --work-dir",
+                )
+            lock.unlink(missing_ok=True)
+            with lock.open("x") as file:
+                file.write(f"{socket.gethostname()} {os.getpid()} {_TOKEN}")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a folder that is gone, or holds what is to be kept
+                lock.unlink()
+                self.path.rmdir()
 
     def begin(self, fingerprint: Mapping[str, str], plan: Plan) -> None:
         """Start over: forget earlier segments, write down the plan and what it depends on.
@@ -235,6 +264,21 @@ def _unpack_rgb(packed: bytes, alpha: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
     return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(box.height, box.width)
+
+
+def _living_holder(lock: Path) -> int | None:
+    """The process that holds a lock file; None if there is none or it is no longer alive."""
+    try:
+        host, pid, token = lock.read_text().split()
+        holder = int(pid)
+        if host != socket.gethostname() or (holder == os.getpid() and token != _TOKEN):
+            return None
+        os.kill(holder, 0)
+    except PermissionError:  # someone else's, but alive
+        return holder
+    except (OSError, ValueError):
+        return None
+    return holder
 
 
 def _replace(path: Path, content: bytes) -> None:
