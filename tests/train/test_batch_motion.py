@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
 from tests.train.models import TinyModel, tiny_data
-from vidfill.train.batch_motion import BatchMotion
+from vidfill.train.batch_motion import BatchMotion, believed
 from vidfill.train.batches import Batch, Shape, make_batch
 from vidfill.train.recipes import TINY
 from vidfill.train.synthesis import exact_flow
@@ -57,6 +57,18 @@ def test_what_the_source_does_not_show_is_not_believed(fault: str) -> None:
     there = (slice(None), slice(None), slice(24, 56), slice(24 - 2 * SPEED_PX, 56 - 2 * SPEED_PX))
     assert visible[there].mean() < 0.1
     assert visible.mean() > 0.3
+
+
+def test_a_flow_is_not_believed_where_the_way_back_ends_elsewhere() -> None:
+    plain = torch.full((1, 3, 20, 20), 0.5)
+    there = torch.zeros(1, 2, 20, 20)
+    there[:, 0] = 3.0
+    back = -there
+    back[:, 0, :10] += 1.0
+    seen = believed(plain, plain, there, back)[0, 0]
+    # 1 px is more than 0.01 (9 + 4) + 0.5 px squared.
+    assert (seen[:10].sum(), seen[11:, :17].mean()) == (0, 1)
+    assert seen[:, 17:].sum() == 0, "outside the frame there is nothing"
 
 
 def test_without_the_flow_back_nothing_is_believed_but_the_flow_is_there() -> None:

@@ -70,7 +70,7 @@ def test_without_a_limit_there_is_always_time(machine: _Time) -> None:
     assert not clock.is_limited
 
 
-@pytest.mark.parametrize("minutes", [3, 8, 9, 10, 11, 20])
+@pytest.mark.parametrize("minutes", [3, 6, 7, 9, 12, 13, 15, 30])
 def test_a_run_ends_in_time_though_stages_start_slowly(
     minutes: int, machine: _Time, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
