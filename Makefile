@@ -17,12 +17,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Speed and memory; CLIPS=FOLDER (clips as DAVIS has them) scores the models' quality as well.
+# Speed and memory; CLIPS=FOLDER (of clips: see vidfill evaluate --help) scores the models' quality as well.
 bench: install
-	$(BIN)/python benchmarks/speed.py --threads $(OMP_NUM_THREADS)
+	$(BIN)/python -m benchmarks.speed --threads $(OMP_NUM_THREADS)
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.end_to_end
-	$(if $(CLIPS),$(BIN)/python benchmarks/quality.py $(CLIPS))
+	$(if $(CLIPS),$(BIN)/vidfill evaluate $(CLIPS) --models telea,ns,propagate)
 
 install: $(VENV)/.installed
 

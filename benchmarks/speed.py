@@ -1,6 +1,6 @@
 """Seconds a frame of the models, and how many times faster than VINet written down plainly.
 
-    python benchmarks/speed.py --threads 2 --precisions fp32 bf16
+    python -m benchmarks.speed --threads 2 --precisions fp32 bf16
 
 The plain VINet (`tests/models/vinet_twin.py`) does what the code of its authors does: it encodes all five sources
 in every step, aligns them one by one, and in the 512 variant computes the full scale's flow and throws it away. On
