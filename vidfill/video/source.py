@@ -92,6 +92,7 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, 
     )
     orientation = _orientation(first)
     time_base = stream.time_base or Fraction(1, 90_000)
+    rate, n_frames = _rate_and_count(container, stream)
     duration_s = float((stream.duration or 0) * time_base) or (container.duration or 0) / av.time_base
     return VideoInfo(
         path=path,
@@ -104,8 +105,8 @@ def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, 
         pixel_format=pixel_format(planar_name(first.format.name)),
         color=color,
         time_base=time_base,
-        rate=stream.average_rate or stream.guessed_rate or stream.base_rate or _DEFAULT_RATE,
-        n_frames=stream.frames,
+        rate=rate,
+        n_frames=n_frames,
         duration_s=duration_s,
         sample_aspect=stream.sample_aspect_ratio or Fraction(1),
         orientation=orientation,
@@ -186,6 +187,18 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     if not known:
         raise InputError(f"{path} is coded in a way that this FFmpeg does not know", todo="convert it first")
     return max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
+
+
+def _rate_and_count(container: InputContainer, stream: VideoStream) -> tuple[Fraction, int]:
+    """Frames a second on average, and frames as the container states them, 0 where it does not.
+
+    AVI has no timestamps: variable rates are stored as a high one with empty packets between the frames, and it is
+    these slots that the header counts. FFmpeg's guess looks at the frames.
+    """
+    stated, guessed = stream.average_rate, stream.guessed_rate
+    if container.format.name == "avi" and guessed and stated and guessed < stated:
+        return guessed, 0
+    return stated or guessed or stream.base_rate or _DEFAULT_RATE, stream.frames
 
 
 def _stated(*values: int) -> int:
