@@ -67,7 +67,8 @@ def test_a_flow_is_not_believed_where_the_way_back_ends_elsewhere() -> None:
     back[:, 0, :10] += 1.0
     seen = believed(plain, plain, there, back)[0, 0]
     # 1 px is more than 0.01 (9 + 4) + 0.5 px squared.
-    assert (seen[:10].sum(), seen[11:, :17].mean()) == (0, 1)
+    assert seen[:10].sum() == 0
+    assert seen[11:, :17].all()
     assert seen[:, 17:].sum() == 0, "outside the frame there is nothing"
 
 
