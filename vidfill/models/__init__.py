@@ -31,6 +31,7 @@ class _Entry:
 
 _REGISTRY = {
     "vinet": _Entry("vidfill.models.vinet", "VINet", needs_weights=True),
+    "fuse": _Entry("vidfill.models.fuse", "Fuse", needs_weights=True),
     "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
 }
 

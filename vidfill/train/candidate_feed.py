@@ -1,0 +1,136 @@
+"""Steps of `fuse` from candidates that worker processes compute beside the training (`vidfill.train.candidates`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vidfill.models.base import View
+from vidfill.models.fuse_candidates import NOTHING, CandidateSet
+from vidfill.models.fuse_network import Decider
+from vidfill.train.batches import Batch, grays_of
+from vidfill.train.candidates import Stretch, stretches_of
+from vidfill.train.feed import Drawn
+from vidfill.train.parallel import Place
+from vidfill.train.recipes import Stage
+
+DROPPED_SHARE = 0.08
+N_TRIES = 8
+MIN_HOLE = 0.02
+
+
+class PreparedSource:
+    """Frames whose candidates are known already.
+
+    Args:
+        views: in order.
+    """
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self.n_frames = len(views)
+        self._views = views
+
+    def view(self, index: int) -> View:
+        """The frame at a position."""
+        return self._views[index]
+
+    def keep_record(self, index: int, record: Any) -> None:
+        """Nothing: there is one pass only."""
+
+    def drop_before(self, index: int, keep: range = range(0)) -> None:
+        """Nothing: all of it is in memory anyway."""
+
+    def forget_features(self) -> None:
+        """Nothing: candidates depend on no weights."""
+
+
+class CandidateFeed:
+    """Crops of stretches from a ring of files.
+
+    Args:
+        decider: what is unrolled.
+        folder: of the ring.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, decider: Decider, folder: Path, *, seed: int) -> None:
+        self._decider, self._folder, self._seed = decider, folder, seed
+
+    def draw(self, stage: Stage, *, step: int, place: Place) -> Drawn:
+        """See `Feed.draw`; which stretches there are depends on how far the workers are."""
+        files = stretches_of(self._folder)
+        n_frames = stage.n_targets * stage.n_chunks
+        per_rank = stage.batch // place.n_ranks
+        parts = []
+        for i in range(per_rank):
+            rng = np.random.default_rng((self._seed, step, place.rank * per_rank + i))
+            stretch = np.load(files[int(rng.integers(len(files)))], mmap_mode="r")
+            parts.append(_cut(rng, stretch, n_frames, stage.crop_px))
+        device = next(self._decider.parameters()).device
+        joined = {name: torch.from_numpy(np.stack([part[name] for part in parts])).to(device) for name in parts[0]}
+        clip = _floats(joined["truth"])
+        holes = joined["hole"][:, :, None].float()
+        composite = _floats(joined["composite"])
+        # Outside the hole the files hold what the truth is anyway.
+        composite = torch.lerp(clip, composite, holes)
+        rgb = joined["rgb"].permute(0, 1, 2, 5, 3, 4).float() / 255
+        error = joined["error"].unsqueeze(3).float()
+        motion = joined["motion"].float()
+        views = [
+            View(
+                t,
+                clip[:, t] * (1 - holes[:, t]),
+                holes[:, t],
+                CandidateSet(composite[:, t], holes[:, t], rgb[:, t], error[:, t], joined["facts"][:, t], motion[:, t]),
+            )
+            for t in range(n_frames)
+        ]
+        batch = Batch(clip, holes, range(n_frames), None, (), grays_of(list(clip)))
+        return Drawn(batch, PreparedSource(views), self._decider, self._decider.spec)
+
+
+def _cut(rng: np.random.Generator, stretch: Stretch, n_frames: int, crop_px: int) -> dict[str, NDArray[np.generic]]:
+    """Consecutive frames of a stretch, perhaps mirrored, on a crop that holds some of the hole.
+
+    Raises:
+        ValueError: the stretch is too short.
+    """
+    first = int(rng.integers(max(0, len(stretch) - n_frames) + 1))
+    part = stretch[first : first + n_frames]
+    if len(part) < n_frames:
+        raise ValueError(f"a stretch of {len(stretch)} frames is too short for {n_frames}")
+    most = part["hole"].shape[-1] - crop_px
+    for _ in range(N_TRIES):
+        y, x = (int(offset) for offset in rng.integers(0, most + 1, 2))
+        here = np.s_[y : y + crop_px, x : x + crop_px]
+        hole = part["hole"][:, here[0], here[1]]
+        if hole.mean() > MIN_HOLE:
+            break
+    rows, columns = here
+    cut: dict[str, NDArray[np.generic]] = {
+        "truth": part["truth"][:, rows, columns],
+        "hole": hole,
+        "composite": part["composite"][:, rows, columns],
+        "rgb": part["rgb"][:, :, rows, columns],
+        "error": part["error"][:, :, rows, columns].copy(),
+        "facts": np.array(part["facts"]),
+    }
+    is_dropped = rng.random(cut["error"].shape[1]) < DROPPED_SHARE
+    cut["error"][:, is_dropped] = NOTHING
+    shift = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]], np.float64)
+    if rng.random() < 0.5:
+        axes = {"truth": 2, "hole": 2, "composite": 2, "rgb": 3, "error": 3}
+        cut = {name: np.flip(value, axes[name]) if name in axes else value for name, value in cut.items()}
+        shift = np.array([[-1, 0, crop_px - 1], [0, 1, 0], [0, 0, 1]], np.float64) @ shift
+    cut["motion"] = shift @ part["motion"] @ np.linalg.inv(shift)
+    return {name: np.ascontiguousarray(value) for name, value in cut.items()}
+
+
+def _floats(frames: torch.Tensor) -> torch.Tensor:
+    """(B, T, H, W, 3) uint8 -> (B, T, 3, H, W) in [0, 1]."""
+    return frames.permute(0, 1, 4, 2, 3).float() / 255

@@ -1,0 +1,259 @@
+"""Candidates for training `fuse`, computed once by worker processes and kept in a ring of files.
+
+`propagate` runs on short stretches of the training clips with holes cut into them, standing still and moving in equal
+parts; what it brings and what it decides is kept for a square crop. The workers go on replacing the oldest files while
+the network trains from all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidfill.models.base import ClipSource, Previous, Step, View, recur
+from vidfill.models.fuse_candidates import N_FACTS, NOTHING, Packed, pack
+from vidfill.models.propagate import Propagate
+from vidfill.train.holes import HoleKind, HoleRanges, draw_hole, render_holes
+
+Rgb = NDArray[np.uint8]
+Stretch = NDArray[np.void]  # (T,) of `frame_type`
+
+MAX_STRIDE = 4
+# Where next to nothing but the spatial fill counts there is little to decide: most of these stretches are left out.
+NOTHING_FOUND = 0.7
+KEPT_OF_THESE = 0.3
+STILL_KINDS: tuple[HoleKind, ...] = ("square", "strokes", "object")
+MOVING_KINDS: tuple[HoleKind, ...] = ("flying square", "strokes", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateBudget:
+    """How much is computed and kept.
+
+    Attributes:
+        n_kept: stretches in the ring.
+        n_frames: of a stretch.
+        crop_px: side of the square that is kept of them.
+        n_candidates: of a frame, beside the spatial fill.
+        n_workers: processes that keep replacing the oldest.
+        n_first: stretches that must be there before training starts.
+    """
+
+    n_kept: int
+    n_frames: int = 24
+    crop_px: int = 192
+    n_candidates: int = 6
+    n_workers: int = 1
+    n_first: int = 8
+
+
+def frame_type(crop_px: int, n_candidates: int) -> np.dtype[np.void]:
+    """One frame of a stretch, K candidates on a crop of S pixels, as numpy keeps it in a file.
+
+    `truth` (S, S, 3) uint8; `hole` (S, S) uint8, 1 = missing; `composite` (S, S, 3) uint8, `propagate`'s output; `rgb`,
+    `error` and `facts` as in `Packed`; `motion` (3, 3), from pixels of the crop before to pixels of this one.
+    """
+    square = (crop_px, crop_px)
+    return np.dtype(
+        [
+            ("truth", np.uint8, (*square, 3)),
+            ("hole", np.uint8, square),
+            ("composite", np.uint8, (*square, 3)),
+            ("rgb", np.uint8, (n_candidates, *square, 3)),
+            ("error", np.uint8, (n_candidates, *square)),
+            ("facts", np.float32, (n_candidates, N_FACTS)),
+            ("motion", np.float64, (3, 3)),
+        ]
+    )
+
+
+class _Recorder(Propagate):
+    """Propagate that keeps what it decided from, cut to a crop."""
+
+    def __init__(self, box: tuple[int, int, int, int], n_candidates: int) -> None:
+        super().__init__()
+        self.box, self._n_candidates = box, n_candidates
+        self.packed: list[Packed] = []
+        self.fills: list[Rgb] = []
+        self.spatial_shares: list[float] = []
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: tuple[object, ...] | None,
+    ) -> Step:
+        """As the model itself."""
+        if target.record is None:
+            return self.look_back(target, references, state)  # type: ignore[arg-type]
+        (decision,) = self.decide(target, references, previous, state)  # type: ignore[arg-type]
+        x0, y0, x1, y1 = self.box
+        self.packed.append(pack(decision, self.box, self._n_candidates))
+        self.fills.append(decision.fill[y0:y1, x0:x1].round().clip(0, 255).astype(np.uint8))
+        if decision.weights is not None:
+            self.spatial_shares.append(float(decision.weights[-1].mean()))
+        fill = torch.from_numpy(decision.fill.transpose(2, 0, 1)[None] / np.float32(255))
+        return Step(fill, (decision.state,))
+
+
+def draw_stretch(
+    rng: np.random.Generator, video: Path, silhouettes: Tensor, budget: CandidateBudget, short_side_px: int
+) -> Stretch | None:
+    """Cut a hole into a stretch of a video and see what `propagate` finds for it.
+
+    Args:
+        rng: draws everything.
+        video: a clip without cuts.
+        silhouettes: (N, S, S) uint8, for the holes.
+        budget: sizes.
+        short_side_px: of the frames.
+
+    Returns:
+        None where the video is too short, or where nothing was found and such stretches are many.
+    """
+    frames = _read_frames(rng, video, budget.n_frames, short_side_px)
+    if len(frames) < 2 or min(frames[0].shape[:2]) < budget.crop_px:
+        return None
+    size = (frames[0].shape[0], frames[0].shape[1])
+    moves = rng.random() < 0.5
+    path = draw_hole(
+        rng, len(frames), size, silhouettes,
+        ranges=HoleRanges(max_area=0.22, speed_px=3.0, moving_share=float(moves)),
+        kinds=MOVING_KINDS if moves else STILL_KINDS,
+    )  # fmt: skip
+    holes = render_holes([path], size, device=torch.device("cpu"))[0]
+    box = _crop_on_hole(rng, holes[:, 0].mean(dim=0).numpy(), budget.crop_px)
+    if box is None:
+        return None
+    recorder = _Recorder(box, budget.n_candidates)
+    clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    with torch.inference_mode():
+        for _ in recur(recorder, ClipSource(recorder, clip[None], holes[None])):
+            pass
+    shares = recorder.spatial_shares
+    if (not shares or float(np.mean(shares)) > NOTHING_FOUND) and rng.random() > KEPT_OF_THESE:
+        return None
+    return _recorded(frames, holes[:, 0], recorder, budget)
+
+
+def write_stretch(stretch: Stretch, path: Path) -> None:
+    """Write a stretch; it appears under its name when complete, in the place of an older one."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".npy", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, stretch)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def stretches_of(folder: Path) -> list[Path]:
+    """The files of a ring, sorted by name."""
+    return sorted(folder.glob("[0-9]*.npy"))
+
+
+def keep_computing(
+    videos: Sequence[Path],
+    silhouettes: Tensor,
+    folder: Path,
+    budget: CandidateBudget,
+    *,
+    short_side_px: int,
+    seed: int,
+    worker: int,
+    should_stop: Callable[[], bool],
+) -> None:
+    """What a worker does: stretch after stretch, from the last one it finds of its own.
+
+    Args:
+        videos: to take stretches from.
+        silhouettes: for the holes.
+        folder: of the ring; made if it is not there.
+        budget: sizes.
+        short_side_px: of the frames.
+        seed: of everything that is drawn.
+        worker: its number, below `budget.n_workers`; it writes every so many-th file.
+        should_stop: asked after every stretch.
+    """
+    cv2.setNumThreads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = range(worker, budget.n_kept, budget.n_workers)
+    number = sum((folder / f"{slot:06d}.npy").exists() for slot in mine)
+    attempt = int.from_bytes(os.urandom(4)) if number else 0  # not what an earlier sitting has drawn
+    while not should_stop():
+        rng = np.random.default_rng((seed, worker, attempt))
+        attempt += 1
+        stretch = draw_stretch(rng, videos[int(rng.integers(len(videos)))], silhouettes, budget, short_side_px)
+        if stretch is not None:
+            write_stretch(stretch, folder / f"{mine[number % len(mine)]:06d}.npy")
+            number += 1
+
+
+def _recorded(frames: Sequence[Rgb], holes: Tensor, recorder: _Recorder, budget: CandidateBudget) -> Stretch:
+    x0, y0, x1, y1 = recorder.box
+    n_candidates = budget.n_candidates + 1
+    stretch = np.zeros(len(frames), frame_type(budget.crop_px, n_candidates))
+    stretch["truth"] = [frame[y0:y1, x0:x1] for frame in frames]
+    stretch["hole"] = holes[:, y0:y1, x0:x1].numpy()
+    stretch["composite"] = recorder.fills
+    stretch["error"] = NOTHING
+    to_whole_frame = np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]], np.float64)
+    for record, packed in zip(stretch, recorder.packed, strict=True):
+        n = len(packed.rgb)
+        record["rgb"][:n], record["error"][:n], record["facts"][:n] = packed.rgb, packed.error, packed.facts
+        record["motion"] = packed.motion @ to_whole_frame
+    return stretch
+
+
+def _read_frames(rng: np.random.Generator, video: Path, n_frames: int, short_side_px: int) -> list[Rgb]:
+    """Frames from a random place on, every one to fourth, perhaps backwards."""
+    capture = cv2.VideoCapture(str(video))
+    try:
+        n_all = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        most = max(1, min(MAX_STRIDE, n_all // n_frames))
+        stride = int(rng.integers(1, most + 1))
+        first = int(rng.integers(max(1, n_all - (n_frames - 1) * stride)))
+        frames: list[Rgb] = []
+        for number in range(first + (n_frames - 1) * stride + 1):
+            if not capture.grab():
+                break
+            if number >= first and (number - first) % stride == 0:
+                is_read, picture = capture.retrieve()
+                if is_read:
+                    frames.append(_resized(np.asarray(picture[..., ::-1], np.uint8), short_side_px))
+    finally:
+        capture.release()
+    return frames[::-1] if rng.random() < 0.5 else frames
+
+
+def _resized(picture: Rgb, short_side_px: int) -> Rgb:
+    scale = short_side_px / min(picture.shape[:2])
+    size_wh = tuple(max(short_side_px, round(side * scale)) for side in picture.shape[1::-1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(picture), size_wh, interpolation=how), np.uint8)
+
+
+def _crop_on_hole(
+    rng: np.random.Generator, share: NDArray[np.float32], crop_px: int
+) -> tuple[int, int, int, int] | None:
+    """A square that holds much of the hole, None where there is none; `share` (H, W) is how often a pixel is in it."""
+    if not share.any():
+        return None
+    odds = share.astype(np.float64).ravel()
+    y, x = divmod(int(rng.choice(share.size, p=odds / odds.sum())), share.shape[1])
+    jitter = rng.integers(-crop_px // 6, crop_px // 6 + 1, 2)
+    x0 = int(np.clip(x + jitter[0] - crop_px // 2, 0, share.shape[1] - crop_px))
+    y0 = int(np.clip(y + jitter[1] - crop_px // 2, 0, share.shape[0] - crop_px))
+    return x0, y0, x0 + crop_px, y0 + crop_px
