@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("vidfill")
 
 
-def sized_recipe(name: str, *, steps: int = 0, compile_layers: bool = True) -> Recipe:
-    """The recipe of that name, of another length unless `steps` is 0, and without torch.compile if so wished.
+def sized_recipe(name: str, *, model: str = "", steps: int = 0, compile_layers: bool = True) -> Recipe:
+    """A model's recipe of that name, of another length unless `steps` is 0, and without torch.compile if so wished.
 
     Raises:
         UsageError: there is none of that name, or a negative length.
     """
-    recipe = find_recipe(name)
+    recipe = find_recipe(name, model=model)
     if steps < 0:
         raise UsageError(f"{steps} steps", expected="0 for the recipe's own number, or more")
     return replace(recipe, n_steps=steps or recipe.n_steps, compile_layers=recipe.compile_layers and compile_layers)
@@ -103,6 +103,7 @@ def run_training(
     import cv2
     import torch
 
+    from vidfill.train.candidate_feed import feeding
     from vidfill.train.data import load_data
     from vidfill.train.parallel import joined
     from vidfill.train.trainer import Trainer
@@ -115,8 +116,9 @@ def run_training(
     try:
         with joined(where.type) as place, stop_signals() as should_stop:
             if where.type == "cuda":
-                where = torch.device("cuda", place.local_rank) if place.n_ranks > 1 else where
-                torch.cuda.set_device(where)
+                index = place.local_rank if place.n_ranks > 1 else where.index or 0
+                where = torch.device("cuda", index)
+                torch.cuda.set_device(index)
                 torch.backends.cudnn.benchmark = True  # the sizes change with the stage only
             # Networks first: a name that does not exist must not cost the decoding of the data.
             torch.manual_seed(recipe.seed)
@@ -124,9 +126,10 @@ def run_training(
             loaded = load_data(data, recipe.data, device=where, threads=threads)
             counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
             _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
-            trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
-            left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
-            return trainer.run(minutes=left, should_stop=should_stop)
+            with feeding(network, data, loaded, recipe, out, place=place, should_stop=should_stop) as feed:
+                trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place, feed=feed)
+                left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
+                return trainer.run(minutes=left, should_stop=should_stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of {where} is not enough for recipe {recipe.name}", todo="use a smaller recipe"
