@@ -1,5 +1,7 @@
 """Grain of the surroundings: as strong, as coarse, and the same at each run."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
@@ -57,6 +59,28 @@ def test_a_fill_that_has_its_grain_gets_none() -> None:
 def test_a_clean_picture_gets_none() -> None:
     clean = _smooth()
     assert np.array_equal(add_missing(clean, clean, _hole(), seed=(0, 7)), clean)
+
+
+def _rounded_rgb(picture: Float) -> Float:
+    return np.asarray(np.rint(picture * 255) / 255, np.float32)
+
+
+def _rounded_yuv420(picture: Float) -> Float:
+    """Through limited-range planes of 8 bits, chroma at half size."""
+    y, *chroma = np.moveaxis(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb), -1, 0)
+    halves = [cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for plane in chroma]
+    wide = [cv2.resize(np.rint(half * 224) / 224, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for half in halves]
+    planes = np.dstack([np.rint(y * 219) / 219, *wide]).astype(np.float32)
+    return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB), np.float32)
+
+
+@pytest.mark.parametrize("rounded", [_rounded_rgb, _rounded_yuv420])
+@pytest.mark.parametrize("slope", [0.0, 1 / 3000, 1 / 1500, 1 / 800, 1 / 450, 1 / 300])
+def test_a_drawn_gradient_gets_none(rounded: Callable[[Float], Float], slope: float) -> None:
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    source = rounded(np.stack([0.2 + slope * x, 0.3 + 0.8 * slope * (x + y), 0.9 - slope * x], axis=-1))
+    fill = np.asarray(cv2.GaussianBlur(source, (0, 0), 6), np.float32)
+    assert np.array_equal(add_missing(fill, source, _hole(), seed=(0, 7)), fill)
 
 
 def test_texture_is_not_taken_for_grain() -> None:

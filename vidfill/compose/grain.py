@@ -22,7 +22,7 @@ _FLATTEST, _FLAT = 0.05, 0.2  # quantiles of the variance over all places
 _FLATTEST_SHARE = 0.62  # of the variance of pure noise that is found at the first
 _NOISE_EVENNESS = 0.6  # the first over the second for pure noise; less where texture varies from place to place
 _MAX_STD = 5 / 255
-_LEAST_STD = 0.25 / 255
+_LEAST_STD = (0.5 / 255, 0.75 / 255, 0.75 / 255)  # so much comes of rounding drawn gradients to 8 bits in YUV 4:2:0
 _MIN_PIXELS = 60
 _SIGMA_GRID_PX = tuple(step / 10 for step in range(21))
 # Rows: Y, R - G, B - G of linear combinations of R, G, B.
@@ -52,7 +52,7 @@ def add_missing(fill: Float, source: Float, hole: Bool, *, seed: tuple[int, ...]
     for channel in range(3):
         white = generator.standard_normal(hole.shape, np.float32)
         strength, sigma_px = _model(wanted[:, channel])
-        if strength >= _LEAST_STD:
+        if strength >= _LEAST_STD[channel]:
             grain[..., channel] = min(strength, _MAX_STD) * _unit(white, sigma_px)
     detail = _local(np.square(bands[0][..., 0]) + np.square(bands[1][..., 0]), hole)
     lacking = np.sqrt(np.clip(1 - detail / max(float(wanted[:, 0].sum()), 1e-9), 0, 1))
