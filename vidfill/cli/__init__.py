@@ -8,6 +8,7 @@ import typer
 
 from vidfill import __version__
 from vidfill.cli import weights
+from vidfill.cli.evaluate import evaluate
 from vidfill.cli.info import info
 from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
@@ -44,4 +45,5 @@ app.command()(remove)
 app.command()(preview)
 app.command()(info)
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(weights.app, name="weights")

@@ -1,183 +1,228 @@
-"""The quality protocol: holes that depend on nothing but the clips, and the scores of a filler over them.
-
-A clip is a folder with `frames/` (JPEG or PNG) and `masks/` (PNG, of the object in it). Protocol "S" cuts one
-stationary free-form hole into a clip, protocol "O" the moving silhouette of another clip's object. The truth is known
-in both, since it is the clip itself. Frames are 432x240, as in the tables of STTN, E2FGVI and ProPainter.
-"""
+"""Score fillers on clips whose truth is known, each in a process of its own, and keep every score as it comes."""
 
 from __future__ import annotations
 
-import time
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from vidfill.errors import InputError
-from vidfill.metrics.quality import psnr, ssim
+from vidfill.metrics.contenders import Contender, Machine
+from vidfill.metrics.protocol import HEIGHT, WIDTH, Clip, Frame, Protocol, check_clip, chosen_clips, load_clip
+from vidfill.metrics.quality import check_installed, psnr, ssim
+from vidfill.metrics.results import Measures, Results
+from vidfill.metrics.sheets import draw_sheet, keep_cells, keep_given
 from vidfill.metrics.temporal import warp_error
+from vidfill.metrics.worker import Usage, Worker
+from vidfill.pipeline import Progress
 
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
-Protocol = Literal["S", "O"]
-Filler = Callable[[Sequence[Frame], Sequence[Hole]], Iterable[Frame]]
+_log = logging.getLogger("vidfill")
 
-HEIGHT, WIDTH = 240, 432
 SSIM_EVERY = 5  # SSIM is slow and changes little from frame to frame
+OnProgress = Callable[[Progress], None]
+Scorer = Callable[[Sequence[Frame], Clip], Measures]
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip with its truth: `frames` uint8 RGB (H, W, 3), `holes` bool (H, W), as many."""
-
-    name: str
-    frames: list[Frame]
-    holes: list[Hole]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Means over the frames that have a hole.
+class Task:
+    """What is evaluated.
 
     Attributes:
-        psnr: dB, over the whole frame.
-        ssim: in [-1, 1], over the whole frame, every fifth one.
-        hole_psnr: dB, inside the hole.
-        warp_error: times 1,000 (`metrics.temporal`).
-        seconds: a frame.
+        root: folder of clips, each with `frames/` and `masks/`.
+        clips: names of clips, in order.
+        n_frames: the first so many of each.
+        machine: how models are run.
+        out: folder for results, None for none.
     """
 
-    psnr: float
-    ssim: float
-    hole_psnr: float
-    warp_error: float
-    seconds: float
+    root: Path
+    clips: tuple[str, ...]
+    n_frames: int
+    machine: Machine
+    out: Path | None
+
+    def settings(self, mode: str) -> dict[str, Any]:
+        """What rows must have in common to stand in one table."""
+        return {
+            "mode": mode,
+            "clips": str(self.root.resolve()),
+            "n_frames": self.n_frames,
+            "size": [HEIGHT, WIDTH],
+            "device": self.machine.device,
+            "precision": self.machine.precision,
+            "threads": self.machine.threads,
+        }
 
 
-def clip_names(root: Path) -> list[str]:
-    """The clips of a folder, sorted.
+class Counter:
+    """Counts the frames of one contender over its clips, of which each may have another length."""
 
-    Raises:
-        InputError: there is none.
-    """
-    names = sorted(folder.name for folder in root.iterdir() if (folder / "masks").is_dir()) if root.is_dir() else []
-    if not names:
-        raise InputError(f"no clips in {root}", expected="folders that hold frames/ and masks/")
-    return names
+    def __init__(self, label: str, n_clips: int, progress: OnProgress | None) -> None:
+        self._label, self._n_clips, self._progress = label, n_clips, progress
+        self._n_done = self._total = 0
 
+    def start_clip(self, n_frames: int) -> None:
+        """The next clip has so many frames; those after it are taken to be as long."""
+        self._total = self._n_done + self._n_clips * n_frames
+        self._n_clips -= 1
 
-def load_clip(root: Path, name: str, protocol: Protocol, *, n_frames: int) -> Clip:
-    """The first frames of a clip with the protocol's holes.
-
-    Raises:
-        InputError: a frame cannot be read, or there are none.
-    """
-    folder = root / name / "frames"
-    files = sorted([*folder.glob("*.jpg"), *folder.glob("*.png")])[:n_frames]
-    frames = [_resized(_read(file, cv2.IMREAD_COLOR_RGB), cv2.INTER_AREA) for file in files]
-    if not frames:
-        raise InputError(f"no frames in {folder}", expected="JPEG or PNG files")
-    if protocol == "S":
-        return Clip(name, frames, [stationary_hole(name)] * len(frames))
-    return Clip(name, frames, moving_holes(root, name, n_frames=len(frames)))
+    def __call__(self) -> None:
+        """One more frame is done."""
+        self._n_done += 1
+        if self._progress is not None:
+            self._progress(Progress(self._label, self._n_done, self._total))
 
 
-def stationary_hole(name: str) -> Hole:
-    """A smooth random shape that covers 5 to 25 % of the frame, seeded by the clip's name."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    while True:
-        height = int(rng.integers(HEIGHT // 3, HEIGHT))
-        width = int(rng.integers(WIDTH // 3, WIDTH))
-        corners = np.sort(rng.uniform(0, 2 * np.pi, 9))
-        radii = rng.uniform(0.25, 1.0, 9)
-        angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-        around = np.concatenate([corners - 2 * np.pi, corners, corners + 2 * np.pi])
-        radius = np.interp(angle, around, np.tile(radii, 3))
-        radius = np.convolve(np.tile(radius, 3), np.ones(15) / 15, "same")[200:400]
-        y = rng.integers(height // 2, HEIGHT - height // 2 + 1)
-        x = rng.integers(width // 2, WIDTH - width // 2 + 1)
-        outline = np.stack([x + radius * np.cos(angle) * width / 2, y + radius * np.sin(angle) * height / 2], 1)
-        hole = np.zeros((HEIGHT, WIDTH), np.uint8)
-        cv2.fillPoly(hole, [outline.round().astype(np.int32)], (1,))
-        if 0.05 < hole.mean() < 0.25:
-            return hole > 0
-
-
-def moving_holes(root: Path, name: str, *, n_frames: int) -> list[Hole]:
-    """The object masks of the clip three places on in sorted order, grown by 5x5, played forth, back and forth."""
-    names = clip_names(root)
-    other = names[(names.index(name) + 3) % len(names)]
-    files = sorted((root / other / "masks").glob("*.png"))[:n_frames]
-    kernel = np.ones((5, 5), np.uint8)
-    holes = []
-    for file in files:
-        mask = _resized(_read(file, cv2.IMREAD_GRAYSCALE), cv2.INTER_NEAREST)
-        holes.append(cv2.dilate((mask > 0).astype(np.uint8), kernel) > 0)
-    return (holes + holes[::-1] + holes)[:n_frames]
-
-
-def evaluate(filler: Filler, clip: Clip) -> tuple[Scores, list[Frame]]:
-    """Give a filler the clip with its holes black, and score what it makes of it.
+def make_task(
+    root: Path,
+    *,
+    only: Sequence[str],
+    protocols: Sequence[Protocol],
+    n_frames: int,
+    machine: Machine,
+    out: Path | None,
+) -> Task:
+    """Choose the clips, and check that each has the frames and masks that it needs.
 
     Args:
-        filler: takes frames and holes, gives as many frames; only what lies inside the holes is used.
-        clip: what is to be filled.
-
-    Returns:
-        The scores and the composited frames.
+        root: folder of clips.
+        only: these clips alone; all for none.
+        protocols: that they are needed for; none for a removal.
+        n_frames: the first so many of each.
+        machine: how models are run.
+        out: folder for results.
 
     Raises:
-        ValueError: the filler gave another number of frames.
+        InputError: no clips, or one without frames.
+        MaskError: too few masks.
+        UsageError: a clip that is not there, or torchmetrics is not.
     """
-    given = [np.where(hole[..., None], np.uint8(0), frame) for frame, hole in zip(clip.frames, clip.holes, strict=True)]
-    start = time.perf_counter()
-    filled = list(filler(given, clip.holes))
-    seconds = (time.perf_counter() - start) / len(given)
-    output = [np.where(h[..., None], o, f) for o, f, h in zip(filled, clip.frames, clip.holes, strict=True)]
-    return _score(output, clip, seconds), output
+    check_installed()
+    clips = chosen_clips(root, only)
+    for name in clips:
+        check_clip(root, name, protocols, n_frames=n_frames)
+    return Task(root, clips, n_frames, machine, out)
 
 
-def mean_scores(scores: Sequence[Scores]) -> Scores:
-    """The mean of each column over the clips."""
-    columns = ("psnr", "ssim", "hole_psnr", "warp_error", "seconds")
-    return Scores(*(float(np.mean([getattr(row, column) for row in scores])) for column in columns))
+def evaluate(
+    task: Task,
+    contenders: Sequence[Contender],
+    protocols: Sequence[Protocol],
+    results: Results,
+    *,
+    progress: OnProgress | None = None,
+) -> None:
+    """Fill every clip with every contender, one contender after another, and score the fills.
+
+    With `task.out` the scores so far, as JSON and Markdown, and the sheets are there after each clip.
+
+    Args:
+        task: clips and how to run.
+        contenders: from `parse_contenders`.
+        protocols: which holes.
+        results: from `open_results`; it has the scores so far also when this is interrupted.
+        progress: called after each frame; the stage is the contender's label.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        DeviceError: memory ran out.
+        VidfillError: a model failed.
+    """
+    draw = _Drawer(task, [contender.label for contender in contenders], results)
+    score_all(task, contenders, protocols, _load_of(task), score, results, after=draw, progress=progress)
 
 
-def telea(frames: Sequence[Frame], holes: Sequence[Hole]) -> Iterable[Frame]:
-    """OpenCV's spatial inpainting of each frame on its own: what every filler must beat."""
-    for frame, hole in zip(frames, holes, strict=True):
-        yield np.asarray(cv2.inpaint(frame, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA), np.uint8)
+def score(output: Sequence[Frame], clip: Clip) -> Measures:
+    """The scores of composited frames: means over those that have a hole, and the warp error of all.
+
+    Returns:
+        `psnr_db`, `ssim` (every fifth frame), `hole_psnr_db`, and `warp_error` times 1,000.
+    """
+    holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
+    sampled = [i for i in holed if i % SSIM_EVERY == 0] or holed[:1]
+    return {
+        "psnr_db": float(np.mean([psnr(output[i], clip.frames[i]) for i in holed])),
+        "ssim": float(np.mean([ssim(output[i], clip.frames[i]) for i in sampled])),
+        "hole_psnr_db": float(np.mean([psnr(output[i], clip.frames[i], clip.holes[i]) for i in holed])),
+        "warp_error": 1000 * warp_error(output, clip.frames),
+    }
 
 
-def _score(output: list[Frame], clip: Clip, seconds: float) -> Scores:
-    whole, similar, inside = [], [], []
-    for index, (frame, truth, hole) in enumerate(zip(output, clip.frames, clip.holes, strict=True)):
-        if not hole.any():
+def score_all(
+    task: Task,
+    contenders: Sequence[Contender],
+    protocols: Sequence[Protocol],
+    load: Callable[[str, Protocol], Clip],
+    scorer: Scorer,
+    results: Results,
+    *,
+    after: Callable[[Protocol, Contender, Clip, Sequence[Frame]], None] | None = None,
+    progress: OnProgress | None = None,
+) -> None:
+    """The loop over contenders, protocols and clips, whatever is scored; saves after each clip.
+
+    Args:
+        task: clips and how to run.
+        contenders: one process each, one after another.
+        protocols: which holes.
+        load: gives a clip by name and protocol.
+        scorer: the measures of composited frames.
+        results: scores go here; those that are there already are not made again.
+        after: called with the composited frames of each clip, before the results are saved.
+        progress: called after each frame.
+    """
+    jobs = [(protocol, name) for protocol in protocols for name in task.clips]
+    for contender in contenders:
+        results.add_model(contender)
+        todo = [job for job in jobs if not results.has(job[0], contender.label, job[1])]
+        if not todo:
             continue
-        whole.append(psnr(frame, truth))
-        inside.append(psnr(frame, truth, hole))
-        if index % SSIM_EVERY == 0:
-            similar.append(ssim(frame, truth))
-    return Scores(
-        float(np.mean(whole)),
-        float(np.mean(similar)),
-        float(np.mean(inside)),
-        1000 * warp_error(output, clip.frames),
-        seconds,
-    )
+        counter = Counter(contender.label, len(todo), progress)
+        with Worker(contender, task.machine) as worker:
+            for protocol, name in todo:
+                clip = load(name, protocol)
+                counter.start_clip(len(clip.frames))
+                filled, usage = worker.fill(clip.given(), clip.holes, on_frame=counter)
+                output = clip.composited(filled)
+                results.add(protocol, contender.label, name, scorer(output, clip) | cost(usage, len(clip.frames)))
+                if after is not None:
+                    after(protocol, contender, clip, output)
+                if task.out is not None:
+                    results.save(task.out)
+                _log.info("%s, protocol %s, %s: done", contender.label, protocol, name)
 
 
-def _resized(image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=interpolation), np.uint8)
+def cost(usage: Usage, n_frames: int) -> Measures:
+    """Seconds a frame and peak memory, as far as they are known."""
+    measured = {
+        "seconds_per_frame": usage.seconds / n_frames,
+        "peak_memory_mb": usage.peak_memory_mb,
+        "device_memory_mb": usage.device_memory_mb,
+    }
+    return {name: value for name, value in measured.items() if value is not None}
 
 
-def _read(file: Path, flags: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(file), flags)
-    if image is None:
-        raise InputError(f"cannot read {file}", expected="a JPEG or PNG picture")
-    return image.astype(np.uint8, copy=False)
+class _Drawer:
+    """Keeps the cells of a clip's sheet and draws it anew."""
+
+    def __init__(self, task: Task, labels: Sequence[str], results: Results) -> None:
+        self._task, self._labels, self._results = task, labels, results
+
+    def __call__(self, protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
+        out = self._task.out
+        if out is None:
+            return
+        folder = out / "frames" / f"{protocol}-{clip.name}"
+        keep_given(folder, clip, has_truth=True)
+        keep_cells(folder, contender.label, output)
+        rows = self._results.scores[protocol]
+        scored = [label for label in dict.fromkeys((*rows, *self._labels)) if clip.name in rows.get(label, {})]
+        titles = {label: f"{label}  {rows[label][clip.name]['hole_psnr_db']:.2f} dB" for label in scored}
+        draw_sheet(folder, out / f"{protocol}-{clip.name}.png", titles, n_frames=len(clip.frames))
+
+
+def _load_of(task: Task) -> Callable[[str, Protocol], Clip]:
+    return lambda name, protocol: load_clip(task.root, name, protocol, n_frames=task.n_frames)

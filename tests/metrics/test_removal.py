@@ -1,0 +1,63 @@
+"""Removals to look at: sheets and slow videos, without a truth."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.metrics.clips import write_clips
+from tests.metrics.workers import GreyWorker
+from vidfill.errors import OutputError
+from vidfill.metrics import removal
+from vidfill.metrics.contenders import Contender, Machine
+from vidfill.metrics.evaluate import make_task
+from vidfill.metrics.removal import remove_objects
+from vidfill.pipeline import Progress
+
+CONTENDERS = [Contender(label, label) for label in ("black", "white")]
+
+
+@pytest.fixture(autouse=True)
+def grey_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "Worker", GreyWorker)
+
+
+def test_a_sheet_and_a_slow_video_for_each_clip(tmp_path: Path) -> None:
+    root, out = write_clips(tmp_path / "clips", n_frames=4), tmp_path / "new" / "out"
+    task = make_task(root, only=["cow"], protocols=(), n_frames=4, machine=Machine(), out=out)
+    steps: list[Progress] = []
+    written = remove_objects(task, CONTENDERS, progress=steps.append)
+    assert [path.name for path in written] == ["removal-cow.png", "removal-cow.mp4"]
+    assert steps[-1] == ("white", 4, 4)
+    sheet = cv2.imread(str(written[0]))
+    assert sheet is not None and sheet.shape[1] == 3 * 436 + 4, "source, black, white and no truth"
+    with av.open(str(written[1])) as video:
+        assert video.streams.video[0].codec_context.pix_fmt == "yuv420p"
+        frames = [(f.time, f.to_ndarray(format="rgb24")) for f in video.decode(video=0)]
+    assert [time for time, _ in frames] == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6], abs=1e-3)
+    picture = frames[2][1]
+    assert picture.shape == (480, 864, 3)
+    truth = cv2.imread(str(root / "cow" / "frames" / "00002.png"), cv2.IMREAD_COLOR_RGB)
+    assert truth is not None
+    inside = (slice(85, 115), slice(125, 165))  # of the cow's mask
+    source, black, white = picture[:240, :432], picture[:240, 432:], picture[240:, :432]
+    assert np.abs(black[inside].astype(int)).max() < 8 and white[inside].min() > 247
+    # Its chroma is at half size, the painted scene's is not smooth: the brightness has to agree.
+    difference = black[20:60, 20:60].mean(axis=2) - truth[20:60, 20:60].mean(axis=2)
+    assert np.abs(difference).mean() < 6
+    tinted = source[inside].astype(float).mean(axis=(0, 1)) - truth[inside].mean(axis=(0, 1)) / 2
+    assert tinted == pytest.approx([127, 0, 127], abs=12)
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    root = write_clips(tmp_path / "clips", n_frames=1)
+    task = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=tmp_path)
+    remove_objects(task, CONTENDERS)
+    with pytest.raises(OutputError, match=r"removal-ant\.png exists"):
+        remove_objects(task, CONTENDERS)
+    remove_objects(task, CONTENDERS, overwrite=True)
+    nowhere = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=None)
+    with pytest.raises(OutputError, match="--out"):
+        remove_objects(nowhere, CONTENDERS)

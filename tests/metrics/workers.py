@@ -1,0 +1,41 @@
+"""A stand-in for `Worker` that fills in this process, quickly, with one colour for each label."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from vidfill.metrics.contenders import Contender, Frame, Hole, Machine
+from vidfill.metrics.worker import Usage
+
+GREYS = {"black": 0, "grey": 128, "white": 255}
+
+
+class GreyWorker:
+    """Paints everything in the grey of its label; "ctrl-c" is interrupted."""
+
+    n_fills = 0
+
+    def __init__(self, contender: Contender, machine: Machine) -> None:
+        self.contender = contender
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def fill(
+        self, frames: Sequence[Frame], holes: Sequence[Hole], *, on_frame: Callable[[], None] | None = None
+    ) -> tuple[list[Frame], Usage]:
+        if self.contender.label == "ctrl-c":
+            raise KeyboardInterrupt
+        type(self).n_fills += 1
+        for _ in frames:
+            if on_frame is not None:
+                on_frame()
+        value = GREYS[self.contender.label]
+        return [np.full_like(frame, value) for frame in frames], Usage(len(frames) * 0.5, 100.0 * self.n_fills, None)
