@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.clips import write_clip, write_images
+from tests.metrics.clips import write_clips
 from tests.models.test_registry import authors_tensors, save_authors
 from vidfill.cli import app
 
@@ -39,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(folder, clip.masks[8:9])[0].rename(folder / "mask.png")
     (folder / "frames").mkdir()
     save_authors(folder / "save_agg_rec_512.pth", authors_tensors())
+    write_clips(folder / "clips", n_frames=2, names=["camel"])
     return folder
 
 
@@ -80,13 +82,15 @@ def test_links_lead_somewhere() -> None:
 def test_results_go_between_their_markers(tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
     copy.write_text(TEXT, encoding="utf-8")
-    mean = {"psnr": 30.0, "ssim": 0.9, "hole_psnr": 20.0, "warp_error": 1.5, "seconds": 0.1}
-    script = [sys.executable, str(README.parent / "benchmarks" / "readme_results.py"), str(copy)]
+    mean = {"psnr_db": 30.0, "ssim": 0.9, "hole_psnr_db": 20.0, "warp_error": 1.5, "seconds_per_frame": 0.1}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"scores": {"S": {"propagate": {"mean": mean | {"peak_memory_mb": 333.4}}}}}))
+    script = [sys.executable, str(README.parent / "benchmarks" / "readme_results.py"), str(results)]
     for _ in range(2):  # a second run finds the same place again
-        subprocess.run(script, input=json.dumps({"S": {"propagate": {"mean": mean}}}), text=True, check=True)
+        subprocess.run([*script, "--readme", str(copy)], check=True)
         new = copy.read_text(encoding="utf-8")
         before, _, section = new.partition("<!-- results: begin")
         table, _, after = section.partition("<!-- results: end")
-        assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.50 | 0.100 |\n")
+        assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.50 | 0.100 | 333 |\n")
         assert before == TEXT.partition("<!-- results: begin")[0]
         assert after == TEXT.partition("<!-- results: end")[2]
