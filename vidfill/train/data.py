@@ -11,10 +11,12 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +31,13 @@ Picture = NDArray[np.uint8]
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 HELD_BACK_ONE_IN = 16
+
+
+class Packed(NamedTuple):
+    """A file of an archive: what to call it, and its bytes."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,16 @@ def is_held_back(name: str) -> bool:
     return zlib.crc32(video.encode()) % HELD_BACK_ONE_IN == 0
 
 
+def training_videos(paths: Sequence[Path]) -> list[Path]:
+    """The videos under the paths that are not held back, sorted.
+
+    Raises:
+        InputError: a path that does not exist.
+    """
+    files = sorted(file for path in paths for file in _files(path))
+    return [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES and not is_held_back(file.name)]
+
+
 def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device, threads: int = 0) -> TrainingData:
     """Decode everything under the paths, as far as the budget goes.
 
@@ -79,24 +98,23 @@ def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device
         decoded = pool.map(lambda file: torch.from_numpy(_read_clip(file, budget)).to(device), videos)
         for file, clip in zip(videos, decoded, strict=True):
             (held_back if is_held_back(file.name) else clips).append(clip)
-    photos = [
-        torch.from_numpy(_resized(picture, budget.short_side_px)).to(device)
-        for archive in archives
-        if not _holds_shapes(archive)
-        for picture, _ in zip(_pictures(archive), range(budget.n_photos), strict=False)
-    ]
-    shapes = [
-        _fitted(picture, budget.silhouette_px)
-        for archive in archives
-        if _holds_shapes(archive)
-        for picture in _pictures(archive)
-    ]
+        photos = [
+            torch.from_numpy(photo).to(device)
+            for photo in pool.map(
+                lambda packed: _resized(_decoded(packed), budget.short_side_px),
+                islice(_packed(file for file in archives if not _holds_shapes(file)), budget.n_photos),
+            )
+        ]
+        shapes = list(
+            pool.map(
+                lambda packed: _fitted(_decoded(packed), budget.silhouette_px),
+                _packed(file for file in archives if _holds_shapes(file)),
+            )
+        )
     if not clips and not photos:
         raise InputError("no clips and no photos to train on", todo="name folders with videos or archives of photos")
     stacked = np.stack(shapes) if shapes else np.zeros((0, budget.silhouette_px, budget.silhouette_px), np.uint8)
-    return TrainingData(
-        tuple(clips), tuple(held_back), tuple(photos[: budget.n_photos]), torch.from_numpy(stacked).to(device)
-    )
+    return TrainingData(tuple(clips), tuple(held_back), tuple(photos), torch.from_numpy(stacked).to(device))
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -128,20 +146,25 @@ def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def _pictures(archive: Path) -> Iterator[Picture]:
-    """Every image of an archive, RGB, in the archive's order."""
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
-                if file is None:
-                    continue
-                picture = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-                if picture is None:
-                    raise InputError(f"{member.name} in {archive} is no image", todo="take it out of the archive")
-                yield np.asarray(picture[..., ::-1], np.uint8)
-    except tarfile.TarError as error:
-        raise InputError(f"{archive} is not a whole tar archive ({error})", todo="fetch it again") from error
+def _packed(archives: Iterable[Path]) -> Iterator[Packed]:
+    """Every file of the archives, in their order."""
+    for archive in archives:
+        try:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    file = tar.extractfile(member) if member.isfile() else None
+                    if file is not None:
+                        yield Packed(f"{member.name} in {archive}", file.read())
+        except tarfile.TarError as error:
+            raise InputError(f"{archive} is not a whole tar archive ({error})", todo="fetch it again") from error
+
+
+def _decoded(packed: Packed) -> Picture:
+    """RGB."""
+    picture = cv2.imdecode(np.frombuffer(packed.content, np.uint8), cv2.IMREAD_COLOR) if packed.content else None
+    if picture is None:
+        raise InputError(f"{packed.name} is no image", todo="take it out of the archive")
+    return np.asarray(picture[..., ::-1], np.uint8)
 
 
 def _resized(picture: Picture, short_side_px: int) -> Picture:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.errors import OutputError
 from vidfill.train.recipes import Recipe
 from vidfill.train.validation import Example
 
@@ -29,10 +30,17 @@ SHEET_MOMENTS = 2
 
 
 def append_metrics(run: Path, values: Mapping[str, Any]) -> None:
-    """Add one line to the run's metrics; numbers that are not finite become null."""
+    """Add one line to the run's metrics; numbers that are not finite become null.
+
+    Raises:
+        OutputError: the disk is full, or the folder is gone.
+    """
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-    with (run / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(finite) + "\n")
+    try:
+        with (run / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {run / METRICS} ({error.strerror})", todo="free some space") from error
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -45,7 +53,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def forget_metrics_from(run: Path, step: int) -> None:
     """Drop the lines of a step and later ones: a resumed run writes them again."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(run) if line["step"] < step]
-    (run / METRICS).write_text("".join(kept), encoding="utf-8")
+    unfinished = run / f".{METRICS}.unfinished"
+    unfinished.write_text("".join(kept), encoding="utf-8")
+    unfinished.replace(run / METRICS)
 
 
 def write_recipe(run: Path, recipe: Recipe, model: str, sizes: Mapping[str, Any]) -> None:
