@@ -327,9 +327,9 @@ def to_frame(picture: Pictures, pix_fmt: str, *, color: ColorTags, alpha: Bool |
         samples, name = picture.astype(np.uint16) * 257, {"rgba": "rgba64le", "rgb24": "rgb48le"}[name]
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format=name)
     if planar.is_rgb or len(planar.components) < 3:
-        return frame.reformat(format=pix_fmt)
+        return frame.reformat(format=pix_fmt, threads=1)
     matrix = 5 if color.matrix == 2 else color.matrix
-    return frame.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=color.range or 1)
+    return frame.reformat(format=pix_fmt, dst_colorspace=matrix, dst_color_range=color.range or 1, threads=1)
 
 
 def _add_audio(container: Any, path: Path, *, track: int) -> Any:

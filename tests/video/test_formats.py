@@ -66,10 +66,19 @@ def test_packed_formats_hold_the_same_samples(planar: str, packed: str, color_ra
     planes = random_planes(kind, 32, 48)
     frame = from_planes(planes, kind, 32, 48)
     same = {"src_colorspace": 1, "dst_colorspace": 1, "src_color_range": 1, "dst_color_range": 1}
-    repacked = frame.reformat(format=packed, **same)
+    repacked = frame.reformat(format=packed, threads=1, **same)
     repacked.color_range = color_range
     for ours, theirs in zip(planes, to_planes(repacked, kind), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_no_row_is_left_out() -> None:
+    """What FFmpeg's scaler does every few hundred pictures when it runs on threads of its own."""
+    kind = pixel_format("yuv420p10le")
+    planes = random_planes(kind, 32, 48)
+    packed = from_planes(planes, kind, 32, 48).reformat(format="p010le", threads=1)
+    for _ in range(2000):
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(planes, to_planes(packed, kind), strict=True))
 
 
 def _packed_frame(name: str, lines: NDArray[np.uint8]) -> av.VideoFrame:

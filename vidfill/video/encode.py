@@ -65,7 +65,9 @@ def encoder_frame(frame: Frame, info: VideoInfo, encoder: Encoder, container: st
     picture = from_planes(frame.planes, info.pixel_format, info.height, info.width)
     tags = _color_of(info, encoder)
     if encoder.converts_rgb:
-        picture = picture.reformat(format=encoder.pixel_format, dst_colorspace=_BT709, dst_color_range=_LIMITED)
+        picture = picture.reformat(
+            format=encoder.pixel_format, dst_colorspace=_BT709, dst_color_range=_LIMITED, threads=1
+        )
     elif encoder.pixel_format != info.pixel_format.name:
         level = info.color.range or 1  # equal on both sides: samples are moved and widened, colours stay
         picture = picture.reformat(
@@ -74,6 +76,7 @@ def encoder_frame(frame: Frame, info: VideoInfo, encoder: Encoder, container: st
             dst_colorspace=1,
             src_color_range=level,
             dst_color_range=level,
+            threads=1,  # with more, FFmpeg's scaler now and then leaves out a row
         )
     picture.colorspace, picture.color_primaries = tags.matrix, tags.primaries
     picture.color_trc, picture.color_range = tags.transfer, tags.range
