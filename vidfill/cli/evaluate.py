@@ -148,19 +148,26 @@ def _score(
 ) -> None:
     from vidfill.metrics.drift import measure_drift
     from vidfill.metrics.evaluate import evaluate as score
+    from vidfill.metrics.perceptual import find_perceptual
     from vidfill.metrics.results import RESULTS, open_results
 
     results = open_results(task.out, task.settings(mode), overwrite=overwrite, resume=resume)
+    left_out: list[str] = []
     try:
-        measure = measure_drift if mode == "drift" else score
-        measure(task, contenders, protocols, results, progress=run.progress)
+        if mode == "drift":
+            measure_drift(task, contenders, protocols, results, progress=run.progress)
+        else:
+            perceptual, left_out = find_perceptual(task.machine.model_dir)
+            score(task, contenders, protocols, results, perceptual=perceptual, progress=run.progress)
     finally:  # what was done before an interruption is worth showing
         run.close()
         if results.scores:
             run.show(results.markdown())
+    for line in left_out:
+        run.say(line)
     if task.out is not None:
         run.say(f"wrote {task.out / RESULTS}; a table {'and sheets lie' if mode == 'quality' else 'lies'} beside it")
-    run.result(result=results.as_json())
+    run.result(result=results.as_json(), left_out=left_out)
 
 
 def _remove(run: Session, task: Task, contenders: list[Contender], *, overwrite: bool) -> None:

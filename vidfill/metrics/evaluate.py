@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vidfill.metrics.contenders import Contender, Machine
+from vidfill.metrics.perceptual import Perceptual
 from vidfill.metrics.protocol import HEIGHT, WIDTH, Clip, Frame, Protocol, check_clip, chosen_clips, load_clip
 from vidfill.metrics.quality import check_installed, psnr, ssim
 from vidfill.metrics.results import Measures, Results
@@ -21,7 +22,7 @@ from vidfill.pipeline import Progress
 
 _log = logging.getLogger("vidfill")
 
-SSIM_EVERY = 5  # SSIM is slow and changes little from frame to frame
+SLOW_EVERY = 5  # SSIM and LPIPS are slow and change little from frame to frame
 OnProgress = Callable[[Progress], None]
 Scorer = Callable[[Sequence[Frame], Clip], Measures]
 
@@ -113,6 +114,7 @@ def evaluate(
     protocols: Sequence[Protocol],
     results: Results,
     *,
+    perceptual: Perceptual | None = None,
     progress: OnProgress | None = None,
 ) -> None:
     """Fill every clip with every contender, one contender after another, and score the fills.
@@ -124,6 +126,7 @@ def evaluate(
         contenders: from `parse_contenders`.
         protocols: which holes.
         results: from `open_results`; it has the scores so far also when this is interrupted.
+        perceptual: LPIPS and VFID, as far as they can be computed; None for neither.
         progress: called after each frame; the stage is the contender's label.
 
     Raises:
@@ -132,7 +135,22 @@ def evaluate(
         VidfillError: a model failed.
     """
     draw = _Drawer(task, [contender.label for contender in contenders], results)
-    score_all(task, contenders, protocols, _load_of(task), score, results, after=draw, progress=progress)
+
+    def load(name: str, protocol: Protocol) -> Clip:
+        return load_clip(task.root, name, protocol, n_frames=task.n_frames)
+
+    def judge(output: Sequence[Frame], clip: Clip) -> Measures:
+        seen = {} if perceptual is None else perceptual.frame_scores(output, clip, sampled(clip))
+        return score(output, clip) | seen
+
+    def after(protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
+        if perceptual is not None:
+            perceptual.add_clip(protocol, contender.label, output, clip)
+            found = perceptual.set_scores(protocol, contender.label, list(results.scores[protocol][contender.label]))
+            results.of_all.setdefault(protocol, {})[contender.label] = found
+        draw(protocol, contender, clip, output)
+
+    score_all(task, contenders, protocols, load, judge, results, after=after, progress=progress)
 
 
 def score(output: Sequence[Frame], clip: Clip) -> Measures:
@@ -142,13 +160,18 @@ def score(output: Sequence[Frame], clip: Clip) -> Measures:
         `psnr_db`, `ssim` (every fifth frame), `hole_psnr_db`, and `warp_error` times 1,000.
     """
     holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
-    sampled = [i for i in holed if i % SSIM_EVERY == 0] or holed[:1]
     return {
         "psnr_db": float(np.mean([psnr(output[i], clip.frames[i]) for i in holed])),
-        "ssim": float(np.mean([ssim(output[i], clip.frames[i]) for i in sampled])),
+        "ssim": float(np.mean([ssim(output[i], clip.frames[i]) for i in sampled(clip)])),
         "hole_psnr_db": float(np.mean([psnr(output[i], clip.frames[i], clip.holes[i]) for i in holed])),
         "warp_error": 1000 * warp_error(output, clip.frames),
     }
+
+
+def sampled(clip: Clip) -> list[int]:
+    """Positions at which slow scores are taken: every fifth frame, of those with a hole; one at least."""
+    holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
+    return [i for i in holed if i % SLOW_EVERY == 0] or holed[:1]
 
 
 def score_all(
@@ -222,7 +245,3 @@ class _Drawer:
         scored = [label for label in dict.fromkeys((*rows, *self._labels)) if clip.name in rows.get(label, {})]
         titles = {label: f"{label}  {rows[label][clip.name]['hole_psnr_db']:.2f} dB" for label in scored}
         draw_sheet(folder, out / f"{protocol}-{clip.name}.png", titles, n_frames=len(clip.frames))
-
-
-def _load_of(task: Task) -> Callable[[str, Protocol], Clip]:
-    return lambda name, protocol: load_clip(task.root, name, protocol, n_frames=task.n_frames)
