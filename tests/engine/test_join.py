@@ -29,7 +29,8 @@ def _tiny_vinet() -> VINet:
 
 def _filled(path: Path, model: Model, *, longest: int, context: int = 48) -> tuple[Plan, list[Patch]]:
     with Reader(path) as reader:
-        masks = open_masks(MaskSpec(None, ("30,20,20,16",), False, False, None, None), reader.info, rate=reader.info.rate)
+        spec = MaskSpec(None, ("30,20,20,16",), False, False, None, None)
+        masks = open_masks(spec, reader.info, rate=reader.info.rate)
         settings = PlanSettings(dilate_px=1, feather_px=1, max_segment=longest, context=context)
         plan = analyse(reader, masks, settings)
         return plan, list(fill(plan, reader, masks, model, CPU))
