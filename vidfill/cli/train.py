@@ -49,7 +49,7 @@ def train(
     averaged weights (MODEL.safetensors, for --checkpoint), metrics.jsonl, curves and sample sheets.
     """
     with session("train", Voice(as_json, quiet=quiet, verbose=verbose, debug=debug)) as run:
-        chosen = command.sized_recipe(recipe, steps=steps, compile_layers=compile_layers)
+        chosen = command.sized_recipe(recipe, model=model, steps=steps, compile_layers=compile_layers)
         outcome = command.run_training(
             model, data, out, chosen, minutes=minutes or None, resume=resume, device=device, threads=threads
         )

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = option_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        recipe = sized_recipe(given.recipe, steps=given.steps, compile_layers=given.compile)
+        recipe = sized_recipe(given.recipe, model=given.model, steps=given.steps, compile_layers=given.compile)
         outcome = run_training(
             given.model, given.data, given.out, recipe,
             minutes=given.minutes or None, resume=given.resume, device=given.device, threads=given.threads,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +13,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidfill.models.base import View
+from vidfill.errors import InputError, VidfillError
+from vidfill.models.base import Model, View
+from vidfill.models.fuse import Fuse
 from vidfill.models.fuse_candidates import NOTHING, CandidateSet
 from vidfill.models.fuse_network import Decider
 from vidfill.train.batches import Batch, grays_of
-from vidfill.train.candidates import Stretch, stretches_of
-from vidfill.train.feed import Drawn
+from vidfill.train.candidates import Stretch, keep_computing, stretches_of
+from vidfill.train.data import TrainingData, training_videos
+from vidfill.train.feed import Drawn, Feed
 from vidfill.train.parallel import Place
-from vidfill.train.recipes import Stage
+from vidfill.train.recipes import Recipe, Stage
 
+RING = "candidates"
+PATIENCE_S = 0.5
 DROPPED_SHARE = 0.08
 N_TRIES = 8
-MIN_HOLE = 0.02
+MIN_HOLE = 0.1
 
 
 class PreparedSource:
@@ -92,6 +100,64 @@ class CandidateFeed:
         ]
         batch = Batch(clip, holes, range(n_frames), None, (), grays_of(list(clip)))
         return Drawn(batch, PreparedSource(views), self._decider, self._decider.spec)
+
+
+@contextmanager
+def feeding(
+    model: Model,
+    paths: Sequence[Path],
+    data: TrainingData,
+    recipe: Recipe,
+    run: Path,
+    *,
+    place: Place,
+    should_stop: Callable[[], bool],
+) -> Iterator[Feed | None]:
+    """What a recipe's steps train on, with the workers that compute it for as long as the block runs.
+
+    Args:
+        model: what is trained.
+        paths: of the training data.
+        data: the same, loaded.
+        recipe: the whole run.
+        run: its folder; the ring of candidates lies in it.
+        place: which of several processes this is; the first one has the workers.
+        should_stop: ends the waiting for the first candidates.
+
+    Yields:
+        None where the recipe asks for no candidates.
+
+    Raises:
+        InputError: no video to compute candidates from.
+        VidfillError: the workers have died.
+    """
+    budget = recipe.candidates
+    if budget is None or not isinstance(model, Fuse):
+        yield None
+        return
+    videos = training_videos(paths)
+    if not videos and budget.n_workers:
+        raise InputError("no videos to train fuse on", todo="name folders with videos")
+    folder = run / RING
+    context = multiprocessing.get_context("spawn")
+    is_over = context.Event()
+    with ExitStack() as stack:
+        stack.callback(is_over.set)
+        workers = []
+        for worker in range(budget.n_workers if place.is_first else 0):
+            process = context.Process(
+                target=keep_computing,
+                args=(videos, data.silhouettes.cpu(), folder, budget, recipe.data.short_side_px),
+                kwargs={"seed": recipe.seed, "worker": worker, "should_stop": is_over.is_set},
+                daemon=True,
+            )
+            process.start()
+            workers.append(process)
+        while len(stretches_of(folder)) < budget.n_first and not should_stop():
+            if workers and not any(process.is_alive() for process in workers):
+                raise VidfillError("the processes that compute candidates have died", todo="see what they wrote above")
+            time.sleep(PATIENCE_S)
+        yield CandidateFeed(model.decider, folder, seed=recipe.seed)
 
 
 def _cut(rng: np.random.Generator, stretch: Stretch, n_frames: int, crop_px: int) -> dict[str, NDArray[np.generic]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,7 @@ from vidfill.models.base import ClipSource, Previous, Step, View, recur
 from vidfill.models.fuse_candidates import N_FACTS, NOTHING, Packed, pack
 from vidfill.models.propagate import Propagate
 from vidfill.train.holes import HoleKind, HoleRanges, draw_hole, render_holes
+from vidfill.train.recipes import CandidateBudget
 
 Rgb = NDArray[np.uint8]
 Stretch = NDArray[np.void]  # (T,) of `frame_type`
@@ -33,27 +33,6 @@ NOTHING_FOUND = 0.7
 KEPT_OF_THESE = 0.3
 STILL_KINDS: tuple[HoleKind, ...] = ("square", "strokes", "object")
 MOVING_KINDS: tuple[HoleKind, ...] = ("flying square", "strokes", "object")
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateBudget:
-    """How much is computed and kept.
-
-    Attributes:
-        n_kept: stretches in the ring.
-        n_frames: of a stretch.
-        crop_px: side of the square that is kept of them.
-        n_candidates: of a frame, beside the spatial fill.
-        n_workers: processes that keep replacing the oldest.
-        n_first: stretches that must be there before training starts.
-    """
-
-    n_kept: int
-    n_frames: int = 24
-    crop_px: int = 192
-    n_candidates: int = 6
-    n_workers: int = 1
-    n_first: int = 8
 
 
 def frame_type(crop_px: int, n_candidates: int) -> np.dtype[np.void]:
@@ -169,8 +148,8 @@ def keep_computing(
     silhouettes: Tensor,
     folder: Path,
     budget: CandidateBudget,
-    *,
     short_side_px: int,
+    *,
     seed: int,
     worker: int,
     should_stop: Callable[[], bool],
@@ -188,6 +167,7 @@ def keep_computing(
         should_stop: asked after every stretch.
     """
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     mine = range(worker, budget.n_kept, budget.n_workers)
     number = sum((folder / f"{slot:06d}.npy").exists() for slot in mine)

@@ -12,7 +12,7 @@ consecutive outputs, and goes on with its own, detached outputs and memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vidfill.errors import UsageError
@@ -90,6 +90,27 @@ class DataBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateBudget:
+    """How many candidates are computed beside the training, for a model that decides about those of `propagate`.
+
+    Attributes:
+        n_kept: stretches of video in the ring of files; one of 24 frames with 7 candidates of 192 px takes 30 MB.
+        n_first: stretches that must be there before training starts.
+        n_frames: of a stretch.
+        crop_px: side of the square that is kept of them.
+        n_candidates: of a frame, beside the spatial fill.
+        n_workers: processes that keep replacing the oldest stretches; with 0 the ring stays as it is.
+    """
+
+    n_kept: int
+    n_first: int
+    n_frames: int = 24
+    crop_px: int = 192
+    n_candidates: int = 6
+    n_workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides how a run goes, apart from the model, the data and the machine.
 
@@ -99,6 +120,7 @@ class Recipe:
         stages: in order.
         data: what is kept of the data.
         sizes: model name -> arguments of its network; a model that is not named takes its own defaults.
+        candidates: for `fuse`, what is computed beside the training; None where the model aligns frames itself.
         learning_rate: of AdamW, at its highest.
         final_rate: fraction of the learning rate that is left at the end of the cosine.
         warm_up: steps over which the learning rate rises.
@@ -120,6 +142,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     data: DataBudget
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    candidates: CandidateBudget | None = None
     learning_rate: float = 2e-4
     final_rate: float = 0.02
     warm_up: int = 200
@@ -142,6 +165,12 @@ class Recipe:
             raise ValueError(f"recipe {self.name} has a stage without clips, targets or updates")
         if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
             raise ValueError(f"recipe {self.name} crops more than the short side of its data")
+        if self.candidates is not None:
+            self._check_candidates(self.candidates)
+
+    def _check_candidates(self, budget: CandidateBudget) -> None:
+        if any(s.crop_px > budget.crop_px or s.n_targets * s.n_chunks > budget.n_frames for s in self.stages):
+            raise ValueError(f"recipe {self.name} asks more of its stretches than they hold")
 
     def stage_at(self, step: int) -> Stage:
         """The stage that a step (from 0) belongs to; the last one for steps after the end."""
@@ -251,21 +280,69 @@ GPU = Recipe(
     sizes={"vinet": _GPU_VINET},
     learning_rate=3e-4,
     warm_up=500,
-    discriminator_width=64,
     n_validation=12,
     validation_frames=40,
 )  # fmt: skip
 
+_FUSE_LOSS = LossWeights(frame=0, ssim=1, flow=0, short=3, long=0)
+
+FUSE_TINY = replace(
+    TINY,
+    stages=(Stage("unroll", share=1, batch=2, crop_px=32, n_targets=2, n_chunks=2, loss=_FUSE_LOSS),),
+    sizes={"fuse": {"target": (8, 8, 8, 8), "candidate": (8, 8), "key": 4, "score": 4, "n_candidates": 2}},
+    candidates=CandidateBudget(n_kept=2, n_first=1, n_frames=6, crop_px=48, n_candidates=2),
+)
+
+# Candidates take as long to compute as a step on them: one worker beside the network, then the network alone.
+FUSE_CPU = Recipe(
+    name="cpu",
+    n_steps=1400,
+    stages=(
+        Stage("pairs", share=0.25, batch=4, crop_px=144, n_targets=2, loss=_FUSE_LOSS),
+        Stage("unroll", share=0.45, batch=3, crop_px=160, n_targets=3, n_chunks=2, loss=_FUSE_LOSS),
+        Stage("feedback", share=0.3, batch=2, crop_px=160, n_targets=4, n_chunks=4, loss=_FUSE_LOSS),
+    ),
+    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=0),
+    candidates=CandidateBudget(n_kept=400, n_first=40),
+    learning_rate=6e-4,
+    ema_decay=0.995,
+    warm_up=60,
+    save_every=50,
+    validate_every=350,
+    n_validation=6,
+    validation_frames=12,
+)
+
+FUSE_GPU = replace(
+    FUSE_CPU,
+    name="gpu",
+    n_steps=8000,
+    stages=(
+        Stage("pairs", share=0.25, batch=32, crop_px=176, n_targets=2, loss=_FUSE_LOSS),
+        Stage("unroll", share=0.45, batch=24, crop_px=176, n_targets=4, n_chunks=2, loss=_FUSE_LOSS),
+        Stage(
+            "feedback", share=0.3, batch=16, crop_px=176, n_targets=5, n_chunks=4,
+            loss=replace(_FUSE_LOSS, long=1, adversarial=0.01),
+        ),
+    ),
+    candidates=CandidateBudget(n_kept=1000, n_first=100, n_workers=12),
+    ema_decay=0.999,
+    save_every=200,
+    validate_every=1000,
+)  # fmt: skip
+
 _RECIPES = {recipe.name: recipe for recipe in (TINY, CPU, GPU)}
+_RECIPES_OF = {"fuse": {recipe.name: recipe for recipe in (FUSE_TINY, FUSE_CPU, FUSE_GPU)}}
 RECIPE_NAMES: tuple[str, ...] = tuple(_RECIPES)
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+def find_recipe(name: str, *, model: str = "") -> Recipe:
+    """The recipe of that name, a model's own where it has one.
 
     Raises:
         UsageError: there is none.
     """
-    if name not in _RECIPES:
+    recipes = _RECIPES | _RECIPES_OF.get(model, {})
+    if name not in recipes:
         raise UsageError(f"no recipe {name!r}", expected="one of " + ", ".join(RECIPE_NAMES))
-    return _RECIPES[name]
+    return recipes[name]
