@@ -1,5 +1,6 @@
 """LPIPS and VFID without their networks, with stand-ins for them, and I3D's shape."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,12 @@ def test_what_is_left_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     torch.save({"conv.weight": torch.zeros(2)}, tmp_path / I3D_FILE)
     with pytest.raises(WeightsError, match=r"i3d_rgb_imagenet\.pt does not fit .*missing: Conv3d_1a_7x7\.bn\.bias"):
         find_perceptual(tmp_path)
+
+
+def test_a_torchvision_for_another_torch_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual, "find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "torchvision does not work with torch" in find_perceptual(tmp_path)[1][0]
 
 
 def test_i3d_has_the_parameters_and_strides_of_its_paper() -> None:

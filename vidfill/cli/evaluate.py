@@ -66,7 +66,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=opt.MODEL)] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=opt.MODEL)] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=opt.MODEL)
+        int,
+        typer.Option(
+            min=0, max=opt.MAX_THREADS, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=opt.MODEL
+        ),
     ] = 0,
     only: Annotated[
         str | None, typer.Option(metavar="CLIP,...", help="These clips alone.", rich_help_panel=WHAT)
@@ -76,7 +79,9 @@ def evaluate(
     ] = 50,
     drift: Annotated[
         bool,
-        typer.Option("--drift", help="Play each clip to and fro for 301 frames: do fills get worse?"),
+        typer.Option(
+            "--drift", help="Play each clip to and fro for 301 frames: do fills get worse?", rich_help_panel=WHAT
+        ),
     ] = False,
     removal: Annotated[
         bool,
@@ -107,8 +112,8 @@ def evaluate(
 ) -> None:
     """Score models on clips: holes are cut into them, so that what a model fills in can be compared with the truth.
 
-    Frames are 432x240. PSNR and SSIM of the frame, PSNR inside the hole, warp error along the true motion (x 1000),
-    seconds a frame and the peak memory of each model's own process.
+    Frames are 432x240. The table has PSNR and SSIM of the frame, PSNR inside the hole, warp error along the true
+    motion (times 1000), seconds a frame, and the peak memory of each model's own process.
     """
     with session("evaluate", Voice(as_json, progress, quiet, verbose, debug)) as run:
         from vidfill.metrics.contenders import Machine, parse_contenders

@@ -104,8 +104,10 @@ def frechet_distance(a: Features, b: Features) -> float:
 def _find_lpips() -> tuple[PairScore | None, str]:
     if find_spec("torchvision") is None:
         return None, "LPIPS is left out: torchvision is not installed (pip install 'vidfill[perceptual]')"
-    from torchvision.models import AlexNet_Weights
-
+    try:
+        from torchvision.models import AlexNet_Weights
+    except (ImportError, RuntimeError) as error:  # a build for another torch
+        return None, f"LPIPS is left out: torchvision does not work with torch {torch.__version__} ({error})"
     name = str(AlexNet_Weights.DEFAULT.url).rpartition("/")[2]
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():

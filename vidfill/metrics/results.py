@@ -95,7 +95,7 @@ class Results:
         """For each protocol a table of the means and one of the clips."""
         parts = []
         for protocol, rows in self.scores.items():
-            means = {(label, f"{len(clips)} clips"): self.mean(protocol, label) for label, clips in rows.items()}
+            means = {(label, _count(len(clips))): self.mean(protocol, label) for label, clips in rows.items()}
             each = {(label, clip): measures for label, clips in rows.items() for clip, measures in clips.items()}
             parts += [f"### {self.settings['mode']}, protocol {protocol}\n", _table(means), _table(each)]
         return "\n".join(parts)
@@ -189,6 +189,10 @@ def _table(rows: Mapping[tuple[str, str], Measures]) -> str:
         values = [format(measures[name], COLUMNS[name][1]) if name in measures else "" for name in names]
         lines.append(_line([*head, *values]))
     return "\n".join(lines) + "\n"
+
+
+def _count(n_clips: int) -> str:
+    return "1 clip" if n_clips == 1 else f"{n_clips} clips"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class Usage:
         peak_memory_mb: most resident memory of the process while it filled, interpreter, libraries, weights and the
             clip itself included, in 10^6 bytes; None where the system does not tell. Where the system cannot start
             the count anew (all but Linux) it is the most since the process started.
-        device_memory_mb: most memory of CUDA tensors, in 10^6 bytes; None without CUDA.
+        device_memory_mb: most memory of CUDA tensors, in 10^6 bytes; None where CUDA is not used.
     """
 
     seconds: float
@@ -149,8 +149,9 @@ def _reset_peaks() -> None:
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text(_RESET_PEAK)
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if torch is not None and torch.cuda.is_initialized():
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
 
 
 def _peak_memory_mb() -> float | None:
@@ -167,9 +168,9 @@ def _peak_memory_mb() -> float | None:
 
 def _device_memory_mb() -> float | None:
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if torch is None or not torch.cuda.is_initialized():
         return None
-    return float(torch.cuda.max_memory_allocated()) / 1e6
+    return float(sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))) / 1e6
 
 
 @contextmanager
