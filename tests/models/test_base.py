@@ -32,13 +32,16 @@ def test_references_share_one_bank_and_leave_the_target_out() -> None:
         WindowSpec(neighbours=(-6, -3, 3, 6)),
         WindowSpec(references=ReferenceSpec(stride=3, near=2, reach=7)),
         WindowSpec(references=ReferenceSpec(stride=3)),
+        WindowSpec(references=ReferenceSpec(stride=3, near=2, most=4), neighbours=(-4,)),
         WindowSpec(),
     ],
 )
 def test_nothing_is_dropped_that_a_later_step_needs(spec: WindowSpec, n: int) -> None:
     for t in range(n):
         later = [i for s in range(t, n) for i in spec.indices(s, n)]
-        assert spec.oldest_needed(t, n) == min(later)
+        oldest, bank = spec.oldest_needed(t, n), spec.bank(n)
+        assert all(i >= oldest or i in bank for i in later)
+        assert oldest >= min([t, *(i for i in later if i not in bank)])
 
 
 def test_the_last_pass_gives_the_output_so_it_must_be_forward() -> None:

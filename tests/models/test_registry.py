@@ -14,7 +14,10 @@ from tests.models.vinet_twin import rule_weights
 from vidfill import weights
 from vidfill.errors import UsageError, WeightsError
 from vidfill.models import MODEL_NAMES, import_checkpoint, load_model, resolve_model
-from vidfill.models.checkpoint import load_strict
+from vidfill.models.checkpoint import begin_with, load_strict
+from vidfill.models.opn import OPN, OPNSizes
+from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes
+from vidfill.models.opn_tcn import OPNTCN, OPNTCNSizes
 from vidfill.models.vinet import VINet, VINetSizes
 from vidfill.weights import Card, Checkpoint, find_weights, install_weights, load_weights, save_weights, write_manifest
 
@@ -132,6 +135,42 @@ def test_checkpoint_that_does_not_fit_names_every_key(tmp_path: Path) -> None:
     assert "unexpected: extra.weight" in message
     assert "convlstm.Gates.bias (5,) for (512,)" in message
     assert not (tmp_path / "models").exists()
+
+
+def test_both_checkpoints_of_onion_peel_are_imported_the_temporal_one_after_the_other(tmp_path: Path) -> None:
+    model_dir = tmp_path / "models"
+    opn = rule_weights(authors_shapes(OPN(), PEELING_LAYERS))
+    temporal = rule_weights(authors_shapes(OPNTCN().temporal, TEMPORAL_LAYERS))
+    opn_file, temporal_file = save_authors(tmp_path / "OPN.pth", opn), save_authors(tmp_path / "TCN.pth", temporal)
+    with pytest.raises(WeightsError, match="vidfill weights import opn FILE"):
+        import_checkpoint("opn-tcn", temporal_file, model_dir=model_dir)
+    with pytest.raises(WeightsError, match="TCN.pth does not fit the network .missing: Decoder.conv3c"):
+        import_checkpoint("opn", temporal_file, model_dir=model_dir)
+    import_checkpoint("opn", opn_file, model_dir=model_dir)
+    import_checkpoint("opn-tcn", temporal_file, model_dir=model_dir)
+    found, both = load_model("opn", model_dir=model_dir), load_model("opn-tcn", model_dir=model_dir)
+    assert isinstance(both, OPNTCN)
+    key = torch.cat([opn[f"Encoder.key3.{part}.weight"] for part in ("input_conv", "gating_conv")])
+    assert torch.equal(found.get_parameter("encoder.key.conv.weight"), key)
+    assert torch.equal(both.get_parameter("opn.encoder.key.conv.weight"), key)
+    assert torch.equal(both.get_parameter("temporal.memory.gates_of_hidden.bias"), temporal["GRU.convHH.bias"])
+
+
+def test_a_network_begins_with_weights_of_its_own_or_of_what_it_builds_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    slim = OPNTCNSizes(opn=OPNSizes(half=2, channels=4), temporal=(2, 2, 2, 2))
+    whole = OPNTCN(slim)
+    save_weights(tmp_path / "whole.safetensors", Checkpoint("opn-tcn", whole.sizes, whole.state_dict()))
+    save_weights(tmp_path / "opn.safetensors", Checkpoint("opn", whole.opn.sizes, whole.opn.state_dict()))
+    for file, same in (("whole", True), ("opn", False)):
+        network = OPNTCN(slim)
+        begin_with(network, "opn-tcn", tmp_path / f"{file}.safetensors")
+        equal = {name for name, tensor in network.state_dict().items() if torch.equal(tensor, whole.state_dict()[name])}
+        assert {name for name in network.state_dict() if name.startswith("opn.")} <= equal
+        assert ("temporal.decoder.rgb.conv.weight" in equal) is same
+    save_slim(tmp_path / "vinet.safetensors")
+    with pytest.raises(WeightsError, match="holds weights for vinet; expected opn-tcn or opn"):
+        begin_with(OPNTCN(slim), "opn-tcn", tmp_path / "vinet.safetensors")
 
 
 def test_only_models_with_weights_can_be_imported(tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ class LazySource:
         """Hold a record for the next pass; it comes back as `View.record`."""
         self._records[index] = record
 
-    def drop_before(self, index: int) -> None:
-        """Positions below `index` will not be asked for again."""
+    def drop_before(self, index: int, keep: range = range(0)) -> None:
+        """Positions below `index` will not be asked for again, those in `keep` apart."""
         tables: tuple[dict[int, Any], ...] = (self._pictures, self._features, self._records, self._tensors)
         for table in tables:
-            for old in [i for i in table if i < index]:
+            for old in [i for i in table if i < index and i not in keep]:
                 del table[old]
 
     def _tensors_of(self, picture: Picture) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ class _Entry:
 _REGISTRY = {
     "vinet": _Entry("vidfill.models.vinet", "VINet", needs_weights=True),
     "fuse": _Entry("vidfill.models.fuse", "Fuse", needs_weights=True),
+    "opn": _Entry("vidfill.models.opn", "OPN", needs_weights=True),
+    "opn-tcn": _Entry("vidfill.models.opn_tcn", "OPNTCN", needs_weights=True),
     "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
 }
 
@@ -100,7 +102,7 @@ def import_checkpoint(name: str, checkpoint: Path, *, model_dir: Path | None = N
     """Convert a checkpoint of a paper's authors and keep it, so that `load_model(name)` finds it.
 
     Args:
-        name: the model, "vinet".
+        name: the model; "vinet", "opn", or "opn-tcn" after "opn".
         checkpoint: a file written by `torch.save`; loaded without running any code in it.
         model_dir: the user's folder of weights; None for the default one.
 

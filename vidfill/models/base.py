@@ -28,19 +28,32 @@ class ReferenceSpec:
         stride: every `stride`-th frame, counted from the segment's first, so that all targets share one bank.
         near: every frame within this distance of the target as well.
         reach: no frame farther than this from the target; None for the whole segment.
+        most: at most so many frames in the bank of a whole segment: where there would be more, the stride is raised.
+            None for no limit.
     """
 
     stride: int
     near: int = 0
     reach: int | None = None
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None and (self.most < 1 or self.reach is not None):
+            raise ValueError("`most` limits the bank of a whole segment, to 1 or more")
 
     def indices(self, target: int, n_frames: int) -> tuple[int, ...]:
         """The reference positions for one target, ascending, the target itself left out."""
         low = 0 if self.reach is None else max(0, target - self.reach)
         high = n_frames if self.reach is None else min(n_frames, target + self.reach + 1)
-        return tuple(
-            i for i in range(low, high) if i != target and (i % self.stride == 0 or abs(i - target) <= self.near)
-        )
+        stride = self._stride(n_frames)
+        return tuple(i for i in range(low, high) if i != target and (i % stride == 0 or abs(i - target) <= self.near))
+
+    def bank(self, n_frames: int) -> range:
+        """The positions that targets anywhere in the segment refer to; none where references have a reach."""
+        return range(0) if self.reach is not None else range(0, n_frames, self._stride(n_frames))
+
+    def _stride(self, n_frames: int) -> int:
+        return self.stride if self.most is None else max(self.stride, -(-n_frames // self.most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +87,22 @@ class WindowSpec:
         references = self.references.indices(target, n_frames) if self.references else ()
         return frozenset({target, *self.neighbour_indices(target, n_frames), *references})
 
+    def bank(self, n_frames: int) -> range:
+        """The positions that targets anywhere in the segment refer to."""
+        return range(0) if self.references is None else self.references.bank(n_frames)
+
     def oldest_needed(self, from_target: int, n_frames: int) -> int:
-        """The lowest position that any step from `from_target` on looks at (n_frames where none is left)."""
+        """The lowest position outside the bank that any step from `from_target` on looks at (n_frames for none)."""
         if from_target >= n_frames:
             return n_frames
-        if self.references is not None and self.references.reach is None:
-            return 0
         span = max((abs(offset) for offset in self.neighbours), default=0)
-        if self.references is not None and self.references.reach is not None:
-            span = max(span, self.references.reach)
+        if self.references is not None:
+            span = max(span, self.references.near if self.references.reach is None else self.references.reach)
         last = min(n_frames, from_target + 2 * span + 1)
-        return min(min(self.indices(t, n_frames)) for t in range(from_target, last))
+        bank = self.bank(n_frames)
+        return min(
+            (i for t in range(from_target, last) for i in self.indices(t, n_frames) if i not in bank), default=last
+        )
 
 
 class View(NamedTuple):
@@ -186,8 +204,8 @@ class ViewSource(Protocol):
         """Hold a record for the next pass; it comes back as `View.record`."""
         ...
 
-    def drop_before(self, index: int) -> None:
-        """Positions below `index` will not be asked for again."""
+    def drop_before(self, index: int, keep: range = range(0)) -> None:
+        """Positions below `index` will not be asked for again, those in `keep` apart."""
         ...
 
 
@@ -241,7 +259,7 @@ def recur(
                 previous = Previous(t, composite(target.frame, target.hole, step.fill), target.hole)
             if is_last:
                 yield t, step
-                source.drop_before(spec.oldest_needed(t + 1, n))
+                source.drop_before(spec.oldest_needed(t + 1, n), keep=spec.bank(n))
             elif step.record is not None:
                 source.keep_record(t, step.record)
 
@@ -277,10 +295,10 @@ class ClipSource:
         """Encode again from here on: the weights have changed, or a backward pass has used up the old graph."""
         self._features.clear()
 
-    def drop_before(self, index: int) -> None:
-        """Give up what lies before a position."""
+    def drop_before(self, index: int, keep: range = range(0)) -> None:
+        """Give up what lies before a position, but for what lies in `keep`."""
         for table in (self._features, self._records):
-            for old in [i for i in table if i < index]:
+            for old in [i for i in table if i < index and i not in keep]:
                 del table[old]
 
 

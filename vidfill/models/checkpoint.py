@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -16,7 +16,14 @@ from vidfill.models.base import Model
 
 
 class LearnedModel(Model):
-    """A model with weights: what its class offers beside the contract, so that they can be loaded and converted."""
+    """A model with weights: what its class offers beside the contract, so that they can be loaded and converted.
+
+    Attributes:
+        builds_on: name of a model that is a part of this one, under the attribute of the same name, and has weights of
+            its own to begin with; "" for none.
+    """
+
+    builds_on: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
@@ -59,9 +66,18 @@ def convert(name: str, path: Path, *, model_dir: Path | None) -> weights.Install
     """Convert a checkpoint of the paper's authors and install it in the user's folder of weights.
 
     Raises:
-        WeightsError: not a checkpoint, one of another network, or a folder that cannot be written.
+        WeightsError: not a checkpoint, one of another network, one that builds on weights that are not there, or a
+            folder that cannot be written.
     """
     network = _network_class(name).from_authors(weights.read_torch_checkpoint(path), source=path.name)
+    if network.builds_on:
+        base = weights.find_weights(network.builds_on, model_dir=model_dir)
+        if base is None or base.path is None:
+            raise WeightsError(
+                f"{name} builds on {network.builds_on}, which has no weights yet",
+                todo=f"import them first with `vidfill weights import {network.builds_on} FILE`",
+            )
+        begin_with(network, name, base.path, sha256=base.card.sha256)
     card = weights.Card(
         name=name,
         sizes=network.sizes,
@@ -70,6 +86,30 @@ def convert(name: str, path: Path, *, model_dir: Path | None) -> weights.Install
         licence="as the authors of the checkpoint state",
     )
     return weights.install_weights(card, network.state_dict(), model_dir=model_dir)
+
+
+def begin_with(network: LearnedModel, name: str, path: Path, *, sha256: str = "") -> None:
+    """Load the weights of the whole network or of the part that it builds on, whichever the file holds.
+
+    Args:
+        network: takes them.
+        name: of its model.
+        path: a file that vidfill wrote.
+        sha256: what the file must hash to, "" to take it as it is.
+
+    Raises:
+        WeightsError: a file that is missing, damaged, for another model or of other sizes.
+    """
+    found = weights.load_weights(path, sha256=sha256)
+    if found.model == name:
+        load_strict(network, found.tensors, source=path.name)
+    elif found.model == network.builds_on:
+        load_strict(network.get_submodule(found.model), found.tensors, source=path.name)
+    else:
+        raise WeightsError(
+            f"{path.name} holds weights for {found.model}",
+            expected=" or ".join(filter(None, (name, network.builds_on))),
+        )
 
 
 def load_strict(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:

@@ -13,32 +13,47 @@ TILE = 6
 
 
 class GatedConv(nn.Module):
-    """Gated convolution: features times a soft mask that is learned from the same input, without bias.
+    """Gated convolution: features times a soft mask that is learned from the same input.
 
-    `sigmoid(gate) * act(phi)`, where one 3x3 convolution gives both phi and gate (Yu et al., Free-Form Image
+    `sigmoid(gate) * act(phi)`, where one convolution gives both phi and gate (Yu et al., Free-Form Image
     Inpainting with Gated Convolution, equation 2). Size is kept at stride 1, halved (rounded up) at stride 2.
 
     Args:
         n_in: channels of the input.
         n_out: channels of the output.
+        kernel: side of the kernel, odd.
         stride: of the convolution.
-        dilation: of the convolution; it is padded as much.
-        negative_slope: of the activation of phi, a leaky ReLU; 0 for a ReLU.
+        dilation: of the convolution; it is padded so that the size is kept.
+        negative_slope: of the activation of phi, a leaky ReLU; 0 for a ReLU, 1 for none.
+        bias: whether the convolution has one; it starts at zero.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, *, stride: int = 1, dilation: int = 1, negative_slope: float = 0.0
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        negative_slope: float = 0.0,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(n_in, 2 * n_out, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        padding = kernel // 2 * dilation
+        self.conv = nn.Conv2d(n_in, 2 * n_out, kernel, stride, padding=padding, dilation=dilation, bias=bias)
         # E[relu(phi)^2] E[sigmoid(gate)^2] is 0.5 * 0.29 for unit normals: this keeps the scale about as it is.
-        nn.init.normal_(self.conv.weight, std=(7 / (9 * n_in)) ** 0.5)
+        nn.init.normal_(self.conv.weight, std=(7 / (kernel**2 * n_in)) ** 0.5)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
         # The gate is positive, so that the activation may as well come after it.
         gated = F.glu(self.conv(x), dim=1)
+        if self.negative_slope == 1:
+            return gated
         return F.leaky_relu(gated, self.negative_slope, inplace=True) if self.negative_slope else F.relu_(gated)
 
 

@@ -1,0 +1,100 @@
+"""Asymmetric attention: the pixels of a peel ask, every known pixel of the references answers (section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+
+# Bytes of float32 scores that one tile of queries may need, where torch has no kernel that does without them.
+TILE_BYTES = 32 * 2**20
+
+
+class Encoded(NamedTuple):
+    """What is kept of a frame, on cells of 4x4 pixels.
+
+    Attributes:
+        key: (B, C, h, w), where a pixel is looked for; of the frame to fill, what is looked for.
+        value: (B, C, h, w), what it gives.
+        known: (B, 1, h, w) bool, where nothing is missing.
+    """
+
+    key: Tensor
+    value: Tensor
+    known: Tensor
+
+
+class Bank(NamedTuple):
+    """All cells of all references side by side.
+
+    Attributes:
+        keys: (B, R * h * w, C).
+        values: (B, R * h * w, C).
+        usable: (B, 1, 1, R * h * w) bool, where there is something known; everywhere in a sample that knows nothing.
+        has_any: (B, 1, 1) float, 0 for a sample that knows nothing, else 1.
+    """
+
+    keys: Tensor
+    values: Tensor
+    usable: Tensor
+    has_any: Tensor
+
+
+def gather(references: Sequence[Encoded]) -> Bank:
+    """Put the references of a batch side by side; there is at least one."""
+    keys, values, known = (torch.cat([_rows(part) for part in parts], dim=1) for parts in zip(*references, strict=True))
+    known = known[..., 0]
+    has_any = known.any(dim=1, keepdim=True)
+    return Bank(keys, values, (known | ~has_any)[:, None, None], has_any[..., None].float())
+
+
+def read(bank: Bank, queries: Tensor) -> Tensor:
+    """For each query the mean of the usable values, weighted by softmax(query . key / sqrt(C)) (equations 1 and 2).
+
+    Computed for a tile of queries at a time, so that memory does not grow with queries times keys.
+
+    Args:
+        bank: what is known.
+        queries: (B, Q, C).
+
+    Returns:
+        (B, Q, C); zero in a sample that knows nothing.
+    """
+    batch, n_keys = bank.keys.shape[:2]
+    tile = max(1, TILE_BYTES // (4 * batch * n_keys))
+    keys, values = bank.keys.unsqueeze(1), bank.values.unsqueeze(1)
+    parts = [
+        F.scaled_dot_product_attention(part, keys, values, attn_mask=bank.usable)
+        for part in torch.split(queries.unsqueeze(1), tile, dim=2)
+    ]
+    return torch.cat(parts, dim=2).squeeze(1) * bank.has_any.to(values.dtype)
+
+
+def add_to_peel(value: Tensor, key: Tensor, bank: Bank, cells: Tensor, counts: Tensor) -> Tensor:
+    """Add what the references answer to the values of a peel.
+
+    Args:
+        value: (B, C, h, w), of the frame to fill.
+        key: (B, C, h, w), likewise.
+        bank: what is known.
+        cells: (B, Q), see `Peel`.
+        counts: (B, Q), see `Peel`.
+
+    Returns:
+        (B, C, h, w).
+    """
+    if cells.shape[1] == 0:
+        return value
+    index = cells.unsqueeze(-1).expand(-1, -1, key.shape[1])
+    queries = _rows(key).gather(1, index)
+    answers = read(bank, queries.to(bank.keys.dtype)) * counts.unsqueeze(-1)
+    summed = _rows(value).scatter_add(1, index, answers.to(value.dtype))
+    return summed.transpose(1, 2).reshape(value.shape)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h * w, C), a row for each cell."""
+    return x.flatten(2).transpose(1, 2)

@@ -1,0 +1,92 @@
+"""The encoder and the decoder of Onion-Peel Networks (figure 2), and the colours that they work in."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor, nn
+
+from vidfill.models.layers import GatedConv
+
+# Mean and standard deviation of ImageNet's colours, RGB in [0, 1].
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+SLOPE = 0.2
+LINEAR = 1.0
+
+# How far what a cell of features says can depend on its surroundings, in cells of 4x4 pixels: 1 + 8 + 4 + 2 + 1 of the
+# convolutions on cells, 6 pixels of those before them; likewise how far a pixel can depend on features.
+ENCODER_REACH = 18
+DECODER_REACH = 17
+
+
+def gated(
+    n_in: int, n_out: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1, slope: float = SLOPE
+) -> GatedConv:
+    """The gated convolution of the paper: with bias, and a leaky ReLU of slope 0.2 unless told otherwise."""
+    return GatedConv(n_in, n_out, kernel=kernel, stride=stride, dilation=dilation, negative_slope=slope, bias=True)
+
+
+class Encoder(nn.Module):
+    """From a frame to keys and values on cells of 4x4 pixels.
+
+    Args:
+        half: channels at half the frame's scale.
+        channels: at a quarter, and of keys and values.
+    """
+
+    def __init__(self, half: int, channels: int) -> None:
+        super().__init__()
+        self.at2 = nn.Sequential(gated(5, half, kernel=5, stride=2), gated(half, half))
+        self.at4 = nn.Sequential(
+            gated(half, channels, stride=2),
+            gated(channels, channels),
+            *(gated(channels, channels, dilation=d) for d in (2, 4, 8)),
+        )
+        self.key = gated(channels, channels, slope=LINEAR)
+        self.value = gated(channels, channels, slope=LINEAR)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 5, H, W): normalised frame, what was known from the start, what is missing now -> key and value."""
+        features = self.at4(self.at2(x))
+        return self.key(features), self.value(features)
+
+
+class Decoder(nn.Module):
+    """From values on cells of 4x4 pixels to a normalised frame.
+
+    Args:
+        half: channels at half the frame's scale.
+        channels: at a quarter.
+    """
+
+    def __init__(self, half: int, channels: int) -> None:
+        super().__init__()
+        self.at4 = nn.Sequential(*(gated(channels, channels, dilation=d) for d in (8, 4, 2)), gated(channels, channels))
+        self.at2 = nn.Sequential(gated(channels, half), gated(half, half))
+        self.rgb = gated(half, 3, kernel=5, slope=LINEAR)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, 4 h, 4 w)."""
+        rgb: Tensor = self.rgb(twice(self.at2(twice(self.at4(value)))))
+        return rgb
+
+
+def twice(x: Tensor) -> Tensor:
+    """Each pixel as a square of four."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def normalise(frame: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to mean 0 and deviation 1 on ImageNet."""
+    return (frame - _colour(MEAN, frame)) / _colour(DEVIATION, frame)
+
+
+def denormalise(x: Tensor) -> Tensor:
+    """Back from `normalise`, in float32."""
+    x = x.float()
+    return x * _colour(DEVIATION, x) + _colour(MEAN, x)
+
+
+def _colour(values: tuple[float, float, float], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, 3, 1, 1)

@@ -1,0 +1,104 @@
+"""Onion peels: a hole cut into rings, from its boundary inwards (Onion-Peel Networks, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Rows and columns of a block of pixels or cells.
+Slices = tuple[slice, slice]
+
+# Pixels in a cell of the feature maps, each way.
+CELL_PX = 4
+
+
+class Peel(NamedTuple):
+    """One ring of the holes of a batch.
+
+    Attributes:
+        mask: (B, 1, H, W), 1 inside the ring. A sample whose hole has fewer rings has none of it.
+        cells: (B, Q) which cells of the feature map (row by row) the ring covers; samples that have fewer of them
+            than Q are filled up with cell 0.
+        counts: (B, Q) bool, false where it is filled up.
+        around: rows and columns of cells (top, bottom, left, right; half-open) that hold all rings of the batch from
+            this one inwards, so all that is still missing.
+    """
+
+    mask: Tensor
+    cells: Tensor
+    counts: Tensor
+    around: tuple[int, int, int, int]
+
+
+def peel(holes: Tensor, *, thickness_px: int, n_most: int) -> list[Peel]:
+    """Cut the holes of a batch into rings.
+
+    The distance to the nearest known pixel is OpenCV's (L2, 5x5 mask), as in the authors' code; ring k holds the
+    distances in (k t, (k + 1) t] for a thickness of t.
+
+    Args:
+        holes: (B, 1, H, W), 1 = missing; height and width are multiples of `CELL_PX`.
+        thickness_px: of a ring.
+        n_most: the last of so many rings takes what is left. A hole that fills its whole frame has no boundary to
+            start from: it is one ring.
+
+    Returns:
+        The rings from outside to inside, as many as the deepest hole has; none where nothing is missing.
+    """
+    numbers = np.stack([_ring_numbers(hole, thickness_px, n_most) for hole in holes[:, 0].cpu().numpy() > 0.5])
+    return [_peel(numbers, k, holes) for k in range(1, int(numbers.max(initial=0)) + 1)]
+
+
+def shrink(masks: Tensor) -> Tensor:
+    """Masks on cells, (B, 1, H, W) to (B, 1, h, w): bilinear, so the mean of the four pixels in a cell's middle."""
+    return F.interpolate(masks, scale_factor=1 / CELL_PX, mode="bilinear", align_corners=False)
+
+
+def _ring_numbers(hole: NDArray[np.bool_], thickness_px: int, n_most: int) -> NDArray[np.int32]:
+    """(H, W), counted from 1 at the boundary; 0 outside the hole."""
+    if hole.all():
+        return np.ones(hole.shape, np.int32)
+    distance = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
+    return np.minimum(np.ceil(distance / thickness_px), n_most).astype(np.int32)
+
+
+def _peel(numbers: NDArray[np.int32], k: int, holes: Tensor) -> Peel:
+    mask = torch.from_numpy((numbers == k)[:, None].astype(np.float32))
+    covered = [np.flatnonzero(cells) for cells in (shrink(mask) >= 0.5).numpy()]
+    n_most = max(len(cells) for cells in covered)
+    padded = np.stack([np.pad(cells, (0, n_most - len(cells))) for cells in covered])
+    counts = np.arange(n_most) < np.array([len(cells) for cells in covered])[:, None]
+    left = np.asarray(numbers >= k)
+    rows, columns = (np.flatnonzero(left.any(axis=axes)) // CELL_PX for axes in ((0, 2), (0, 1)))
+    return Peel(
+        mask.to(holes),
+        torch.from_numpy(padded).to(holes.device),
+        torch.from_numpy(counts).to(holes.device),
+        (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1),
+    )
+
+
+def grown(cells: tuple[int, int, int, int], reach: int, size: tuple[int, int]) -> Slices:
+    """Rows and columns of cells (top, bottom, left, right), grown by `reach` on every side within (height, width)."""
+    top, bottom, left, right = cells
+    rows = slice(max(0, top - reach), min(size[0], bottom + reach))
+    return rows, slice(max(0, left - reach), min(size[1], right + reach))
+
+
+def in_pixels(cells: Slices) -> Slices:
+    """The pixels of a block of cells."""
+    rows, columns = (slice(part.start * CELL_PX, part.stop * CELL_PX) for part in cells)
+    return rows, columns
+
+
+def within(cells: Tensor, width: int, block: Slices) -> Tensor:
+    """Where cells of a map of that width lie in a block of it, row by row; what it does not hold is put at 0."""
+    rows, columns = block
+    inside: Tensor = (cells // width - rows.start) * (columns.stop - columns.start) + cells % width - columns.start
+    return inside.clamp(min=0)

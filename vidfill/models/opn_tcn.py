@@ -1,0 +1,226 @@
+"""TCN: the temporal consistency network of Onion-Peel Networks (section 3.3), and the two in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from vidfill.models.base import Previous, Step, View
+from vidfill.models.checkpoint import LearnedModel
+from vidfill.models.opn import OPN, OPNSizes
+from vidfill.models.opn_attention import Encoded
+from vidfill.models.opn_authors import TEMPORAL_LAYERS, load_authors
+from vidfill.models.opn_network import LINEAR, denormalise, gated, normalise, twice
+from vidfill.models.opn_references import choose
+
+Channels = tuple[int, int, int, int]
+TEMPORAL_CHANNELS: Channels = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class OPNTCNSizes:
+    """What builds the two.
+
+    Attributes:
+        opn: arguments of `OPNSizes`.
+        temporal: channels of the temporal network at the frame's scale, a half, a quarter and an eighth of it.
+    """
+
+    opn: OPNSizes = OPNSizes()  # noqa: RUF009 - frozen
+    temporal: Channels = TEMPORAL_CHANNELS
+
+    def __post_init__(self) -> None:
+        if len(self.temporal) != 4 or any(type(width) is not int or width < 1 for width in self.temporal):
+            raise ValueError("temporal has four widths, each 1 or more")
+
+    @classmethod
+    def from_json(cls, sizes: Mapping[str, Any]) -> Self:
+        """From what `json` gives back; TypeError or ValueError where that cannot be."""
+        values = dict(sizes)
+        opn = OPNSizes(**values.pop("opn", {}))
+        temporal = tuple(values.pop("temporal", TEMPORAL_CHANNELS))
+        return cls(opn=opn, temporal=temporal, **values)
+
+
+class GRUMemory(NamedTuple):
+    """What the temporal network carries from frame to frame: hidden (B, C, h, w), on cells of 8x8 pixels, float32."""
+
+    hidden: Tensor
+
+
+class Features(NamedTuple):
+    """What the encoder gives at the frame's scale, a half, a quarter and an eighth of it, each (B, C, h, w)."""
+
+    at1: Tensor
+    at2: Tensor
+    at4: Tensor
+    at8: Tensor
+
+
+class TemporalEncoder(nn.Module):
+    """Encoder of the output before and the frame now, with their holes."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        full, half, quarter, eighth = channels
+        self.at1 = gated(8, full, kernel=5)
+        self.at2 = nn.Sequential(gated(full, half, stride=2), gated(half, half))
+        self.at4 = nn.Sequential(gated(half, quarter, stride=2), gated(quarter, quarter), gated(quarter, quarter))
+        self.at8 = nn.Sequential(gated(quarter, eighth, stride=2), gated(eighth, eighth), gated(eighth, eighth))
+
+    def forward(self, x: Tensor) -> Features:
+        """(B, 8, H, W) -> features at four scales."""
+        at1 = self.at1(x)
+        at2 = self.at2(at1)
+        at4 = self.at4(at2)
+        return Features(at1, at2, at4, self.at8(at4))
+
+
+class TemporalDecoder(nn.Module):
+    """From the memory to a normalised frame; the encoder's features are added at each scale."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        full, half, quarter, eighth = channels
+        self.at8 = nn.Sequential(gated(eighth, eighth, dilation=2), gated(eighth, eighth))
+        self.to_at4 = gated(eighth, quarter)
+        self.at4 = nn.Sequential(gated(quarter, quarter, dilation=2), gated(quarter, quarter))
+        self.to_at2 = gated(quarter, half)
+        self.at2 = gated(half, half)
+        self.to_at1 = gated(half, full)
+        self.rgb = gated(full, 3, kernel=5, slope=LINEAR)
+
+    def forward(self, x: Tensor, skips: Features) -> Tensor:
+        """(B, C, h, w) -> (B, 3, 8 h, 8 w)."""
+        x = self.at4(self.to_at4(twice(self.at8(x))) + skips.at4)
+        x = self.at2(self.to_at2(twice(x)) + skips.at2)
+        rgb: Tensor = self.rgb(self.to_at1(twice(x)) + skips.at1)
+        return rgb
+
+
+class ConvGRU(nn.Module):
+    """Convolutional gated recurrent unit (Ballas et al., 2016): reset, update and candidate, in this order.
+
+    Args:
+        channels: of the input and of the hidden state.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gates_of_input = nn.Conv2d(channels, 3 * channels, 3, padding=1)
+        self.gates_of_hidden = nn.Conv2d(channels, 3 * channels, 3, padding=1)
+
+    def forward(self, x: Tensor, memory: GRUMemory | None) -> GRUMemory:
+        """One time step; no memory is one of zeros. The new hidden state is the output, in float32."""
+        hidden = torch.zeros_like(x, dtype=torch.float32) if memory is None else memory.hidden
+        own = self.gates_of_input(x).float().chunk(3, dim=1)
+        before = self.gates_of_hidden(hidden.to(x.dtype)).float().chunk(3, dim=1)
+        reset, update = (torch.sigmoid(a + b) for a, b in zip(own[:2], before[:2], strict=True))
+        candidate = torch.tanh(own[2] + reset * before[2])
+        return GRUMemory(torch.lerp(candidate, hidden, update))
+
+
+class TemporalNetwork(nn.Module):
+    """From the output before and a filled frame to one that goes on from that output (figure 4).
+
+    Args:
+        channels: at the frame's scale, a half, a quarter and an eighth of it.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        self.encoder = TemporalEncoder(channels)
+        self.memory = ConvGRU(channels[-1])
+        self.decoder = TemporalDecoder(channels)
+
+    def forward(
+        self, before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor], memory: GRUMemory | None
+    ) -> tuple[Tensor, GRUMemory]:
+        """One time step.
+
+        Args:
+            before: the output before, (B, 3, H, W) in [0, 1], and where it is filled, (B, 1, H, W).
+            now: the filled frame and its hole, likewise.
+            memory: of the step before, None for an empty one.
+
+        Returns:
+            (B, 3, H, W) in about [0, 1], the whole frame, not clamped; and the new memory.
+        """
+        x = torch.cat((normalise(before[0]), before[1], normalise(now[0]), now[1]), dim=1)
+        features = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        memory = self.memory(features.at8, memory)
+        return denormalise(self.decoder(memory.hidden.to(features.at8.dtype), features)), memory
+
+
+class OPNTCN(LearnedModel):
+    """OPN, and after it the network that makes its outputs agree in time. 14,577,228 parameters at the default sizes.
+
+    The paper runs it over a finished video; since it looks at the output before alone, here it takes each frame as soon
+    as its hole is filled. OPN itself never sees what it makes.
+
+    Differs from the paper (and from the code that its authors released), beside what `OPN` lists:
+        * The output before comes back composited: outside the hole it is the source. The demo feeds back the whole
+          decoded frame, which drifts.
+        * At a segment's start the filled frame takes the place of the output before it; the demo gives zeros with the
+          hole of the clip's last frame.
+        * In training OPN keeps its weights: it is trained on its own before.
+
+    Args:
+        sizes: what to build; the paper's by default.
+    """
+
+    builds_on = "opn"
+
+    def __init__(self, sizes: OPNTCNSizes | None = None) -> None:
+        super().__init__()
+        sizes = sizes or OPNTCNSizes()
+        self.sizes: dict[str, Any] = {"opn": asdict(sizes.opn), "temporal": list(sizes.temporal)}
+        self.opn = OPN(sizes.opn).requires_grad_(requires_grad=False)
+        self.temporal = TemporalNetwork(sizes.temporal).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
+        self.spec = replace(self.opn.spec, previous=True, multiple=8)
+
+    @classmethod
+    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
+        """Build the networks that `sizes` describes; TypeError or ValueError for sizes that describe none."""
+        return cls(OPNTCNSizes.from_json(sizes))
+
+    @classmethod
+    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
+        """The released temporal network from its authors' state dict, beside an OPN that has no weights yet.
+
+        Raises:
+            WeightsError: names every missing and every unexpected key and every key of another shape.
+        """
+        network = cls()
+        load_authors(network.temporal, TEMPORAL_LAYERS, tensors, source=source)
+        return network
+
+    def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
+        """See `OPN.encode`."""
+        return self.opn.encode(frame, hole)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training is of the temporal network: OPN stays as it is used."""
+        super().train(mode)
+        self.opn.eval()
+        return self
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: GRUMemory | None,
+    ) -> Step:
+        """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
+        filled, _ = self.opn.complete(
+            target, [v.features for v in choose(target, references, n_most=self.opn.most_read)]
+        )
+        before = (filled, target.hole) if previous is None else (previous.frame, previous.hole)
+        rgb, memory = self.temporal(before, (filled, target.hole), state)
+        return Step(rgb if self.training else rgb.clamp(0, 1), memory)
