@@ -13,6 +13,7 @@ from vidfill.train.losses import (
     hinge_discriminator,
     hinge_generator,
     hole_l1,
+    hole_psnr_loss,
     ssim_loss,
     warp_l1,
 )
@@ -118,3 +119,12 @@ def test_the_discriminator_scores_patches_and_sees_time() -> None:
     other[:, 2] = 0
     assert not torch.equal(critic(other, holes)[:, :, 0], scores[:, :, 0])
     assert not torch.equal(critic(clip, holes + 1), scores)
+
+
+def test_psnr_inside_the_hole_is_what_the_loss_says_in_bels() -> None:
+    truth = torch.zeros(2, 3, 4, 4)
+    hole = torch.zeros(2, 1, 4, 4)
+    hole[0, :, :2, :2] = 1
+    fill = torch.full_like(truth, 0.1)
+    loss = hole_psnr_loss(fill, truth, hole)
+    assert float(loss) == pytest.approx(math.log10(0.01 + 1e-4) / 2), "the sample without a hole counts 0"

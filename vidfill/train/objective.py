@@ -17,6 +17,7 @@ from vidfill.train.losses import (
     hinge_discriminator,
     hinge_generator,
     hole_l1,
+    hole_psnr_loss,
     ssim_loss,
     warp_l1,
 )
@@ -54,6 +55,8 @@ def loss_terms(
         terms["ssim"] = ssim_loss(flat, flat_truth)
     if weights.hole:
         terms["hole"] = hole_l1(flat, flat_truth, holes.flatten(0, 1))
+    if weights.psnr:
+        terms["psnr"] = hole_psnr_loss(flat, flat_truth, holes.flatten(0, 1))
     if weights.flow:
         terms["flow"] = _flow_term(outputs, batch, spec, motion)
     if weights.short and len(outputs) > 1:

@@ -28,6 +28,7 @@ class LossWeights:
         frame: L1 over the whole frame.
         ssim: 1 - SSIM over the whole frame.
         hole: L1 inside the hole.
+        psnr: minus a tenth of the PSNR inside the hole.
         flow: L1 of the flows, in pixels, against the truth: exact in synthetic scenes, optical flow that passed its
             checks in real clips, there for the last target of a chunk only (`batch_motion`).
         short: an output against the one before it, warped by that flow.
@@ -38,6 +39,7 @@ class LossWeights:
     frame: float = 1.0
     ssim: float = 1.0
     hole: float = 5.0
+    psnr: float = 0.0
     flow: float = 0.1
     short: float = 1.0
     long: float = 1.0
@@ -284,7 +286,7 @@ GPU = Recipe(
     validation_frames=40,
 )  # fmt: skip
 
-_FUSE_LOSS = LossWeights(frame=0, ssim=1, flow=0, short=3, long=0)
+_FUSE_LOSS = LossWeights(frame=0, ssim=1, psnr=0.3, flow=0, short=1.5, long=0)
 
 FUSE_TINY = replace(
     TINY,
