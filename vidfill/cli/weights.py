@@ -52,7 +52,7 @@ def verify_weights(model_dir: opt.ModelDir = None, as_json: opt.Json = False, de
 
 @app.command("import")
 def import_weights(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Which network the file is for: vinet, opn, or opn-tcn after opn.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Which network it is for: vinet, opn, then opn-tcn.")],
     checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint as its authors publish it.")],
     model_dir: opt.ModelDir = None,
     as_json: opt.Json = False,
