@@ -20,7 +20,7 @@ from vidfill.metrics.results import Results, open_results
 from vidfill.metrics.sheets import picked
 from vidfill.pipeline import Progress
 
-N_FRAMES = 3
+N_FRAMES = 2
 BLACK, WHITE, CTRL_C = (Contender(label, label) for label in ("black", "white", "ctrl-c"))
 
 
@@ -72,7 +72,7 @@ def test_every_clip_gets_scores_means_and_a_sheet(task: Task) -> None:
     steps: list[Progress] = []
     results = _started(task)
     evaluate(task, [BLACK, WHITE], ("S", "O"), results, progress=steps.append)
-    assert [tuple(step) for step in steps[:: len(steps) - 1]] == [("black", 1, 12), ("white", 12, 12)]
+    assert [tuple(step) for step in steps[:: len(steps) - 1]] == [("black", 1, 8), ("white", 8, 8)]
     clip = load_clip(task.root, "bee", "O", n_frames=50)
     assert results.scores["O"]["black"]["bee"] == score(clip.given(), clip) | {
         "seconds_per_frame": 0.5,

@@ -113,6 +113,7 @@ class Worker:
 
 def _work(pipe: Connection, contender: Contender, machine: Machine) -> None:
     """The process: fill what comes through the pipe until nobody is at its other end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever has the terminal decides
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         filler: Filler | None = None
         while True:
@@ -179,6 +180,9 @@ def _no_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it would let interrupts through again when the first process starts it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
