@@ -174,7 +174,7 @@ class Decider(Model):
         seen = valid.float()
         difference = (given.rgb - given.composite.unsqueeze(1)) * seen
         trust = torch.exp(given.error / -TRUST_LEVELS) * seen
-        code = torch.cat((difference, trust, seen), dim=2).flatten(0, 1)
+        code = _short(torch.cat((difference, trust, seen), dim=2).flatten(0, 1))
         code = _laid_out(F.pixel_unshuffle(code, HALF))
         facts = self.facts(given.facts.flatten(0, 1))[..., None, None]
         first, second = self.candidate_4
@@ -199,7 +199,7 @@ class Decider(Model):
 def _with_output_before(given: CandidateSet, before: Tensor | None) -> CandidateSet:
     """One more candidate: the output before this one, brought here by the homography of the two frames.
 
-    No gradient goes this way; through time it goes through the memory alone, which makes a step of training much faster.
+    No gradient goes this way: through time it goes by the memory alone, which makes a step of training much faster.
     """
     known_motion = given.motion[:, 2, 2].abs() > 1e-6
     if before is None or not bool(known_motion.any()):
@@ -254,6 +254,12 @@ def _by_sample(x: Tensor, n_batch: int) -> Tensor:
 
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _short(x: Tensor) -> Tensor:
+    """In the number type that convolutions will use, so that what comes before them moves fewer bytes."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _laid_out(x: Tensor) -> Tensor:
