@@ -22,6 +22,9 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="One of " + ", ".join(
 Steps = Annotated[int, typer.Option("--steps", min=0, help="Length of the run in steps; 0 for the recipe's.")]
 Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop and save after so long; 0 for no limit.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if there is one.")]
+Start = Annotated[
+    Path | None, typer.Option("--start", metavar="FILE", help="Weights to begin with; opn-tcn needs those of opn.")
+]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile on CUDA.")]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to torch.")]
@@ -35,6 +38,7 @@ def train(
     steps: Steps = 0,
     minutes: Minutes = 0,
     resume: Resume = False,
+    start: Start = None,
     compile_layers: Compile = True,
     device: DeviceName = "auto",
     threads: Threads = 0,
@@ -51,8 +55,9 @@ def train(
     with session("train", Voice(as_json, quiet=quiet, verbose=verbose, debug=debug)) as run:
         chosen = command.sized_recipe(recipe, model=model, steps=steps, compile_layers=compile_layers)
         outcome = command.run_training(
-            model, data, out, chosen, minutes=minutes or None, resume=resume, device=device, threads=threads
-        )
+            model, data, out, chosen,
+            minutes=minutes or None, resume=resume, start=start, device=device, threads=threads,
+        )  # fmt: skip
         weights = out / f"{model}.safetensors"
         run.result(outcome=outcome, weights=weights)
         run.say(f"{command.describe(outcome, chosen)}; weights in {weights}")

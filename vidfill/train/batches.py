@@ -6,6 +6,7 @@ processes can share one batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,13 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.models.base import WindowSpec
+from vidfill.models.base import ReferenceSpec, WindowSpec
 from vidfill.train.data import TrainingData
 from vidfill.train.holes import draw_hole, render_holes
 from vidfill.train.recipes import Recipe
 from vidfill.train.synthesis import Scene, draw_scene, render_scenes
 
+Times = NDArray[np.int64]
+
 MAX_STRIDE = 3
+# References that are drawn lie so many frames before or after the targets, near distances as likely as far ones.
+NEAREST, FARTHEST = 2, 40
 EDGE_SHARE = 0.15
 BLUR_SHARE = 0.25
 N_BLUR = 3
@@ -58,12 +63,14 @@ class Shape(NamedTuple):
         n_targets: frames to fill in each clip.
         size: (height, width).
         synthetic_share: fraction of the clips made from photos.
+        n_references: frames beside the targets, drawn from near and far; 0 for those that the window reaches.
     """
 
     n_samples: int
     n_targets: int
     size: tuple[int, int]
     synthetic_share: float = 0.5
+    n_references: int = 0
 
 
 def reach(spec: WindowSpec) -> int:
@@ -75,8 +82,18 @@ def reach(spec: WindowSpec) -> int:
     return max(far, 3 * spec.references.stride) if spec.references else far
 
 
-def drawn_window(spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int) -> WindowSpec:
-    """A model's window with only so many different neighbours, as drawn for one step; see `Stage.n_supports`."""
+def drawn_window(spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int, n_references: int = 0) -> WindowSpec:
+    """A model's window as it is in one step of training.
+
+    Args:
+        spec: the model's own.
+        recipe: its seed.
+        step: number of the step.
+        n_supports: draw so many different neighbours; see `Stage.n_supports`.
+        n_references: if any are drawn, each frame of the clip is a reference of the others; see `Stage.n_references`.
+    """
+    if n_references:
+        return replace(spec, references=ReferenceSpec(stride=1))
     if not 0 < n_supports < len(spec.neighbours):
         return spec
     rng = np.random.default_rng((recipe.seed, WINDOW_STEP, step))
@@ -92,7 +109,7 @@ def make_batch(
     Args:
         data: where everything comes from.
         recipe: its seed.
-        spec: the model's window; clips reach as far beyond the targets.
+        spec: the model's window; clips reach as far beyond the targets, unless references are drawn.
         shape: of the whole batch; its number of samples is a multiple of `n_ranks`.
         step: number of the step.
         rank: of this process.
@@ -104,27 +121,32 @@ def make_batch(
     before = 0 if shared.random() < EDGE_SHARE else margin
     n_frames = before + shape.n_targets + margin
     n_blur = N_BLUR if shared.random() < BLUR_SHARE and n_frames > 1 else 1
+    if shape.n_references:
+        # Blur is made from how frames next to each other differ, and these are not.
+        before, n_blur = int(shared.integers(shape.n_references + 1)), 1
     per_rank = shape.n_samples // n_ranks
     generators = [np.random.default_rng((recipe.seed, step, rank * per_rank + i)) for i in range(per_rank)]
     wanted = [rng.random() < shape.synthetic_share for rng in generators]
     is_synthetic = [bool(data.photos) and (wish or not data.clips) for wish in wanted]
+    times = [_times(rng, shape, before) if shape.n_references else np.arange(n_frames) for rng in generators]
 
     pictures: list[Tensor] = [
-        torch.empty(0) if made else _real_clip(rng, data.clips, n_frames, shape.size)
-        for rng, made in zip(generators, is_synthetic, strict=True)
+        torch.empty(0) if made else _real_clip(rng, data.clips, when, shape.size)
+        for rng, made, when in zip(generators, is_synthetic, times, strict=True)
     ]
     synthetic = tuple(i for i, made in enumerate(is_synthetic) if made)
     scene = None
     if synthetic:
-        plans = [draw_scene(generators[i], data, n_frames, shape.size) for i in synthetic]
-        scene = render_scenes(plans, data, shape.size, n_blur=n_blur)
+        plans = [draw_scene(generators[i], data, int(times[i][-1]) + 1, shape.size) for i in synthetic]
+        shown = [plan.at(times[i]) for plan, i in zip(plans, synthetic, strict=True)]
+        scene = render_scenes(shown, data, shape.size, n_blur=n_blur)
         for frames, i in zip(scene.frames, synthetic, strict=True):
             pictures[i] = frames
-    holes = render_holes(
-        [draw_hole(rng, n_frames, shape.size, data.silhouettes) for rng in generators],
-        shape.size,
-        device=pictures[0].device,
-    )
+    paths = [
+        draw_hole(rng, int(when[-1]) + 1, shape.size, data.silhouettes).at(when)
+        for rng, when in zip(generators, times, strict=True)
+    ]
+    holes = render_holes(paths, shape.size, device=pictures[0].device)
     real = [frames for i, frames in enumerate(pictures) if i not in synthetic]
     targets = range(before, before + shape.n_targets)
     return Batch(torch.stack(pictures), holes, targets, scene, synthetic, grays_of(real))
@@ -146,19 +168,27 @@ def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Te
     return _floats(part).unsqueeze(0), render_holes([hole], (side, side), device=clip.device)
 
 
-def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], n_frames: int, size: tuple[int, int]) -> Tensor:
+def _times(rng: np.random.Generator, shape: Shape, before: int) -> Times:
+    """When the frames of a clip are taken, ascending from 0: consecutive targets, `before` references before them."""
+    away = np.exp(rng.uniform(math.log(NEAREST), math.log(FARTHEST + 1), shape.n_references)).astype(int)
+    past, future = np.sort(away[:before])[::-1], np.sort(away[before:])
+    times = np.concatenate((-past, np.arange(shape.n_targets), shape.n_targets - 1 + future))
+    return np.asarray(times - times[0], np.int64)
+
+
+def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], times: Times, size: tuple[int, int]) -> Tensor:
     """A crop through time and space, (T, 3, H, W): some frames left out, perhaps backwards, perhaps mirrored."""
     clip = clips[rng.integers(len(clips))]
-    most = min(MAX_STRIDE, max(1, (clip.shape[0] - 1) // max(1, n_frames - 1)))
+    most = min(MAX_STRIDE, max(1, (clip.shape[0] - 1) // max(1, int(times[-1]))))
     stride = int(rng.integers(1, most + 1))
-    span = (n_frames - 1) * stride + 1
+    span = int(times[-1]) * stride + 1
     start = int(rng.integers(max(0, clip.shape[0] - span) + 1))
+    if rng.random() < 0.5:
+        times = times[-1] - times
     # A clip that is too short runs back and forth.
     period = max(1, 2 * (clip.shape[0] - 1))
-    at = (start + stride * np.arange(n_frames)) % period
+    at = (start + stride * times) % period
     at = np.minimum(at, period - at) if clip.shape[0] > 1 else at * 0
-    if rng.random() < 0.5:
-        at = at[::-1]
     top, left = (int(rng.integers(extent - side + 1)) for extent, side in zip(clip.shape[1:3], size, strict=True))
     index = torch.from_numpy(np.ascontiguousarray(at)).to(clip.device)
     part = _floats(clip[index, top : top + size[0], left : left + size[1]])

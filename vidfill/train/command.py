@@ -78,6 +78,7 @@ def run_training(
     *,
     minutes: float | None = None,
     resume: bool = False,
+    start: Path | None = None,
     device: str = "auto",
     threads: int = 0,
 ) -> Outcome:
@@ -90,11 +91,13 @@ def run_training(
         recipe: the whole run.
         minutes: stop and save after so long, decoding the data included; None for no limit.
         resume: go on from the folder's checkpoint, if there is one.
+        start: a weight file to begin with, of the same model or of the one it builds on; None for none.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of the CPU; 0 leaves it to torch.
 
     Raises:
-        UsageError: no such model or one with nothing to learn, or a folder that holds another run.
+        UsageError: no such model or one with nothing to learn, one that builds on another without its weights to
+            start with, or a folder that holds another run.
         InputError: no data, or data that cannot be read.
         DeviceError: no such device, or its memory is not enough.
         OutputError: the folder cannot be written.
@@ -106,6 +109,7 @@ def run_training(
     from vidfill.train.candidate_feed import feeding
     from vidfill.train.data import load_data
     from vidfill.train.parallel import joined
+    from vidfill.train.state import CHECKPOINT
     from vidfill.train.trainer import Trainer
 
     started = time.monotonic()
@@ -122,7 +126,8 @@ def run_training(
                 torch.backends.cudnn.benchmark = True  # the sizes change with the stage only
             # Networks first: a name that does not exist must not cost the decoding of the data.
             torch.manual_seed(recipe.seed)
-            network = build_network(model, recipe).to(where)
+            is_resumed = resume and (out / CHECKPOINT).exists()
+            network = build_network(model, recipe, start=start, is_resumed=is_resumed).to(where)
             loaded = load_data(data, recipe.data, device=where, threads=threads)
             counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
             _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
@@ -136,20 +141,36 @@ def run_training(
         ) from error
 
 
-def build_network(model: str, recipe: Recipe) -> Model:
+def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_resumed: bool = False) -> Model:
     """A new network of the sizes that the recipe gives this model.
 
+    Args:
+        model: its name.
+        recipe: its sizes.
+        start: a weight file to begin with, None for none.
+        is_resumed: whether all weights will be replaced by those of a run.
+
     Raises:
-        UsageError: no such model, or one without learned weights.
+        UsageError: no such model, one without learned weights, or one that builds on another whose weights are missing.
+        WeightsError: a weight file that cannot be read or does not fit.
     """
-    from vidfill.models.checkpoint import LearnedModel
+    from vidfill.models.checkpoint import LearnedModel, begin_with
 
     if model not in MODEL_NAMES:
         raise UsageError(f"no model {model!r}", expected="one of " + ", ".join(MODEL_NAMES))
     found = network_class(model)
     if not issubclass(found, LearnedModel):
         raise UsageError(f"model {model} has nothing to learn", todo="train another one")
-    return found.from_sizes(recipe.sizes.get(model, {}))
+    if found.builds_on and start is None and not is_resumed:
+        raise UsageError(
+            f"model {model} builds on {found.builds_on}, which it does not train",
+            expected=f"weights of {found.builds_on}",
+            todo=f"pass --start FOLDER/{found.builds_on}.safetensors",
+        )
+    network = found.from_sizes(recipe.sizes.get(model, {}))
+    if start is not None:
+        begin_with(network, model, start)
+    return network
 
 
 def _device(name: str) -> torch.device:

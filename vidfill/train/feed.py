@@ -58,7 +58,10 @@ class ClipFeed:
     def draw(self, stage: Stage, *, step: int, place: Place) -> Drawn:
         """See `Feed.draw`."""
         size = (stage.crop_px, stage.crop_px)
-        shape = Shape(stage.batch, stage.n_targets * stage.n_chunks, size, stage.synthetic_share)
-        window = drawn_window(self._model.spec, self._recipe, step=step, n_supports=stage.n_supports)
+        n_targets = stage.n_targets * stage.n_chunks
+        shape = Shape(stage.batch, n_targets, size, stage.synthetic_share, stage.n_references)
+        window = drawn_window(
+            self._model.spec, self._recipe, step=step, n_supports=stage.n_supports, n_references=stage.n_references
+        )
         batch = make_batch(self._data, self._recipe, window, shape, step=step, rank=place.rank, n_ranks=place.n_ranks)
         return Drawn(batch, ClipSource(self._model, batch.clip, batch.holes), self._model, window)

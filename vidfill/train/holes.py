@@ -66,6 +66,10 @@ class HolePath(NamedTuple):
     wave: NDArray[np.float64]
     cut: Path1D
 
+    def at(self, times: NDArray[np.int64]) -> HolePath:
+        """The same hole, seen at some of its frames only."""
+        return self._replace(motion=self.motion[times], wave=self.wave[times], cut=self.cut[times])
+
 
 def draw_hole(
     rng: np.random.Generator,

@@ -21,6 +21,7 @@ from vidfill.train.losses import (
     ssim_loss,
     warp_l1,
 )
+from vidfill.train.peel_losses import peel_terms
 from vidfill.train.recipes import LossWeights
 
 Outputs = Sequence[tuple[int, Step]]
@@ -63,6 +64,8 @@ def loss_terms(
         terms["short"] = _warp_term(fills, batch, first, _short_pairs(first, len(outputs)), motion)
     if weights.long and len(outputs) > 2:
         terms["long"] = _warp_term(fills, batch, first, _long_pairs(first, len(outputs)), motion)
+    if weights.peel or weights.valid or weights.variation:
+        terms |= peel_terms(outputs, batch, weights)
     if weights.adversarial and critic is not None:
         terms["adversarial"] = hinge_generator(critic(composite(truth, holes, fills), holes))
     return terms

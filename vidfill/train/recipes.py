@@ -34,6 +34,9 @@ class LossWeights:
         short: an output against the one before it, warped by that flow.
         long: an output against the chunk's first, warped likewise.
         adversarial: hinge loss of the spatio-temporal discriminator.
+        peel: L1 inside each onion peel, summed over them, for a model that leaves peels as its record (`peel_losses`).
+        valid: L1 of what is decoded where nothing is missing, likewise.
+        variation: total variation inside each peel, likewise.
     """
 
     frame: float = 1.0
@@ -44,6 +47,9 @@ class LossWeights:
     short: float = 1.0
     long: float = 1.0
     adversarial: float = 0.0
+    peel: float = 0.0
+    valid: float = 0.0
+    variation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class Stage:
         synthetic_share: fraction of the clips made from photos.
         n_supports: different neighbours that a window holds, drawn for each step and repeated until it is full; 0 for
             all of them.
+        n_references: frames beside the targets that are drawn from near and far, for a model that reads from a bank of
+            them; 0 for the frames that the model's own window reaches.
         loss: what is minimised.
     """
 
@@ -71,6 +79,7 @@ class Stage:
     n_chunks: int = 1
     synthetic_share: float = 0.5
     n_supports: int = 0
+    n_references: int = 0
     loss: LossWeights = LossWeights()
 
 
@@ -344,7 +353,9 @@ def find_recipe(name: str, *, model: str = "") -> Recipe:
     Raises:
         UsageError: there is none.
     """
-    recipes = _RECIPES | _RECIPES_OF.get(model, {})
+    from vidfill.train.opn_recipes import OPN_RECIPES  # made of what this module defines
+
+    recipes = _RECIPES | _RECIPES_OF.get(model, {}) | OPN_RECIPES.get(model, {})
     if name not in recipes:
         raise UsageError(f"no recipe {name!r}", expected="one of " + ", ".join(RECIPE_NAMES))
     return recipes[name]

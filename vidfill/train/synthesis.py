@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.warp import warp
@@ -70,6 +71,10 @@ class ScenePlan(NamedTuple):
     gains: Path1D
     noise: float
     noise_seed: int
+
+    def at(self, times: NDArray[np.int64]) -> ScenePlan:
+        """The same scene, seen at some of its frames only."""
+        return self._replace(motions=self.motions[:, times], gains=self.gains[times])
 
 
 class Scene(NamedTuple):

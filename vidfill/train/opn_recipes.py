@@ -1,0 +1,102 @@
+"""The recipes of Onion-Peel Networks: first `opn` on its own, then `opn-tcn`, which keeps it as it is.
+
+Samples as the paper has them: five frames, one to fill and four references, here from near and far alike. The crops are
+as large as the machine allows, since a reference must hold what the target misses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vidfill.train.recipes import CPU, GPU, TINY, LossWeights, Recipe, Stage
+
+N_REFERENCES = 4
+
+_PEELS = LossWeights(
+    frame=0, ssim=0, hole=0, flow=0, short=0, long=0, peel=5.0, valid=1.0, variation=0.05
+)  # fmt: skip
+_IN_TIME = LossWeights(frame=1.0, ssim=0, hole=5.0, flow=0, short=2.0, long=2.0)
+
+_TINY_SIZES = {"half": 4, "channels": 6}
+
+OPN_TINY = replace(
+    TINY,
+    stages=(Stage("peels", share=1, batch=2, crop_px=32, n_references=N_REFERENCES, loss=_PEELS),),
+    sizes={"opn": _TINY_SIZES},
+)
+
+OPN_CPU = replace(
+    CPU,
+    n_steps=8000,
+    stages=(
+        Stage("peels", share=0.6, batch=2, crop_px=128, n_references=N_REFERENCES, loss=_PEELS),
+        Stage("wide", share=0.4, batch=2, crop_px=176, n_references=N_REFERENCES, loss=_PEELS),
+    ),
+    data=replace(CPU.data, frames_per_clip=64),
+    sizes={},
+    learning_rate=5e-4,
+    validate_every=500,
+)
+
+# One H200, full width at 224x224. Counted: a sample encodes its five frames once and decodes two to five peels, each
+# encoded again but the first; 15 GFLOP for either, so about 0.4 TFLOP to train. At 120 TFLOP/s of bfloat16 that is 300
+# samples a second. Of 12,000 steps: peels 9,600 x 32, wide 2,400 x 16 at 256x256; together 0.35 M samples: 20 minutes.
+# The rate has not been measured on the GPU itself.
+OPN_GPU = replace(
+    GPU,
+    n_steps=12000,
+    stages=(
+        Stage("peels", share=0.8, batch=32, crop_px=224, n_references=N_REFERENCES, loss=_PEELS),
+        Stage("wide", share=0.2, batch=16, crop_px=256, n_references=N_REFERENCES, loss=_PEELS),
+    ),
+    sizes={},
+    learning_rate=4e-4,
+)
+
+OPN_TCN_TINY = replace(
+    TINY,
+    stages=(
+        Stage("in time", share=1, batch=2, crop_px=32, n_targets=3, n_references=N_REFERENCES, loss=_IN_TIME),
+    ),
+    sizes={"opn-tcn": {"opn": _TINY_SIZES, "temporal": (3, 4, 5, 6)}},
+)  # fmt: skip
+
+OPN_TCN_CPU = replace(
+    CPU,
+    n_steps=3000,
+    stages=(
+        Stage("in time", share=0.6, batch=1, crop_px=128, n_targets=4, n_references=N_REFERENCES, loss=_IN_TIME),
+        Stage(
+            "feedback", share=0.4, batch=1, crop_px=160, n_targets=4, n_chunks=2, n_references=N_REFERENCES,
+            loss=_IN_TIME,
+        ),
+    ),
+    data=OPN_CPU.data,
+    sizes={},
+    learning_rate=3e-4,
+    validate_every=500,
+)  # fmt: skip
+
+OPN_TCN_GPU = replace(
+    GPU,
+    n_steps=6000,
+    stages=(
+        Stage("in time", share=0.6, batch=16, crop_px=224, n_targets=5, n_references=N_REFERENCES, loss=_IN_TIME),
+        Stage(
+            "feedback", share=0.4, batch=8, crop_px=256, n_targets=5, n_chunks=3, n_references=N_REFERENCES,
+            loss=_IN_TIME,
+        ),
+    ),
+    sizes={},
+    learning_rate=2e-4,
+)  # fmt: skip
+
+
+def _by_name(*recipes: Recipe) -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in recipes}
+
+
+OPN_RECIPES = {
+    "opn": _by_name(OPN_TINY, OPN_CPU, OPN_GPU),
+    "opn-tcn": _by_name(OPN_TCN_TINY, OPN_TCN_CPU, OPN_TCN_GPU),
+}
