@@ -23,8 +23,17 @@ DECODER_REACH = 17
 def gated(
     n_in: int, n_out: int, *, kernel: int = 3, stride: int = 1, dilation: int = 1, slope: float = SLOPE
 ) -> GatedConv:
-    """The gated convolution of the paper: with bias, and a leaky ReLU of slope 0.2 unless told otherwise."""
-    return GatedConv(n_in, n_out, kernel=kernel, stride=stride, dilation=dilation, negative_slope=slope, bias=True)
+    """The gated convolution of the paper: with bias, and a leaky ReLU of slope 0.2 unless told otherwise.
+
+    A new one keeps the scale of its input, whatever that is: its gates start near one half. Where they open and close
+    with the scale, sixteen layers and several peels one after the other blow up or fade away.
+    """
+    layer = GatedConv(n_in, n_out, kernel=kernel, stride=stride, dilation=dilation, negative_slope=slope, bias=True)
+    fan_in = kernel**2 * n_in
+    features, gates = layer.conv.weight.detach().chunk(2)
+    nn.init.normal_(features, std=(4 / (fan_in * (1 + slope**2) / 2)) ** 0.5)
+    nn.init.normal_(gates, std=0.5 / fan_in**0.5)
+    return layer
 
 
 class Encoder(nn.Module):
