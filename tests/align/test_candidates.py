@@ -61,14 +61,14 @@ def test_the_smaller_error_wins_and_equal_ones_share() -> None:
         return Candidate(rgb, valid & is_valid, np.array([errors], np.float32), 0)
 
     def mixed_of(*candidates: Candidate) -> NDArray[np.float32]:
-        weights = shares(list(candidates), pixels, temperature=10)
+        weights = shares(list(candidates), pixels, temperature=10, per_error=0.5)
         assert np.allclose(weights.sum(axis=0), 1)
         return mix(list(candidates), weights, pixels)
 
     mixed = mixed_of(candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False]))
     assert mixed[0] == pytest.approx(150)
     assert mixed[1] == pytest.approx(100)
-    odds = mixed_of(candidate(0, [0, 0], [True] * 2), candidate(100, [10, 1000], [True] * 2))
+    odds = mixed_of(candidate(0, [4, 0], [True] * 2), candidate(100, [16, 1000], [True] * 2))
     assert odds[0, 0] == pytest.approx(100 * np.exp(-1) / (1 + np.exp(-1)), rel=1e-4)
     assert odds[1, 0] == pytest.approx(0)
 

@@ -145,20 +145,26 @@ class Region:
         return Candidate(rgb, valid, error, offset, gain=float(np.abs(gain).max()))
 
 
-def shares(candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...], *, temperature: float) -> Float:
-    """How much each candidate counts at some pixels: `exp(-(error - least error) / temperature)`, summing to 1.
+def shares(
+    candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...], *, temperature: float, per_error: float
+) -> Float:
+    """How much each candidate counts at some pixels: `exp(-(error - least) / (temperature + per_error * least))`.
+
+    Where one of them is very good only its equals count, where all are poor their mean is the best guess.
 
     Args:
         candidates: N of them; at each pixel at least one is valid.
         pixels: rows and columns of P pixels of the region.
         temperature: grey levels.
+        per_error: what each grey level of the least error adds to the temperature.
 
     Returns:
-        (N, P) float32.
+        (N, P) float32, sums over N are 1.
     """
     far = np.float32(1e6)
     errors = np.stack([np.where(c.valid[pixels], c.error[pixels], far) for c in candidates])
-    weights = np.exp((errors.min(axis=0) - errors) / np.float32(temperature))
+    least = errors.min(axis=0)
+    weights = np.exp((least - errors) / (np.float32(temperature) + np.float32(per_error) * least))
     weights /= weights.sum(axis=0)
     return np.asarray(weights, np.float32)
 

@@ -31,7 +31,8 @@ Float = NDArray[np.float32]
 
 N_REFERENCES = 12
 N_COVER = 6
-TEMPERATURE = 10.0
+TEMPERATURE = 1.0
+TEMPERATURE_PER_ERROR = 0.3
 # Expected errors, in grey levels of 255; set by hand on the clips of the quality protocol itself, not learned.
 SPATIAL_ERROR = 12.0
 SPATIAL_ERROR_PER_PX = 1.0
@@ -189,7 +190,7 @@ def _step_forward(
     brought = _brought_along(before, motion, region)
     candidates.append(_spatial(region, brought))
     pixels = np.nonzero(region.hole)
-    weights = shares(candidates, pixels, temperature=TEMPERATURE)
+    weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
     fill[region.rows, region.columns][pixels] = _steadied(mix(candidates, weights, pixels), brought, pixels)
     new_state = State(own_pose, go_on(index, frame, region, from_earlier), refined)
     return Decision(fill, new_state, region, candidates, weights, motion)
