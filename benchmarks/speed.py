@@ -1,4 +1,4 @@
-"""Seconds a frame of the models, and how many times faster than VINet written down plainly.
+"""Seconds a frame of the models, and how many times faster than each network written down plainly.
 
     python -m benchmarks.speed --threads 2 --precisions fp32 bf16
 
@@ -7,6 +7,9 @@ in every step, aligns them one by one, and in the 512 variant computes the full 
 the same machine and threads it takes the place of that code. Rules: a clip of noise with a moving hole; time of
 encoding and step together, in the steady state, where each step needs one new frame; the fastest step, because other
 work on the machine only ever adds. A model without recurrence (propagate) is timed as the mean over the clip.
+
+Likewise the plain Onion-Peel and its temporal network (`tests/models/opn_twin.py`) take the place of the code of their
+authors: four references that are encoded beforehand, a hole of two peels.
 """
 
 from __future__ import annotations
@@ -21,9 +24,14 @@ import cv2
 import torch
 from torch import Tensor
 
+from tests.models.opn_twin import TwinOPN, TwinTCN
 from tests.models.vinet_twin import TwinVINet, rule_weights
 from vidfill.models import load_model
-from vidfill.models.base import ClipSource, Model, recur
+from vidfill.models.base import ClipSource, Model, View, recur
+from vidfill.models.opn import OPN
+from vidfill.models.opn_attention import Encoded
+from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
+from vidfill.models.opn_tcn import TEMPORAL_CHANNELS, TemporalNetwork
 from vidfill.models.vinet import NEIGHBOURS, VINet, VINetSizes
 
 Clock = Callable[[], float]
@@ -49,9 +57,12 @@ def main() -> None:
     cv2.setNumThreads(options.threads)
     clip, holes = _clip(options.frames, options.size)
     print(f"{options.size[1]}x{options.size[0]}, threads {options.threads}, load {os.getloadavg()[0]:.1f}\n")
-    print("| model | variant | precision | s/frame | x plain VINet |\n|---|---|---|---|---|")
+    print("| model | variant | precision | s/frame | x plain |\n|---|---|---|---|---|")
     for variant in options.variants:
         for row in _vinet_rows(variant, clip, holes, options.precisions, CLOCKS[options.clock]):
+            _show(row)
+    if options.opn:
+        for row in _opn_rows(clip, options.precisions, CLOCKS[options.clock]):
             _show(row)
     if options.propagate:
         _show(
@@ -69,6 +80,45 @@ def _vinet_rows(variant: str, clip: Tensor, holes: Tensor, precisions: list[str]
         seconds = _fastest_step(network, clip, holes, PRECISIONS[precision], clock)
         rows.append(Row("vinet", variant, precision, seconds, plain / seconds))
     return rows
+
+
+def _opn_rows(clip: Tensor, precisions: list[str], clock: Clock) -> list[Row]:
+    network, temporal = OPN().eval(), TemporalNetwork(TEMPORAL_CHANNELS).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
+    tensors, temporal_tensors = (
+        rule_weights(authors_shapes(part, layers))
+        for part, layers in ((network, PEELING_LAYERS), (temporal, TEMPORAL_LAYERS))
+    )
+    load_authors(network, PEELING_LAYERS, tensors, source="rule")
+    load_authors(temporal, TEMPORAL_LAYERS, temporal_tensors, source="rule")
+    frames = [clip[:, t] for t in range(5)]
+    hole = torch.zeros_like(frames[0][:, :1])
+    middle = hole.shape[-1] // 2
+    hole[..., hole.shape[-2] // 4 : -(hole.shape[-2] // 4), middle - 16 : middle + 16] = 1
+    with torch.inference_mode():
+        plain, twin = TwinOPN(tensors), TwinTCN(temporal_tensors)
+        remembered = [plain.remember(frame, hole) for frame in frames[1:]]
+        base = _fastest(lambda: plain.complete(frames[0], hole, remembered), clock)
+        now = (frames[0], hole)
+        temporal_base = _fastest(lambda: twin.step(now, now, None), clock)
+    rows = [Row("plain opn", "2 peels", "fp32", base, 1.0), Row("plain tcn", "", "fp32", temporal_base, 1.0)]
+    for precision in precisions:
+        short = PRECISIONS[precision]
+        with torch.inference_mode(), torch.autocast("cpu", short or torch.bfloat16, enabled=short is not None):
+            bank = [network.encode(frame * (1 - hole), hole) for frame in frames[1:]]
+            seconds = _fastest(lambda bank=bank: _completed(network, frames[0] * (1 - hole), hole, bank), clock)  # type: ignore[misc]
+            temporal_seconds = _fastest(lambda: temporal(now, now, None), clock)
+        rows.append(Row("opn", "2 peels", precision, seconds, base / seconds))
+        rows.append(Row("tcn", "", precision, temporal_seconds, temporal_base / temporal_seconds))
+    return rows
+
+
+def _completed(network: OPN, frame: Tensor, hole: Tensor, bank: list[Encoded]) -> Tensor:
+    """One frame from the start: the frame itself has not been encoded before."""
+    return network.complete(View(0, frame, hole, network.encode(frame, hole)), bank)[0]
+
+
+def _fastest(work: Callable[[], object], clock: Clock) -> float:
+    return min(_seconds(work, clock) for _ in range(3))
 
 
 def _fastest_step(model: Model, clip: Tensor, holes: Tensor, short: torch.dtype | None, clock: Clock) -> float:
@@ -129,6 +179,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", nargs="*", choices=("512", "256"), default=["512"])
     parser.add_argument("--precisions", nargs="+", choices=tuple(PRECISIONS), default=list(PRECISIONS))
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
+    parser.add_argument("--opn", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--propagate", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     if options.frames <= FIRST_STEADY + REACH:
