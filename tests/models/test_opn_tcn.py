@@ -11,9 +11,9 @@ from torch import Tensor
 from tests.golden.make_opn_small import PATH, SIZES, TARGET, TEMPORAL, opn_tensors, temporal_tensors
 from tests.models.opn_twin import TwinTCN
 from tests.models.test_opn import moving_clip, ruled
-from vidfill.models.base import composite, unroll
+from vidfill.models.base import View, composite, unroll
 from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
-from vidfill.models.opn_tcn import OPNTCN, GRUMemory, OPNTCNSizes
+from vidfill.models.opn_tcn import OPNTCN, TEMPORAL_REACH, GRUMemory, OPNTCNSizes
 
 
 def both() -> OPNTCN:
@@ -58,10 +58,39 @@ def test_steps_through_the_contract_after_opn() -> None:
     hidden = None
     for t in range(4):
         output, hidden = twin.step(before, (filled[:, t], holes[:, t]), hidden)
+        output = composite(clip[:, t], holes[:, t], output)
         assert float((found[:, t] - output.clamp(0, 1)).abs().max()) < 1e-3, (
             "rounding, which the rule's weights enlarge"
         )
         before = (composite(clip[:, t], holes[:, t], output.clamp(0, 1)), holes[:, t])
+
+
+def test_what_cannot_reach_the_hole_is_not_decoded_and_changes_nothing() -> None:
+    clip, holes = moving_clip(1, 2, 40, 256)
+    holes[:, 1] = 0
+    holes[:, 1, :, 16:24, 120:128] = 1
+    network, twin = both(), TwinTCN(temporal_tensors())
+    decoded: list[torch.Size] = []
+    network.temporal.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(output.shape))
+    with torch.inference_mode():
+        filled, found = unroll(ruled(), clip, holes), unroll(network, clip, holes)
+        first, hidden = twin.step((filled[:, 0], holes[:, 0]), (filled[:, 0], holes[:, 0]), None)
+        before = (composite(clip[:, 0], holes[:, 0], first.clamp(0, 1)), holes[:, 0])
+        wanted, _ = twin.step(before, (filled[:, 1], holes[:, 1]), hidden)
+    assert float(((found[:, 1] - wanted.clamp(0, 1)) * holes[:, 1]).abs().max()) < 1e-4
+    assert decoded[1][-2:] == (40, 8 * (1 + 2 * TEMPORAL_REACH))
+
+
+def test_a_frame_without_a_hole_stays_and_is_remembered() -> None:
+    clip, holes = moving_clip(1, 2, 40, 48)
+    holes[:, 0] = 0
+    network = both()
+    with torch.inference_mode():
+        found = unroll(network, clip, holes)
+        view = network.encode(clip[:, 0], holes[:, 0])
+        step = network.step(View(0, clip[:, 0], holes[:, 0], view), [], [], None, None)
+    assert torch.equal(found[:, 0], clip[:, 0])
+    assert float(step.state.hidden.abs().max()) > 0
 
 
 def test_training_is_of_the_temporal_network_alone() -> None:

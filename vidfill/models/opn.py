@@ -155,7 +155,7 @@ class OPN(LearnedModel):
             key, value = self._features(target, frame, missing, cells, is_first=number == 0)
             fill = self._decode(key, value, bank, ring, cells, target.features.known.shape[-1])
             fills.append(fill)
-            frame = _put(frame, ring.mask, fill.clamp(0, 1), cells)
+            frame = put(frame, ring.mask, fill.clamp(0, 1), in_pixels(cells))
             missing = missing - ring.mask * missing
         return frame, Peeling(tuple(fills), tuple(ring.mask for ring in peels))
 
@@ -195,9 +195,9 @@ def _encoder_input(frame: Tensor, hole: Tensor, missing: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _put(frame: Tensor, mask: Tensor, fill: Tensor, cells: Slices) -> Tensor:
-    """A copy of the frame with the fill of a block of cells where the mask is 1."""
-    y, x = in_pixels(cells)
+def put(frame: Tensor, mask: Tensor, fill: Tensor, pixels: Slices) -> Tensor:
+    """A copy of the frame with the fill of a block of pixels where the mask is 1."""
+    y, x = pixels
     block = torch.lerp(frame[..., y, x], fill.to(frame.dtype), mask[..., y, x])
     if block.shape == frame.shape:
         return block

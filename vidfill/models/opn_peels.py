@@ -74,13 +74,13 @@ def _peel(numbers: NDArray[np.int32], k: int, holes: Tensor) -> Peel:
     n_most = max(len(cells) for cells in covered)
     padded = np.stack([np.pad(cells, (0, n_most - len(cells))) for cells in covered])
     counts = np.arange(n_most) < np.array([len(cells) for cells in covered])[:, None]
-    left = np.asarray(numbers >= k)
-    rows, columns = (np.flatnonzero(left.any(axis=axes)) // CELL_PX for axes in ((0, 2), (0, 1)))
+    around = covering(torch.from_numpy(numbers[:, None] >= k), CELL_PX)
+    assert around is not None
     return Peel(
         mask.to(holes),
         torch.from_numpy(padded).to(holes.device),
         torch.from_numpy(counts).to(holes.device),
-        (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1),
+        around,
     )
 
 
@@ -91,9 +91,18 @@ def grown(cells: tuple[int, int, int, int], reach: int, size: tuple[int, int]) -
     return rows, slice(max(0, left - reach), min(size[1], right + reach))
 
 
-def in_pixels(cells: Slices) -> Slices:
-    """The pixels of a block of cells."""
-    rows, columns = (slice(part.start * CELL_PX, part.stop * CELL_PX) for part in cells)
+def covering(mask: Tensor, cell_px: int) -> tuple[int, int, int, int] | None:
+    """The cells (top, bottom, left, right; half-open) that hold all of the masks (B, 1, H, W); None if there are none."""
+    inside = mask.cpu().numpy() > 0
+    if not inside.any():
+        return None
+    rows, columns = (np.flatnonzero(inside.any(axis=axes)) // cell_px for axes in ((0, 1, 3), (0, 1, 2)))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def in_pixels(cells: Slices, cell_px: int = CELL_PX) -> Slices:
+    """The pixels of a block of cells, or the smaller cells of which each of its cells holds `cell_px` each way."""
+    rows, columns = (slice(part.start * cell_px, part.stop * cell_px) for part in cells)
     return rows, columns
 
 

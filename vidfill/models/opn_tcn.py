@@ -11,14 +11,19 @@ from torch import Tensor, nn
 
 from vidfill.models.base import Previous, Step, View
 from vidfill.models.checkpoint import LearnedModel
-from vidfill.models.opn import OPN, OPNSizes
+from vidfill.models.opn import OPN, OPNSizes, put
 from vidfill.models.opn_attention import Encoded
 from vidfill.models.opn_authors import TEMPORAL_LAYERS, load_authors
 from vidfill.models.opn_network import LINEAR, denormalise, gated, normalise, twice
+from vidfill.models.opn_peels import Slices, covering, grown, in_pixels
 from vidfill.models.opn_references import choose
 
 Channels = tuple[int, int, int, int]
 TEMPORAL_CHANNELS: Channels = (32, 64, 128, 256)
+# Pixels in a cell of the memory, each way.
+CELL_PX = 8
+# How far what is decoded can depend on cells: 2 + 1 of the convolutions on them, 32 pixels of those after them.
+TEMPORAL_REACH = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,12 @@ class TemporalNetwork(nn.Module):
         self.decoder = TemporalDecoder(channels)
 
     def forward(
-        self, before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor], memory: GRUMemory | None
+        self,
+        before: tuple[Tensor, Tensor],
+        now: tuple[Tensor, Tensor],
+        memory: GRUMemory | None,
+        *,
+        block: Slices | None = None,
     ) -> tuple[Tensor, GRUMemory]:
         """One time step.
 
@@ -146,14 +156,25 @@ class TemporalNetwork(nn.Module):
             before: the output before, (B, 3, H, W) in [0, 1], and where it is filled, (B, 1, H, W).
             now: the filled frame and its hole, likewise.
             memory: of the step before, None for an empty one.
+            block: rows and columns of cells of 8x8 pixels that are decoded, None for all.
 
         Returns:
-            (B, 3, H, W) in about [0, 1], the whole frame, not clamped; and the new memory.
+            (B, 3, H, W) in about [0, 1], of the block or of the whole frame, not clamped; and the new memory.
         """
         x = torch.cat((normalise(before[0]), before[1], normalise(now[0]), now[1]), dim=1)
         features = self.encoder(x.contiguous(memory_format=torch.channels_last))
         memory = self.memory(features.at8, memory)
-        return denormalise(self.decoder(memory.hidden.to(features.at8.dtype), features)), memory
+        hidden = memory.hidden.to(features.at8.dtype)
+        if block is not None:
+            features = Features(*(_part(x, block, n) for x, n in zip(features, (8, 4, 2, 1), strict=True)))
+            hidden = _part(hidden, block, 1)
+        return denormalise(self.decoder(hidden, features)), memory
+
+
+def _part(x: Tensor, block: Slices, n: int) -> Tensor:
+    """A block of cells out of features that have `n` values a cell each way."""
+    rows, columns = in_pixels(block, n)
+    return x[..., rows, columns].contiguous(memory_format=torch.channels_last)
 
 
 class OPNTCN(LearnedModel):
@@ -167,6 +188,7 @@ class OPNTCN(LearnedModel):
           decoded frame, which drifts.
         * At a segment's start the filled frame takes the place of the output before it; the demo gives zeros with the
           hole of the clip's last frame.
+        * Only what can reach the hole is decoded; the result is the same.
         * In training OPN keeps its weights: it is trained on its own before.
 
     Args:
@@ -217,10 +239,18 @@ class OPNTCN(LearnedModel):
         previous: Previous | None,
         state: GRUMemory | None,
     ) -> Step:
-        """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
+        """Fill one frame; see `Model.step`.
+
+        In training the fill is the whole decoded frame, not clamped; else it holds the source outside the hole.
+        """
         filled, _ = self.opn.complete(
             target, [v.features for v in choose(target, references, n_most=self.opn.most_read)]
         )
         before = (filled, target.hole) if previous is None else (previous.frame, previous.hole)
-        rgb, memory = self.temporal(before, (filled, target.hole), state)
-        return Step(rgb if self.training else rgb.clamp(0, 1), memory)
+        now = (filled, target.hole)
+        if self.training:
+            return Step(*self.temporal(before, now, state))
+        size = (filled.shape[-2] // CELL_PX, filled.shape[-1] // CELL_PX)
+        block = grown(covering(target.hole, CELL_PX) or (0, 0, 0, 0), TEMPORAL_REACH, size)
+        rgb, memory = self.temporal(before, now, state, block=block)
+        return Step(put(filled, target.hole, rgb.clamp(0, 1), in_pixels(block, CELL_PX)), memory)
