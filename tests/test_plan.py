@@ -322,7 +322,7 @@ def test_describe_names_what_matters(plan: Plan) -> None:
     lines = plan.describe().splitlines()
     assert "96x72, 30 frames" in lines[0]
     assert "2 scenes, 2 segments, a hole in 22 frames" in lines[1]
-    assert re.fullmatch(r"memory: about \d+ MB", lines[2])
+    assert re.fullmatch(r"memory: about \d+ MB, at most 40 references kept for a segment", lines[2])
     assert lines[-2].split() == ["0", "0", "3-8", "0-11", "96x72+0+0", "96x72"]
     assert lines[-1].split() == ["1", "1", "14-29", "12-29", "96x72+0+0", "96x72"]
     assert len({len(line) for line in lines[-3:]}) == 1

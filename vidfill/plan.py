@@ -25,6 +25,8 @@ CONTEXT_FRAMES = 48
 """Frames before and after a segment that the model may look at: what the object hides is seen before or after it."""
 MIN_MARGIN_PX = 64
 """Least context around the holes of a segment; more where they are larger than this."""
+MAX_REFERENCES = 40
+"""Frames that a model may keep for a whole segment; one that uses fewer, or none, is free to."""
 WHOLE_FRAME_FRACTION = 0.6
 """A crop that would be this much of the picture is the whole picture."""
 NEAR_ENOUGH = 1.25
@@ -48,6 +50,7 @@ class PlanSettings:
         max_segment: frames in a segment, at most.
         max_gap: frames without a hole that are bridged, at most.
         context: frames before and after a segment that the model may look at, at most.
+        max_references: frames of a segment that a model may keep as references for all of it, at most.
 
     Raises:
         UsageError: for a value out of range.
@@ -59,9 +62,12 @@ class PlanSettings:
     max_segment: int = MAX_SEGMENT_FRAMES
     max_gap: int = MAX_GAP_FRAMES
     context: int = CONTEXT_FRAMES
+    max_references: int = MAX_REFERENCES
 
     def __post_init__(self) -> None:
-        for name, lowest in (("dilate_px", 0), ("feather_px", 0), ("max_segment", 1), ("max_gap", 0), ("context", 0)):
+        lowest_values = {"max_segment": 1, "max_references": 1}
+        for name in ("dilate_px", "feather_px", "max_segment", "max_gap", "context", "max_references"):
+            lowest = lowest_values.get(name, 0)
             if getattr(self, name) < lowest:
                 raise UsageError(f"{name.removesuffix('_px')} of {getattr(self, name)}", expected=f"{lowest} or more")
         parse_working_size(self.working_size)
@@ -107,6 +113,7 @@ class Plan:
         n_hole_frames: frames with a hole.
         dilate_px, feather_px: how the masks are edited, in source pixels.
         memory_bytes: estimate of the peak working set of fill, models and codecs included.
+        max_references: frames of a segment that a model may keep as references for all of it.
     """
 
     source: str
@@ -120,6 +127,7 @@ class Plan:
     dilate_px: int
     feather_px: int
     memory_bytes: int
+    max_references: int = MAX_REFERENCES
 
     def to_json(self) -> str:
         """The plan as one JSON object with a `schema_version`."""
@@ -150,7 +158,8 @@ class Plan:
             f"{self.source}: {self.width}x{self.height}, {self.n_frames} frames{held}",
             f"{_count(len(self.scenes), 'scene')}, {_count(len(self.segments), 'segment')}, a hole in "
             f"{self.n_hole_frames} frames (grown by {self.dilate_px} px, feathered over {self.feather_px} px)",
-            f"memory: about {math.ceil(self.memory_bytes / 2**20)} MB",
+            f"memory: about {math.ceil(self.memory_bytes / 2**20)} MB, "
+            f"at most {_count(self.max_references, 'reference')} kept for a segment",
             "",
             f"{'segment':>7}  {'scene':>5}  {'frames':>13}  {'looks at':>13}  {'crop':>20}  {'works at':>9}",
         ]
@@ -252,6 +261,7 @@ def analyse(
         dilate_px=settings.dilate_px,
         feather_px=settings.feather_px,
         memory_bytes=estimate_memory(segments, info),
+        max_references=settings.max_references,
     )
 
 

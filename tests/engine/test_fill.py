@@ -16,7 +16,7 @@ from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
-from vidfill.models.base import WindowSpec
+from vidfill.models.base import ReferenceSpec, WindowSpec
 from vidfill.plan import Plan, Segment
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -205,6 +205,16 @@ def test_more_than_8_bits_reach_the_model_and_the_patch() -> None:
     plan = _plan(_segment(0, 21, 22, size=FULL))
     (patch,) = fill(plan, FakeReader(30, RGB10), FakeMasks(), Copy(WindowSpec()), CPU)
     assert patch.rgb.max() / 65535 == pytest.approx(84 / 1023, abs=1 / 4000)
+
+
+def test_the_plan_limits_the_references_of_a_segment() -> None:
+    segment = _segment(0, 4, 8, before=4, after=12, size=(24, 32))
+    for own, most, expected in ((None, 4, (0, 5, 10, 15)), (2, 4, (0, 10)), (None, 40, (0, 3, 6, 9, 12, 15, 18))):
+        model = Recorder(WindowSpec(references=ReferenceSpec(stride=3, most=own)))
+        plan = replace(_plan(segment), max_references=most)
+        list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+        target, _, references, _, _ = model.windows[0]
+        assert (target, references) == (4, [i for i in expected if i != 4])
 
 
 def test_out_of_memory_halves_the_working_size_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_ou
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError
 from vidfill.frame import Bool, Float
-from vidfill.models.base import Model, recur
+from vidfill.models.base import Model, WindowSpec, recur
 
 
 def fill_clip(
@@ -47,7 +47,13 @@ def fill_clip(
 
 
 def composited(
-    model: Model, source: LazySource, runtime: Runtime, threads: int, *, targets: range | None = None
+    model: Model,
+    source: LazySource,
+    runtime: Runtime,
+    threads: int,
+    *,
+    targets: range | None = None,
+    spec: WindowSpec | None = None,
 ) -> Iterator[tuple[int, Float]]:
     """Fill the frames of a segment.
 
@@ -57,11 +63,12 @@ def composited(
         runtime: how to compute.
         threads: CPU threads, 0 to leave them.
         targets: positions to fill, None for all.
+        spec: the window in the place of the model's own, None for that.
 
     Yields:
         (position, (h, w, 3) float32 in [0, 1]): the fill in the hole, the source outside, without padding.
     """
-    steps = recur(model, source, targets=targets)
+    steps = recur(model, source, targets=targets, spec=spec)
     while True:
         # Neither the modes of torch nor the threads may leak out through the yield below.
         with limited_threads(threads), runtime.computing():

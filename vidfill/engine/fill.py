@@ -173,7 +173,8 @@ def _attempt(
     waiting: dict[int, _Waiting] = {}
     pictures = _pictures(segment, size, plan, reader, masks, waiting)
     source = LazySource(model, pictures, segment.read_stop - segment.read_start, runtime)
-    for position, filled in composited(model, source, runtime, threads, targets=_targets(segment, plan, model)):
+    targets, spec = _targets(segment, plan, model), model.spec.with_most_references(plan.max_references)
+    for position, filled in composited(model, source, runtime, threads, targets=targets, spec=spec):
         index = segment.read_start + position
         pts, edge = waiting.pop(index)
         if index >= segment.start:

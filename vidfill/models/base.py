@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -77,6 +77,13 @@ class WindowSpec:
     def __post_init__(self) -> None:
         if not self.passes or self.passes[-1] != "forward":
             raise ValueError(f"the last pass must be forward, found {self.passes}")
+
+    def with_most_references(self, most: int) -> WindowSpec:
+        """The same window with a bank of at most so many references for a segment, and of no more than its own."""
+        if self.references is None or self.references.reach is not None:
+            return self
+        own = self.references.most
+        return replace(self, references=replace(self.references, most=most if own is None else min(most, own)))
 
     def neighbour_indices(self, target: int, n_frames: int) -> tuple[int, ...]:
         """Positions of the neighbours of one target, in the order of the offsets, mirrored at the ends."""

@@ -92,7 +92,7 @@ def grown(cells: tuple[int, int, int, int], reach: int, size: tuple[int, int]) -
 
 
 def covering(mask: Tensor, cell_px: int) -> tuple[int, int, int, int] | None:
-    """The cells (top, bottom, left, right; half-open) that hold all of the masks (B, 1, H, W); None if there are none."""
+    """The cells (top, bottom, left, right; half-open) that hold the masks (B, 1, H, W); None where they are empty."""
     inside = mask.cpu().numpy() > 0
     if not inside.any():
         return None
