@@ -21,7 +21,7 @@ from vidfill.train.data import TrainingData
 from vidfill.train.peel_losses import peel_terms, total_variation
 from vidfill.train.recipes import RECIPE_NAMES, LossWeights, Stage, find_recipe
 from vidfill.train.report import read_metrics
-from vidfill.train.trainer import Trainer
+from vidfill.train.trainer import Trainer, called_parts
 from vidfill.weights import Checkpoint, save_weights
 
 OPN_TINY, TCN_TINY = (find_recipe("tiny", model=model) for model in ("opn", "opn-tcn"))
@@ -159,6 +159,12 @@ def test_the_temporal_network_is_trained_after_opn_which_stays_as_it_is(tmp_path
     Trainer(again, "opn-tcn", tiny_data(), replace(recipe, n_steps=3), tmp_path / "run", resume=True).run()
     assert torch.equal(again.get_parameter("opn.encoder.key.conv.weight"), opn.encoder.key.conv.weight)
     assert build("opn-tcn", tmp_path / "run" / "opn-tcn.safetensors", sha256="").sizes == network.sizes
+
+
+def test_the_parts_to_compile_are_those_that_are_called() -> None:
+    network = build_network("opn-tcn", TCN_TINY, is_resumed=True)
+    assert isinstance(network, OPNTCN)
+    assert called_parts(network) == [network.opn.encoder, network.opn.decoder, network.temporal]
 
 
 @pytest.mark.parametrize("name", RECIPE_NAMES)

@@ -272,11 +272,11 @@ class Trainer:
 
 
 def called_parts(model: Model) -> list[torch.nn.Module]:
-    """The largest parts of a model that are called as modules: its children, and those of its lists and dicts.
+    """The largest parts of a model that are called as modules: its children, and those of its lists, dicts and models.
 
     They take tensors alone. The model's own `step` also takes frame numbers, for each of which it would be compiled.
     """
-    containers = (torch.nn.ModuleDict, torch.nn.ModuleList)
+    containers = (torch.nn.ModuleDict, torch.nn.ModuleList, Model)
     parts: list[torch.nn.Module] = []
     for child in model.children():
         parts += child.children() if isinstance(child, containers) else [child]
