@@ -31,7 +31,7 @@ from vidfill.models.base import ClipSource, Model, View, recur
 from vidfill.models.opn import OPN
 from vidfill.models.opn_attention import Encoded
 from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
-from vidfill.models.opn_tcn import TEMPORAL_CHANNELS, TemporalNetwork
+from vidfill.models.opn_tcn import TEMPORAL_CHANNELS, TemporalNetwork, block_around
 from vidfill.models.vinet import NEIGHBOURS, VINet, VINetSizes
 
 Clock = Callable[[], float]
@@ -106,7 +106,8 @@ def _opn_rows(clip: Tensor, precisions: list[str], clock: Clock) -> list[Row]:
         with torch.inference_mode(), torch.autocast("cpu", short or torch.bfloat16, enabled=short is not None):
             bank = [network.encode(frame * (1 - hole), hole) for frame in frames[1:]]
             seconds = _fastest(lambda bank=bank: _completed(network, frames[0] * (1 - hole), hole, bank), clock)  # type: ignore[misc]
-            temporal_seconds = _fastest(lambda: temporal(now, now, None), clock)
+            block = block_around(hole)
+            temporal_seconds = _fastest(lambda block=block: temporal(now, now, None, block=block), clock)  # type: ignore[misc]
         rows.append(Row("opn", "2 peels", precision, seconds, base / seconds))
         rows.append(Row("tcn", "", precision, temporal_seconds, temporal_base / temporal_seconds))
     return rows

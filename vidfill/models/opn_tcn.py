@@ -250,7 +250,12 @@ class OPNTCN(LearnedModel):
         now = (filled, target.hole)
         if self.training:
             return Step(*self.temporal(before, now, state))
-        size = (filled.shape[-2] // CELL_PX, filled.shape[-1] // CELL_PX)
-        block = grown(covering(target.hole, CELL_PX) or (0, 0, 0, 0), TEMPORAL_REACH, size)
+        block = block_around(target.hole)
         rgb, memory = self.temporal(before, now, state, block=block)
         return Step(put(filled, target.hole, rgb.clamp(0, 1), in_pixels(block, CELL_PX)), memory)
+
+
+def block_around(hole: Tensor) -> Slices:
+    """The cells that must be decoded to fill holes (B, 1, H, W)."""
+    size = (hole.shape[-2] // CELL_PX, hole.shape[-1] // CELL_PX)
+    return grown(covering(hole, CELL_PX) or (0, 0, 0, 0), TEMPORAL_REACH, size)
