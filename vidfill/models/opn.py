@@ -147,7 +147,7 @@ class OPN(LearnedModel):
             decoded: else `Peeling.fills` holds what lies round the peel.
         """
         peels = peel(target.hole, thickness_px=self.peel_px, n_most=self.most_peels)
-        bank = gather(references) if references else None
+        bank = gather(references) if references and peels else None
         frame, missing = target.frame, target.hole
         fills = []
         for number, ring in enumerate(peels):
