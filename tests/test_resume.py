@@ -144,7 +144,7 @@ def test_a_second_run_on_the_same_work_folder_is_refused_and_the_first_goes_on(
 ) -> None:
     expected, _ = _whole(source, monkeypatch)
     output = source.with_name("out.mkv")
-    refusals = []
+    refusals: list[str] = []
 
     def start_another(step: Progress) -> None:
         if step.stage == "fill" and not refusals:
