@@ -12,9 +12,9 @@ from vidfill.errors import WeightsError
 from vidfill.models.base import ClipSource, composite, recur, unroll
 from vidfill.models.fuse import Fuse
 from vidfill.models.fuse_candidates import N_FACTS, NOTHING, CandidateSet, box_on_grid, pack
-from vidfill.models.fuse_network import PREVIOUS_ERROR, TEMPERATURE, Decider
+from vidfill.models.fuse_network import PREVIOUS_ERROR, Decider
 from vidfill.models.layers import Memory
-from vidfill.models.propagate import Decision, Propagate, State
+from vidfill.models.propagate import TEMPERATURE, TEMPERATURE_PER_ERROR, Decision, Propagate, State
 
 Rgb = NDArray[np.uint8]
 HEIGHT, WIDTH = 72, 112
@@ -96,7 +96,8 @@ def test_candidates_are_copied_pixel_by_pixel_by_their_errors() -> None:
     fill, _ = decider(given, None, None)
     for y, x in ((13, 22), (30, 40)):
         errors = given.error[0, :, 0, y, x].double()
-        weights = torch.exp(-errors / TEMPERATURE) * (errors < NOTHING)
+        least = errors.min()
+        weights = torch.exp((least - errors) / (TEMPERATURE + TEMPERATURE_PER_ERROR * least)) * (errors < NOTHING)
         expected = (weights[:, None] * given.rgb[0, :, :, y, x]).sum(dim=0) / weights.sum()
         assert torch.allclose(fill[0, :, y, x].double(), expected, atol=1e-5)
     assert torch.equal(fill * (1 - given.hole), given.composite * (1 - given.hole))

@@ -49,7 +49,7 @@ def stretch(video: Path) -> Stretch:
         for seed in range(9)
         if (s := draw_stretch(np.random.default_rng(seed), video, SHAPES, BUDGET, SIDE)) is not None
     )
-    assert found.dtype == frame_type(80, 4) and len(found) == 8
+    assert found.dtype == frame_type(80, 5) and len(found) == 8
     return found
 
 
@@ -77,8 +77,8 @@ def test_steps_are_cut_alike_whenever_they_are_drawn_and_mirrored_as_a_whole(str
     write_stretch(stretch, tmp_path / "000000.npy")
     torch.manual_seed(0)
     decider = Fuse.from_sizes(TINY.sizes["fuse"]).decider
-    feed = CandidateFeed(decider, tmp_path, seed=1)
-    stage = Stage("unroll", share=1, batch=2, crop_px=64, n_targets=2, n_chunks=2)
+    feed = CandidateFeed(decider, tmp_path, tiny_data(), seed=1)
+    stage = Stage("unroll", share=1, batch=2, crop_px=64, n_targets=2, n_chunks=2, synthetic_share=0)
     for step in range(6):  # some of them mirrored
         drawn, again = (feed.draw(stage, step=step, place=Place()) for _ in range(2))
         assert torch.equal(drawn.batch.clip, again.batch.clip) and drawn.batch.clip.shape == (2, 4, 3, 64, 64)
@@ -90,10 +90,23 @@ def test_steps_are_cut_alike_whenever_they_are_drawn_and_mirrored_as_a_whole(str
             truth = [drawn.batch.clip[b, t].permute(1, 2, 0).numpy() for t in (1, 2)]
             moved = cv2.warpPerspective(truth[0], view.features.motion[b].double().numpy(), (64, 64))
             assert np.abs(moved - truth[1])[20:44, 20:44].mean() < 0.02
-        assert before.features.rgb.shape == (2, 4, 3, 64, 64)
+        assert before.features.rgb.shape == (2, 5, 3, 64, 64)
     with torch.no_grad():
         fills = [step.fill for _, step in recur(drawn.model, drawn.source, targets=drawn.batch.targets)]
     assert len(fills) == 4 and bool(torch.isfinite(torch.stack(fills)).all())
+
+
+def test_steps_of_photos_hold_unrelated_pictures_with_two_spatial_fills() -> None:
+    data = tiny_data()
+    feed = CandidateFeed(Fuse.from_sizes(TINY.sizes["fuse"]).decider, Path("nowhere"), data, seed=1)
+    stage = Stage("unroll", share=1, batch=2, crop_px=32, n_targets=2, n_chunks=2, synthetic_share=1)
+    drawn = feed.draw(stage, step=0, place=Place())
+    for view in (drawn.source.view(t) for t in range(4)):
+        given = view.features
+        assert given.rgb.shape == (2, 2, 3, 32, 32) and not given.motion.any()
+        mean = torch.where(given.error < NOTHING, given.rgb, given.composite.unsqueeze(1)).mean(dim=1)
+        assert float((mean - given.composite).abs().max()) < 1.5 / 255
+        assert torch.equal(given.composite * (1 - view.hole), view.frame)
 
 
 def test_a_worker_replaces_the_oldest_of_its_own_and_goes_on_where_it_was(video: Path, tmp_path: Path) -> None:
@@ -118,7 +131,7 @@ def test_four_steps_are_two_then_save_resume_and_two_bit_for_bit(stretch: Stretc
     def train(run: Path, n_steps: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = Fuse.from_sizes(TINY.sizes["fuse"])
-        feed = CandidateFeed(model.decider, tmp_path, seed=0)
+        feed = CandidateFeed(model.decider, tmp_path, tiny_data(), seed=0)
         trainer = Trainer(model, "fuse", tiny_data(), recipe, run, resume=True, feed=feed)
         trainer.run(should_stop=lambda: trainer.state.step >= n_steps)
         return load_weights(run / "fuse.safetensors", sha256="").tensors

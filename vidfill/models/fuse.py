@@ -52,7 +52,7 @@ class Fuse(LearnedModel):
 
     Args:
         target, candidate, key, score: sizes of the network (see `Decider`).
-        n_candidates: of a frame, beside the spatial fill and the output before.
+        n_candidates: of a frame, beside the spatial fills and the output before.
     """
 
     spec = Propagate.spec

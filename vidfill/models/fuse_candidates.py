@@ -67,12 +67,12 @@ def box_on_grid(box: Box, size: tuple[int, int]) -> Box:
 
 
 def pack(decision: Decision, box: Box, n_most: int) -> Packed:
-    """The candidates that count most in `propagate`'s own mix, and its spatial fill.
+    """The candidates that count most in `propagate`'s own mix, and its spatial fills.
 
     Args:
         decision: for the frame; without a region there are no candidates.
         box: (x0, y0, x1, y1) of the frame, half-open.
-        n_most: at most so many beside the spatial fill.
+        n_most: at most so many beside the spatial fills.
     """
     width, height = box[2] - box[0], box[3] - box[1]
     chosen = _chosen(decision, n_most)
@@ -108,10 +108,11 @@ def unpack(packed: Packed, composite: Tensor, hole: Tensor) -> CandidateSet:
 def _chosen(decision: Decision, n_most: int) -> Sequence[Candidate]:
     if decision.weights is None:
         return ()
-    *others, spatial = decision.candidates
     shares = decision.weights.mean(axis=1)
-    order = sorted(range(len(others)), key=lambda k: -float(shares[k]))
-    return [*(others[k] for k in order[:n_most]), spatial]
+    order = np.argsort(-shares, kind="stable")
+    ranked = [decision.candidates[int(k)] for k in order]
+    brought = [candidate for candidate in ranked if candidate.kind != "spatial"]
+    return [*brought[:n_most], *(candidate for candidate in ranked if candidate.kind == "spatial")]
 
 
 def _facts(candidate: Candidate) -> list[float]:

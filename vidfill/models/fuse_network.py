@@ -13,12 +13,12 @@ from vidfill.align.warp import warp_homography
 from vidfill.models.base import Model, Previous, Step, View, WindowSpec
 from vidfill.models.fuse_candidates import N_FACTS, NOTHING, CandidateSet
 from vidfill.models.layers import ConvLSTM, LeakyConv, Memory
+from vidfill.models.propagate import TEMPERATURE, TEMPERATURE_PER_ERROR
 
 HALF = 2
 N_CODE = 5 * HALF**2  # a candidate's colours and trust, the pixels of a 2x2 block side by side
 N_TARGET = 6 * HALF**2
 MULTIPLE = 16
-TEMPERATURE = 10.0  # softer than `propagate`'s own mix: the decision starts undecided
 TRUST_LEVELS = 16.0
 PREVIOUS_ERROR = 8.0
 COMPOSITE_BIAS = 3.0
@@ -143,7 +143,8 @@ class Decider(Model):
         Args:
             given: the candidates, on a picture of (h, w).
             before: (B, 3, H, W) in [0, 1], the whole output before this one; None for none.
-            memory: of the step before, at 1/16 of the size, rounded up; None for none.
+            memory: of the step before, at 1/16 of the size, rounded up; None for none. Where the motion from that step
+                is unknown it is of another place, and forgotten.
 
         Returns:
             (B, 3, h, w) in about [0, 1], the composite outside the hole; and the new memory.
@@ -160,7 +161,7 @@ class Decider(Model):
         x8 = self.target_8(x4)
         x8 = self.attention_8(x8, encoded.eighth, _trust(given.error, valid, 8))
         x16 = self.target_16(x8)
-        memory = self.memory(x16, memory)
+        memory = self.memory(x16, None if memory is None else _of_this_place(memory, given.motion))
         y8 = self.up_8(torch.cat((x16, memory.hidden.to(x16.dtype)), dim=1))
         y8 = self.decode_8(torch.cat((_twice(y8), x8), dim=1))
         y4 = self.decode_4(torch.cat((_twice(self.up_4(y8)), x4), dim=1))
@@ -190,7 +191,7 @@ class Decider(Model):
         learned = _by_sample(F.pixel_shuffle(self.score(hidden).float(), HALF), n_batch)
         expected = given.error.masked_fill(~valid, torch.inf)
         least = expected.amin(dim=1, keepdim=True).nan_to_num(posinf=0.0)
-        logits = ((least - expected) / TEMPERATURE + learned).squeeze(2)
+        logits = ((least - expected) / (TEMPERATURE + TEMPERATURE_PER_ERROR * least) + learned).squeeze(2)
         of_composite = F.pixel_shuffle(self.score_composite(y2).float(), HALF) + COMPOSITE_BIAS
         weights = torch.cat((logits, of_composite), dim=1).softmax(dim=1).unsqueeze(2)
         return (weights[:, :-1] * given.rgb).sum(dim=1) + weights[:, -1] * given.composite
@@ -201,7 +202,7 @@ def _with_output_before(given: CandidateSet, before: Tensor | None) -> Candidate
 
     No gradient goes this way: through time it goes by the memory alone, which makes a step of training much faster.
     """
-    known_motion = given.motion[:, 2, 2].abs() > 1e-6
+    known_motion = _is_known(given.motion)
     if before is None or not bool(known_motion.any()):
         return given
     safe = torch.where(known_motion[:, None, None], given.motion, torch.eye(3).to(given.motion))
@@ -216,6 +217,16 @@ def _with_output_before(given: CandidateSet, before: Tensor | None) -> Candidate
         error=torch.cat((given.error, error.unsqueeze(1)), dim=1),
         facts=torch.cat((given.facts, facts), dim=1),
     )
+
+
+def _is_known(motion: Tensor) -> Tensor:
+    """(B,) bool of (B, 3, 3)."""
+    return motion.abs().amax(dim=(1, 2)) > 0
+
+
+def _of_this_place(memory: Memory, motion: Tensor) -> Memory:
+    is_known = _is_known(motion)[:, None, None, None]
+    return Memory(*(torch.where(is_known, part, torch.zeros_like(part)) for part in memory))
 
 
 def _consensus(given: CandidateSet, valid: Tensor) -> tuple[Tensor, Tensor]:

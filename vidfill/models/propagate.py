@@ -23,7 +23,7 @@ from vidfill.align.flow import Carried, Chain, carry, go_on
 from vidfill.align.homography import Matrix, Tracker
 from vidfill.align.poses import Pose, between, choose, place, register
 from vidfill.align.seen import Seen, look_at
-from vidfill.align.spatial import fill_spatially
+from vidfill.align.spatial import fill_smoothly, fill_spatially
 from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
 
 Rgb = NDArray[np.uint8]
@@ -78,7 +78,7 @@ class Decision(NamedTuple):
         fill: (H, W, 3) float32, 0 to 255.
         state: for the next frame.
         region: where the candidates live; None for a frame without a hole, or with nothing but hole.
-        candidates: the spatial fill last; empty without a region.
+        candidates: empty without a region.
         weights: (candidates, P) float32, what each counts at the P hole pixels of the region, row by row.
         motion: (3, 3), target from the frame before; None where unknown.
     """
@@ -188,7 +188,7 @@ def _step_forward(
         candidates.append(Candidate(record.rgb, valid, record.error.astype(np.float32), 1, "later"))
     motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
     brought = _brought_along(before, motion, region)
-    candidates.append(_spatial(region, brought))
+    candidates += spatial_candidates(region, brought)
     pixels = np.nonzero(region.hole)
     weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
     fill[region.rows, region.columns][pixels] = _steadied(mix(candidates, weights, pixels), brought, pixels)
@@ -250,15 +250,18 @@ def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) ->
     return region.bring(np.dstack((before, opaque)), motion, -1)
 
 
-def _spatial(region: Region, before: Candidate | None) -> Candidate:
-    """A spatial fill, mostly the one of the frame before so that it does not flicker; worse the farther in."""
-    rgb = fill_spatially(region.rgb, region.known)
-    if before is not None:
-        share = (STEADINESS * before.valid)[..., None]
-        rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
+def spatial_candidates(region: Region, before: Candidate | None) -> list[Candidate]:
+    """Two spatial fills, mostly those of the frame before so that they do not flicker; worse the farther in."""
     depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
     error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, SPATIAL_ERROR_MOST).astype(np.float32)
-    return Candidate(rgb, region.hole, error, 0, "spatial")
+    candidates = []
+    for fill in (fill_spatially, fill_smoothly):
+        rgb = fill(region.rgb, region.known)
+        if before is not None:
+            share = (STEADINESS * before.valid)[..., None]
+            rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
+        candidates.append(Candidate(rgb, region.hole, error, 0, "spatial"))
+    return candidates
 
 
 def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.intp], ...]) -> Float:

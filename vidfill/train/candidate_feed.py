@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vidfill.errors import InputError, VidfillError
 from vidfill.models.base import Model, View
@@ -19,7 +18,7 @@ from vidfill.models.fuse import Fuse
 from vidfill.models.fuse_candidates import NOTHING, CandidateSet
 from vidfill.models.fuse_network import Decider
 from vidfill.train.batches import Batch, grays_of
-from vidfill.train.candidates import Stretch, keep_computing, stretches_of
+from vidfill.train.candidates import Frames, Stretch, draw_stills, keep_computing, stretches_of
 from vidfill.train.data import TrainingData, training_videos
 from vidfill.train.feed import Drawn, Feed
 from vidfill.train.parallel import Place
@@ -58,27 +57,32 @@ class PreparedSource:
 
 
 class CandidateFeed:
-    """Crops of stretches from a ring of files.
+    """Crops of stretches from a ring of files; some steps of photos, where there is nothing but to synthesise.
 
     Args:
         decider: what is unrolled.
         folder: of the ring.
+        data: its photos and shapes.
         seed: of everything that is drawn.
     """
 
-    def __init__(self, decider: Decider, folder: Path, *, seed: int) -> None:
-        self._decider, self._folder, self._seed = decider, folder, seed
+    def __init__(self, decider: Decider, folder: Path, data: TrainingData, *, seed: int) -> None:
+        self._decider, self._folder, self._data, self._seed = decider, folder, data, seed
 
     def draw(self, stage: Stage, *, step: int, place: Place) -> Drawn:
         """See `Feed.draw`; which stretches there are depends on how far the workers are."""
-        files = stretches_of(self._folder)
         n_frames = stage.n_targets * stage.n_chunks
         per_rank = stage.batch // place.n_ranks
-        parts = []
-        for i in range(per_rank):
-            rng = np.random.default_rng((self._seed, step, place.rank * per_rank + i))
-            stretch = np.load(files[int(rng.integers(len(files)))], mmap_mode="r")
-            parts.append(_cut(rng, stretch, n_frames, stage.crop_px))
+        generators = [np.random.default_rng((self._seed, step, place.rank * per_rank + i)) for i in range(per_rank)]
+        is_still = (
+            bool(self._data.photos) and np.random.default_rng((self._seed, step)).random() < stage.synthetic_share
+        )
+        if is_still:
+            parts = [draw_stills(rng, self._data, n_frames, stage.crop_px) for rng in generators]
+        else:
+            files = stretches_of(self._folder)
+            chosen = [np.load(files[int(rng.integers(len(files)))], mmap_mode="r") for rng in generators]
+            parts = [_cut(rng, one, n_frames, stage.crop_px) for rng, one in zip(generators, chosen, strict=True)]
         device = next(self._decider.parameters()).device
         joined = {name: torch.from_numpy(np.stack([part[name] for part in parts])).to(device) for name in parts[0]}
         clip = _floats(joined["truth"])
@@ -157,10 +161,10 @@ def feeding(
             if workers and not any(process.is_alive() for process in workers):
                 raise VidfillError("the processes that compute candidates have died", todo="see what they wrote above")
             time.sleep(PATIENCE_S)
-        yield CandidateFeed(model.decider, folder, seed=recipe.seed)
+        yield CandidateFeed(model.decider, folder, data, seed=recipe.seed)
 
 
-def _cut(rng: np.random.Generator, stretch: Stretch, n_frames: int, crop_px: int) -> dict[str, NDArray[np.generic]]:
+def _cut(rng: np.random.Generator, stretch: Stretch, n_frames: int, crop_px: int) -> Frames:
     """Consecutive frames of a stretch, perhaps mirrored, on a crop that holds some of the hole.
 
     Raises:
@@ -178,7 +182,7 @@ def _cut(rng: np.random.Generator, stretch: Stretch, n_frames: int, crop_px: int
         if hole.mean() > MIN_HOLE:
             break
     rows, columns = here
-    cut: dict[str, NDArray[np.generic]] = {
+    cut: Frames = {
         "truth": part["truth"][:, rows, columns],
         "hole": hole,
         "composite": part["composite"][:, rows, columns],

@@ -18,19 +18,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.align.candidates import Region, mix
 from vidfill.models.base import ClipSource, Previous, Step, View, recur
 from vidfill.models.fuse_candidates import N_FACTS, NOTHING, Packed, pack
-from vidfill.models.propagate import Propagate
+from vidfill.models.propagate import Decision, Propagate, State, spatial_candidates
+from vidfill.train.data import TrainingData
 from vidfill.train.holes import HoleKind, HoleRanges, draw_hole, render_holes
 from vidfill.train.recipes import CandidateBudget
 
 Rgb = NDArray[np.uint8]
 Stretch = NDArray[np.void]  # (T,) of `frame_type`
+Frames = dict[str, NDArray[np.generic]]  # the fields of `frame_type`, (T, ...) each
 
 MAX_STRIDE = 4
-# Where next to nothing but the spatial fill counts there is little to decide: most of these stretches are left out.
+# Where next to nothing but the spatial fills count there is little to decide: most of these stretches are left out.
 NOTHING_FOUND = 0.7
 KEPT_OF_THESE = 0.3
+STILL_RANGES = HoleRanges(min_area=0.03, max_area=0.35)
+N_SPATIAL = 2
+NO_STATE = State({}, None, {})
+NO_MOTION = np.zeros((3, 3))
 STILL_KINDS: tuple[HoleKind, ...] = ("square", "strokes", "object")
 MOVING_KINDS: tuple[HoleKind, ...] = ("flying square", "strokes", "object")
 
@@ -81,7 +88,7 @@ class _Recorder(Propagate):
         self.packed.append(pack(decision, self.box, self._n_candidates))
         self.fills.append(decision.fill[y0:y1, x0:x1].round().clip(0, 255).astype(np.uint8))
         if decision.weights is not None:
-            self.spatial_shares.append(float(decision.weights[-1].mean()))
+            self.spatial_shares.append(float(decision.weights[-N_SPATIAL:].sum(axis=0).mean()))
         fill = torch.from_numpy(decision.fill.transpose(2, 0, 1)[None] / np.float32(255))
         return Step(fill, (decision.state,))
 
@@ -124,6 +131,44 @@ def draw_stretch(
     if (not shares or float(np.mean(shares)) > NOTHING_FOUND) and rng.random() > KEPT_OF_THESE:
         return None
     return _recorded(frames, holes[:, 0], recorder, budget)
+
+
+def draw_stills(rng: np.random.Generator, data: TrainingData, n_frames: int, crop_px: int) -> Frames:
+    """Photos that have nothing to do with each other, with holes for which there is nothing but the spatial fills.
+
+    Returns:
+        The fields of `frame_type` for crops of `crop_px`, with those two candidates, and no motion.
+    """
+    size = (crop_px, crop_px)
+    paths = [draw_hole(rng, 1, size, data.silhouettes, ranges=STILL_RANGES, kinds=STILL_KINDS) for _ in range(n_frames)]
+    holes = render_holes(paths, size, device=torch.device("cpu"))[:, 0, 0].numpy() > 0
+    frames = [_still(rng, data.photos, hole) for hole in holes]
+    return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
+
+
+def _still(rng: np.random.Generator, photos: Sequence[Tensor], hole: NDArray[np.bool_]) -> Frames:
+    side = hole.shape[0]
+    photo = photos[int(rng.integers(len(photos)))]
+    top, left = (int(rng.integers(extent - side + 1)) for extent in photo.shape[:2])
+    truth = np.ascontiguousarray(photo[top : top + side, left : left + side].cpu().numpy())
+    if rng.random() < 0.5:
+        truth = np.ascontiguousarray(truth[:, ::-1])
+    hole[0, 0] = False  # a hole over everything has no rim
+    fill = truth.copy()
+    decision = Decision(fill.astype(np.float32), NO_STATE)
+    if hole.any():
+        region = Region(np.where(hole[..., None], np.uint8(0), truth), ~hole)
+        candidates = spatial_candidates(region, None)
+        pixels = np.nonzero(region.hole)
+        weights = np.full((N_SPATIAL, len(pixels[0])), 1 / N_SPATIAL, np.float32)
+        fill[region.rows, region.columns][pixels] = mix(candidates, weights, pixels).round().astype(np.uint8)
+        decision = Decision(fill.astype(np.float32), NO_STATE, region, candidates, weights)
+    packed = pack(decision, (0, 0, side, side), 0)
+    if not hole.any():
+        nothing = np.full((N_SPATIAL, side, side), NOTHING, np.uint8)
+        same = np.stack([fill] * N_SPATIAL)
+        packed = Packed(same, nothing, np.zeros((N_SPATIAL, N_FACTS), np.float32), NO_MOTION)
+    return {"truth": truth, "hole": hole.astype(np.uint8), "composite": fill, **packed._asdict()}
 
 
 def write_stretch(stretch: Stretch, path: Path) -> None:
@@ -183,7 +228,7 @@ def keep_computing(
 
 def _recorded(frames: Sequence[Rgb], holes: Tensor, recorder: _Recorder, budget: CandidateBudget) -> Stretch:
     x0, y0, x1, y1 = recorder.box
-    n_candidates = budget.n_candidates + 1
+    n_candidates = budget.n_candidates + N_SPATIAL
     stretch = np.zeros(len(frames), frame_type(budget.crop_px, n_candidates))
     stretch["truth"] = [frame[y0:y1, x0:x1] for frame in frames]
     stretch["hole"] = holes[:, y0:y1, x0:x1].numpy()
