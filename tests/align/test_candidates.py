@@ -148,7 +148,7 @@ def test_the_spatial_fill_is_close_on_a_slope_at_both_sizes(box: tuple[int, int,
 
 @pytest.mark.parametrize("box", [(30, 15, 40, 25), (10, 5, 70, 40), (0, 0, 20, 48)])
 def test_the_membrane_is_that_of_plain_relaxation(box: tuple[int, int, int, int]) -> None:
-    picture = cv2.GaussianBlur(painted(48, 80), (0, 0), 4)
+    picture = np.asarray(cv2.GaussianBlur(painted(48, 80), (0, 0), 4), np.uint8)
     hole = box_hole(48, 80, box)
     filled = fill_smoothly(np.where(hole[..., None], 0, picture).astype(np.uint8), ~hole)
     assert (filled[~hole] == picture[~hole]).all()

@@ -16,6 +16,7 @@ from vidfill.train.losses import (
     frame_l1,
     hinge_discriminator,
     hinge_generator,
+    hole_edges_l1,
     hole_l1,
     hole_psnr_loss,
     ssim_loss,
@@ -56,6 +57,8 @@ def loss_terms(
         terms["ssim"] = ssim_loss(flat, flat_truth)
     if weights.hole:
         terms["hole"] = hole_l1(flat, flat_truth, holes.flatten(0, 1))
+    if weights.edges:
+        terms["edges"] = hole_edges_l1(flat, flat_truth, holes.flatten(0, 1))
     if weights.psnr:
         terms["psnr"] = hole_psnr_loss(flat, flat_truth, holes.flatten(0, 1))
     if weights.flow:

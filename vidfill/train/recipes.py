@@ -28,6 +28,7 @@ class LossWeights:
         frame: L1 over the whole frame.
         ssim: 1 - SSIM over the whole frame.
         hole: L1 inside the hole.
+        edges: L1 inside the hole of the differences of neighbouring pixels; much cheaper than SSIM.
         psnr: minus a tenth of the PSNR inside the hole.
         flow: L1 of the flows, in pixels, against the truth: exact in synthetic scenes, optical flow that passed its
             checks in real clips, there for the last target of a chunk only (`batch_motion`).
@@ -42,6 +43,7 @@ class LossWeights:
     frame: float = 1.0
     ssim: float = 1.0
     hole: float = 5.0
+    edges: float = 0.0
     psnr: float = 0.0
     flow: float = 0.1
     short: float = 1.0
@@ -295,7 +297,7 @@ GPU = Recipe(
     validation_frames=40,
 )  # fmt: skip
 
-_FUSE_LOSS = LossWeights(frame=0, ssim=1, psnr=0.3, flow=0, short=1.5, long=0)
+_FUSE_LOSS = LossWeights(frame=0, ssim=0, edges=2, psnr=0.8, flow=0, short=1, long=0)
 
 FUSE_TINY = replace(
     TINY,
@@ -304,16 +306,17 @@ FUSE_TINY = replace(
     candidates=CandidateBudget(n_kept=2, n_first=1, n_frames=6, crop_px=48, n_candidates=2),
 )
 
-# Candidates take as long to compute as a step on them: one worker beside the network, then the network alone.
+# Half of the steps are of candidates, half of photos (`Stage.synthetic_share`): deciding is learned from the former,
+# synthesis, of which the former hold little, from the latter.
 FUSE_CPU = Recipe(
     name="cpu",
-    n_steps=1400,
+    n_steps=2200,
     stages=(
         Stage("pairs", share=0.25, batch=4, crop_px=144, n_targets=2, loss=_FUSE_LOSS),
-        Stage("unroll", share=0.45, batch=3, crop_px=160, n_targets=3, n_chunks=2, loss=_FUSE_LOSS),
-        Stage("feedback", share=0.3, batch=2, crop_px=160, n_targets=4, n_chunks=4, loss=_FUSE_LOSS),
+        Stage("unroll", share=0.6, batch=3, crop_px=160, n_targets=3, n_chunks=2, loss=_FUSE_LOSS),
+        Stage("feedback", share=0.15, batch=2, crop_px=160, n_targets=4, n_chunks=4, loss=_FUSE_LOSS),
     ),
-    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=0),
+    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=2500),
     candidates=CandidateBudget(n_kept=400, n_first=40),
     learning_rate=6e-4,
     ema_decay=0.995,
@@ -336,6 +339,7 @@ FUSE_GPU = replace(
             loss=replace(_FUSE_LOSS, long=1, adversarial=0.01),
         ),
     ),
+    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=5000),
     candidates=CandidateBudget(n_kept=1000, n_first=100, n_workers=12),
     ema_decay=0.999,
     save_every=200,
