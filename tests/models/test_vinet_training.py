@@ -39,3 +39,24 @@ def test_normalised_correlation_does_not_depend_on_brightness_or_contrast() -> N
     for network, is_same in ((plain, False), (normalised, True)):
         dark, bright = (network(target, s, None) for s in (source, 3 * source + 5))
         assert torch.allclose(dark, bright, atol=0.02) == is_same
+
+
+def test_a_normalised_target_keeps_no_scale_that_a_loss_could_shrink() -> None:
+    torch.manual_seed(0)
+    raw, normalised = (
+        FlowSubnetwork(
+            8, estimator=(8, 4), context=(4,) * 6, search_range_px=1, has_coarser=True,
+            normalise=True, normalise_target=flag,
+        )
+        for flag in (False, True)
+    )  # fmt: skip
+    target, sources, coarser = 50 * torch.rand(1, 8, 6, 6), 5 * torch.rand(2, 8, 6, 6), torch.rand(2, 2, 6, 6)
+    for network, is_same in ((raw, False), (normalised, True)):
+        torch.nn.init.normal_(network.coarse.weight)
+        full, shrunk = (network(scale * target, sources, coarser) for scale in (1.0, 0.2))
+        assert torch.allclose(full, shrunk, atol=0.02) == is_same
+
+
+def test_sizes_of_an_older_file_build_what_they_did() -> None:
+    sizes = {name: value for name, value in VINet(SIZES).sizes.items() if name != "normalise_target"}
+    assert VINet.from_sizes(sizes).sizes == {**sizes, "normalise_target": False}

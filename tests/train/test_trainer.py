@@ -19,6 +19,7 @@ from vidfill.models.propagate import Propagate
 from vidfill.train.command import build_network
 from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage
 from vidfill.train.report import read_metrics
+from vidfill.train.state import TrainingState
 from vidfill.train.trainer import Trainer, called_parts
 from vidfill.weights import load_weights
 
@@ -195,13 +196,34 @@ def test_wrong_runs_are_refused(tmp_path: Path) -> None:
     _trainer(tmp_path, recipe=short).run()
     with pytest.raises(UsageError, match="holds a run already"):
         _trainer(tmp_path)
-    with pytest.raises(UsageError, match="channels"):
+    with pytest.raises(UsageError, match=r"tiny of other sizes \(channels: 5, was 4\)"):
         _trainer(tmp_path, resume=True, model=TinyModel(channels=5))
+    with pytest.raises(UsageError, match="is of tiny, not of vinet"):
+        Trainer(tiny_model(), "vinet", tiny_data(), short, tmp_path, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"cut off")
     with pytest.raises(WeightsError, match="not a whole checkpoint"):
         _trainer(tmp_path, resume=True)
     with pytest.raises(UsageError, match="nothing to learn"):
         _trainer(tmp_path / "other", model=Propagate())
+
+
+def test_sizes_that_a_checkpoint_does_not_know_yet_have_their_defaults(tmp_path: Path) -> None:
+    def network(**sizes: bool) -> Model:
+        return build_network("vinet", replace(TINY, sizes={"vinet": {**TINY.sizes["vinet"], **sizes}}))
+
+    old = TrainingState(network(), "vinet", TINY)
+    del old.model.sizes["normalise_target"]
+    old.save(tmp_path)
+    TrainingState(network(), "vinet", TINY).load(tmp_path)
+    with pytest.raises(UsageError, match=r"vinet of other sizes \(normalise_target: true, was false\)"):
+        TrainingState(network(normalise_target=True), "vinet", TINY).load(tmp_path)
+
+
+def test_a_run_without_a_discriminator_cannot_go_on_with_one(tmp_path: Path) -> None:
+    plain = replace(TINY, stages=(Stage("single", share=1.0, batch=2, crop_px=32),))
+    TrainingState(tiny_model(), "tiny", plain).save(tmp_path)
+    with pytest.raises(UsageError, match="has no critic and no critic_optimizer"):
+        TrainingState(tiny_model(), "tiny", TINY).load(tmp_path)
 
 
 def test_the_learning_rate_rises_and_falls(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class VINetSizes:
         carry_memory: whether the ConvLSTM's memory goes from frame to frame.
         normalise_correlation: whether features are normalised over the channels before they are correlated; the
             authors' are not, a network trained from nothing needs it (see `FlowSubnetwork`).
+        normalise_target: whether the flow sub-networks' convolutions see the target's features normalised, too;
+            likewise.
         previous_hole: what the hole of the previous output counts for in its mask channel, 0 to 1.
     """
 
@@ -44,6 +46,7 @@ class VINetSizes:
     context: tuple[tuple[int, ...], ...] = ((128, 128, 128, 96, 64, 32),) * 4
     search_range_px: int = 4
     normalise_correlation: bool = False
+    normalise_target: bool = False
     double_size: bool = True
     carry_memory: bool = True
     previous_hole: float = 0.5
@@ -187,7 +190,8 @@ class VINet(LearnedModel):
           what the decoder made of the whole frame, which drifts.
         * Warping puts -1 and 1 on the centres of the border pixels (align_corners=True), with which the weights were
           trained; under a PyTorch of today the released code is half a pixel off.
-        * `normalise_correlation=True` correlates normalised features, for training from nothing; off by default.
+        * `normalise_correlation=True` correlates normalised features and `normalise_target=True` shows the flow
+          sub-networks the target's as such, for training from nothing; both off by default.
         * The 512 variant composes with the flow of the half scale and throws the full scale's away: it is not
           computed here. Its weights stay, so that one checkpoint serves both variants.
         * The fill is clamped to [0, 1] except in training; the released code leaves that to whoever saves the image.
@@ -220,6 +224,7 @@ class VINet(LearnedModel):
                     search_range_px=sizes.search_range_px,
                     has_coarser=scale != "at8",
                     normalise=sizes.normalise_correlation,
+                    normalise_target=sizes.normalise_target,
                 )
                 for (scale, channels), estimator, context in zip(
                     scales.items(), sizes.estimator, sizes.context, strict=True

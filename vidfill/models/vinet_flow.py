@@ -29,6 +29,8 @@ class FlowSubnetwork(nn.Module):
         normalise: whether each pixel's features get mean 0 and variance 1 over the channels before they are correlated,
             so that the correlation is in [-1, 1]. Features behind a ReLU are positive: without it bright pixels match
             everything, and training from nothing finds no motion for long.
+        normalise_target: whether the convolutions see the target's features normalised likewise. Given them as they
+            are, a loss of the flow alone shrinks them towards nothing while those of the sources grow.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class FlowSubnetwork(nn.Module):
         search_range_px: int,
         has_coarser: bool,
         normalise: bool = False,
+        normalise_target: bool = False,
     ) -> None:
         super().__init__()
-        self.normalise = normalise
+        self.normalise, self.normalise_target = normalise, normalise_target
         self.search_range_px = search_range_px
         n_in = channels + (2 * search_range_px + 1) ** 2 + (2 if has_coarser else 0)
         self.estimator = nn.Sequential(*(LeakyConv(a, b) for a, b in pairwise((n_in, *estimator))))
@@ -70,7 +73,8 @@ class FlowSubnetwork(nn.Module):
         matched = (_normalised(target), _normalised(sources)) if self.normalise else (target, sources)
         costs = correlation(*matched, self.search_range_px)
         varying = costs if coarser is None else torch.cat((costs, coarser.to(costs.dtype)), dim=1)
-        x: Tensor = self.estimator[1:](self._first(target, varying))
+        shown = _normalised(target) if self.normalise_target else target
+        x: Tensor = self.estimator[1:](self._first(shown, varying))
         coarse = self.coarse(x)
         flow: Tensor = coarse.float() + self.context(torch.cat((x, coarse), dim=1)).float()
         return flow if coarser is None else flow + coarser

@@ -60,7 +60,7 @@ def forget_metrics_from(run: Path, step: int) -> None:
 
 def write_recipe(run: Path, recipe: Recipe, model: str, sizes: Mapping[str, Any]) -> None:
     """Write what the run is made of into its `recipe.json`."""
-    described = {"recipe": _plain(asdict(recipe)), "sizes": sizes, "model": model}
+    described = {"recipe": plain(asdict(recipe)), "sizes": sizes, "model": model}
     (run / RECIPE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
@@ -70,8 +70,33 @@ def recipe_changes(run: Path, recipe: Recipe) -> list[str]:
         before = json.loads((run / RECIPE).read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError):
         return [f"{RECIPE} cannot be read, so what it was is unknown"]
-    now = _plain(asdict(recipe))
-    return sorted(_differences(before, now))
+    return sorted(differences(before, plain(asdict(recipe))))
+
+
+def plain(value: Any) -> Any:
+    """Mappings as dicts and tuples as lists, as JSON gives them back."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Leaves that differ, as phrases ("sizes.head: 8, was 16"); keys that only one of them has are left out.
+
+    Args:
+        before: plain data.
+        now: likewise.
+        path: the keys that lead to them.
+    """
+    if path == "stages":
+        before, now = ({stage["name"]: stage for stage in stages} for stages in (before, now))
+        if list(before) != list(now):
+            yield f"stages: {', '.join(now)}, was {', '.join(before)}"
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() & now.keys():
+            yield from differences(before[key], now[key], f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path}: {json.dumps(now)}, was {json.dumps(before)}"
 
 
 def draw_curves(run: Path) -> None:
@@ -104,26 +129,6 @@ def draw_sheet(path: Path, examples: Sequence[Example]) -> None:
     width = max(row.shape[1] for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
-
-
-def _plain(value: Any) -> Any:
-    """Dicts and lists, as JSON gives them back."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Leaves that differ, by the keys that lead there; keys that an older version did not have are none."""
-    if path == "stages":
-        before, now = ({stage["name"]: stage for stage in stages} for stages in (before, now))
-        if list(before) != list(now):
-            yield f"stages: {', '.join(now)}, was {', '.join(before)}"
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before.keys() & now.keys():
-            yield from _differences(before[key], now[key], f"{path}.{key}" if path else key)
-    elif before != now:
-        yield f"{path}: {json.dumps(now)}, was {json.dumps(before)}"
 
 
 def _bgr(picture: Tensor) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 
 from vidfill.errors import OutputError, UsageError, WeightsError
 from vidfill.models.base import Model
+from vidfill.models.checkpoint import LearnedModel
 from vidfill.train.discriminator import Discriminator
 from vidfill.train.recipes import Recipe
+from vidfill.train.report import differences, plain
 from vidfill.weights import Checkpoint, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -101,7 +104,8 @@ class TrainingState:
         """Go on from the checkpoint of a run.
 
         Raises:
-            UsageError: it is of another model, of other sizes or of a recipe without this one's discriminator.
+            UsageError: it is of another model, of other sizes or of a recipe without this one's discriminator; says
+                which.
             WeightsError: it cannot be read.
         """
         path = run / CHECKPOINT
@@ -112,14 +116,30 @@ class TrainingState:
             raise WeightsError(
                 f"{path} is not a whole checkpoint ({type(error).__name__})", todo="start a new run"
             ) from error
-        found = (snapshot["model_name"], _plain(snapshot["sizes"]), set(self._parts()) - set(snapshot))
-        if found != (self.name, _plain(self.model.sizes), set()):
+        problem = self._misfit(snapshot)
+        if problem:
             raise UsageError(
-                f"the run in {run} is of {found[0]} with sizes {found[1]}",
-                expected=f"{self.name} with sizes {_plain(self.model.sizes)} and the parts {', '.join(self._parts())}",
-                todo="give the recipe it was started with, or another --out",
+                f"the run in {run} {problem}", todo="go on with the recipe it was started with, or give another --out"
             )
         self.restore(snapshot)
+
+    def _misfit(self, snapshot: dict[str, Any]) -> str:
+        """Why this run cannot go on from a checkpoint, "" if it can."""
+        if snapshot["model_name"] != self.name:
+            return f"is of {snapshot['model_name']}, not of {self.name}"
+        before, now = self._completed(snapshot["sizes"]), plain(self.model.sizes)
+        if before != now:
+            changes = ", ".join(differences(before, now)) or f"{now}, was {before}"
+            return f"is of a {self.name} of other sizes ({changes})"
+        missing = self._parts().keys() - snapshot.keys()
+        return f"has no {' and no '.join(sorted(missing))}" if missing else ""
+
+    def _completed(self, sizes: dict[str, Any]) -> Any:
+        """A checkpoint's sizes, with the defaults of those that its version did not have yet."""
+        if isinstance(self.model, LearnedModel):
+            with suppress(TypeError, ValueError):
+                return plain(type(self.model).from_sizes(sizes).sizes)
+        return plain(sizes)
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         parts: dict[str, nn.Module | torch.optim.Optimizer | None] = {
@@ -143,13 +163,6 @@ def _adamw(module: nn.Module, recipe: Recipe, *, betas: tuple[float, float]) -> 
 
 def _halved(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.dtype == torch.float32 else tensor
-
-
-def _plain(sizes: Any) -> Any:
-    """Lists for tuples, as JSON has them."""
-    if isinstance(sizes, dict):
-        return {key: _plain(value) for key, value in sizes.items()}
-    return [_plain(value) for value in sizes] if isinstance(sizes, (list, tuple)) else sizes
 
 
 def _save_atomic(content: dict[str, Any], path: Path) -> None:
