@@ -121,6 +121,7 @@ def test_scores_need_torchmetrics(root: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(quality, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'vidfill\[evaluate\]'"):
         make_task(root, only=[], protocols=("S",), n_frames=1, machine=Machine(), out=None)
+    assert make_task(root, only=["cow"], protocols=(), n_frames=1, machine=Machine(), out=None).clips == ("cow",)
 
 
 def test_a_clip_goes_to_and_fro() -> None:

@@ -18,6 +18,7 @@ def _kept(out: Path) -> Results:
     results.add_model(VINET)
     results.add("S", "mine", "ant", {"psnr_db": 30.0, "drift_db": -0.25})
     results.add("S", "mine", "bee", {"psnr_db": 20.0, "drift_db": 0.75, "peak_memory_mb": 7.0})
+    results.of_all = {"S": {"mine": {"vfid": 0.5}}}
     results.save(out)
     return results
 
@@ -25,7 +26,7 @@ def _kept(out: Path) -> Results:
 def test_markdown_has_means_then_clips(tmp_path: Path) -> None:
     assert _kept(tmp_path).markdown() == (
         "### quality, protocol S\n\n"
-        "| model | clip | PSNR | drift |\n|---|---|---|---|\n| mine | 2 clips | 25.00 | +0.25 |\n\n"
+        "| model | clip | PSNR | VFID | drift |\n|---|---|---|---|---|\n| mine | 2 clips | 25.00 | 0.500 | +0.25 |\n\n"
         "| model | clip | PSNR | drift | peak MB |\n|---|---|---|---|---|\n"
         "| mine | ant | 30.00 | -0.25 |  |\n| mine | bee | 20.00 | +0.75 | 7 |\n"
     )
@@ -35,6 +36,7 @@ def test_results_come_back_and_other_weights_lose_their_row(tmp_path: Path) -> N
     first = _kept(tmp_path)
     again = open_results(tmp_path, SETTINGS, overwrite=False, resume=True)
     assert again.as_json() == first.as_json()
+    assert again.mean("S", "mine")["vfid"] == 0.5, "of all clips together, no mean of theirs"
     again.add_model(VINET)
     assert again.has("S", "mine", "ant") and not again.has("O", "mine", "ant")
     again.add_model(Contender("mine", "vinet", sha256="b" * 64))

@@ -99,9 +99,10 @@ def make_task(
     Raises:
         InputError: no clips, or one without frames.
         MaskError: too few masks.
-        UsageError: a clip that is not there, or torchmetrics is not.
+        UsageError: a clip that is not there, or scores without torchmetrics.
     """
-    check_installed()
+    if protocols:
+        check_installed()
     clips = chosen_clips(root, only)
     for name in clips:
         check_clip(root, name, protocols, n_frames=n_frames)

@@ -168,6 +168,9 @@ def _read(path: Path, settings: Settings) -> Results:
                 for clip, measures in clips.items():
                     if clip != MEAN:
                         kept.add(protocol, label, clip, measures)
+                of_clips = {name for clip, row in clips.items() if clip != MEAN for name in row}
+                of_all = {name: value for name, value in clips.get(MEAN, {}).items() if name not in of_clips}
+                kept.of_all.setdefault(protocol, {})[label] = of_all
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{path} cannot be read ({error})", todo="give -y to replace it, or another folder"
