@@ -63,14 +63,9 @@ def evaluate(
         ),
     ] = None,
     model_dir: opt.ModelDir = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=opt.MODEL)] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=opt.MODEL)] = "auto",
-    threads: Annotated[
-        int,
-        typer.Option(
-            min=0, max=opt.MAX_THREADS, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=opt.MODEL
-        ),
-    ] = 0,
+    device: opt.Device = "auto",
+    precision: opt.Precision = "auto",
+    threads: opt.Threads = 0,
     only: Annotated[
         str | None, typer.Option(metavar="CLIP,...", help="These clips alone.", rich_help_panel=WHAT)
     ] = None,

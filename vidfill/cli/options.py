@@ -14,7 +14,7 @@ from vidfill.errors import UsageError
 
 MASKS, MODEL, OUTPUT, RUN, SPEECH = "Masks", "Model", "Output", "Run", "What is shown"
 
-MAX_THREADS = 512  # far more than help; each costs memory
+_MAX_THREADS = 512  # far more than help; each costs memory
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A video, or a folder of images with --fps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=SPEECH)]
@@ -81,6 +81,14 @@ ModelDir = Annotated[
         metavar="FOLDER",
         help="Where your own weights are kept.",
         rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MODEL)]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads", min=0, max=_MAX_THREADS, metavar="N", help="CPU threads, 0 for all.", rich_help_panel=MODEL
     ),
 ]
 
