@@ -21,6 +21,8 @@ from vidfill.train.data import TrainingData
 from vidfill.train.motion import Matrices, Path1D, similarity, smooth_path, translation
 
 N_LAYERS = 3
+# Fraction of the time between two frames that a blurred frame gathers light.
+SHUTTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,6 @@ class SceneRanges:
         layer_speed_px: of a layer's own motion.
         exposure_speed: of the logarithm of the brightness.
         max_noise: of the sensor, standard deviation on [0, 1].
-        shutter: fraction of the time between two frames that a blurred frame gathers light.
     """
 
     speed_px: float = 2.0
@@ -50,7 +51,6 @@ class SceneRanges:
     layer_speed_px: float = 2.0
     exposure_speed: float = 0.004
     max_noise: float = 0.012
-    shutter: float = 0.5
 
 
 class ScenePlan(NamedTuple):
@@ -130,7 +130,7 @@ def draw_scene(
 
 
 def render_scenes(
-    plans: list[ScenePlan], data: TrainingData, size: tuple[int, int], *, n_blur: int = 1, shutter: float = 0.5
+    plans: list[ScenePlan], data: TrainingData, size: tuple[int, int], *, n_blur: int = 1
 ) -> Scene:
     """Make the pixels of a batch of scenes.
 
@@ -138,15 +138,14 @@ def render_scenes(
         plans: one a sample, of the same number of frames.
         data: what the plans were drawn from; the result lies on its device.
         size: (height, width) of the frames.
-        n_blur: moments that are averaged for motion blur, an odd number; 1 for none.
-        shutter: fraction of the time between two frames over which they are spread.
+        n_blur: moments that are averaged for motion blur, an odd number, spread over `SHUTTER`; 1 for none.
     """
     device = data.photos[0].device
     n_planes = max(len(plan.photos) for plan in plans)
     n_frames = plans[0].motions.shape[1]
     motions = torch.from_numpy(np.stack([_padded(plan.motions, n_planes) for plan in plans]))
     planes = [_plane(plans, data, number) for number in range(n_planes)]
-    moments = [(k - n_blur // 2) / n_blur * shutter for k in range(n_blur)]
+    moments = [(k - n_blur // 2) / n_blur * SHUTTER for k in range(n_blur)]
     total: Tensor | None = None
     for moment in moments:
         shown, seen = _composited(planes, _at_moment(motions, moment).float().to(device), size)
