@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vidfill.models import opn_attention
 from vidfill.models.base import ReferenceSpec, View
 from vidfill.models.opn_attention import TILE_BYTES, Encoded, gather, read
+from vidfill.models.opn_network import Decoder, Encoder
 from vidfill.models.opn_peels import grown, in_pixels, peel, within
 from vidfill.models.opn_references import choose
 
@@ -204,3 +205,14 @@ def test_the_bank_of_a_segment_stays_within_its_limit() -> None:
         ReferenceSpec(stride=5, most=0)
     with pytest.raises(ValueError, match="most"):
         ReferenceSpec(stride=5, most=4, reach=10)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_a_new_network_keeps_the_scale_of_its_input_through_all_layers(scale: float) -> None:
+    torch.manual_seed(0)
+    encoder, decoder = Encoder(16, 32), Decoder(16, 32)
+    with torch.no_grad():
+        _, value = encoder(scale * torch.randn(1, 5, 128, 128))
+        decoded = decoder(value)
+    assert 0.3 * scale < float(value.std()) < 2 * scale
+    assert 0.02 * scale < float(decoded.std()) < 0.3 * scale, "near the mean colour"

@@ -14,7 +14,7 @@ from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.opn import OPN, OPNSizes, put
 from vidfill.models.opn_attention import Encoded
 from vidfill.models.opn_authors import TEMPORAL_LAYERS, load_authors
-from vidfill.models.opn_network import LINEAR, denormalise, gated, normalise, twice
+from vidfill.models.opn_network import FIRST_SHARE, LINEAR, denormalise, gated, normalise, twice
 from vidfill.models.opn_peels import Slices, covering, grown, in_pixels
 from vidfill.models.opn_references import choose
 
@@ -97,7 +97,7 @@ class TemporalDecoder(nn.Module):
         self.to_at2 = gated(quarter, half)
         self.at2 = gated(half, half)
         self.to_at1 = gated(half, full)
-        self.rgb = gated(full, 3, kernel=5, slope=LINEAR)
+        self.rgb = gated(full, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE)
 
     def forward(self, x: Tensor, skips: Features) -> Tensor:
         """(B, C, h, w) -> (B, 3, 8 h, 8 w)."""

@@ -34,7 +34,7 @@ OPN_CPU = replace(
     ),
     data=replace(CPU.data, frames_per_clip=64),
     sizes={},
-    learning_rate=5e-4,
+    learning_rate=3e-4,
     validate_every=500,
 )
 
@@ -50,7 +50,7 @@ OPN_GPU = replace(
         Stage("wide", share=0.2, batch=16, crop_px=256, n_references=N_REFERENCES, loss=_PEELS),
     ),
     sizes={},
-    learning_rate=4e-4,
+    learning_rate=3e-4,
 )
 
 OPN_TCN_TINY = replace(
