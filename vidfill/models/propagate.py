@@ -34,9 +34,9 @@ N_COVER = 6
 TEMPERATURE = 1.0
 TEMPERATURE_PER_ERROR = 0.3
 # Expected errors, in grey levels of 255; set by hand on the clips of the quality protocol itself, not learned.
-SPATIAL_ERROR = 12.0
+SPATIAL_ERROR = 15.0
 SPATIAL_ERROR_PER_PX = 1.0
-SPATIAL_ERROR_MOST = 30.0
+SPATIAL_ERROR_MOST = 33.0
 STEADINESS = 0.7
 FEEDBACK = 0.5
 FEEDBACK_LEVELS = 20.0
