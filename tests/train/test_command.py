@@ -102,6 +102,7 @@ def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:
     first = CliRunner().invoke(app, [*line, "--steps", "1"])
     assert first.exit_code == 0, first.output
     assert json.loads(first.stdout)["outcome"]["step"] == 1
+    assert "1 clips, 1 held back" in first.stderr, "it tells what it does unasked"
     assert "--resume" in CliRunner().invoke(app, line).stderr
     second = CliRunner().invoke(app, [*line, "--steps", "2", "--resume"])
     found = json.loads(second.stdout)

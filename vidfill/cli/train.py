@@ -52,7 +52,8 @@ def train(
     Ctrl-C, SIGTERM and --minutes stop it after the step at hand; --resume goes on. The folder of the run holds the
     averaged weights (MODEL.safetensors, for --checkpoint), metrics.jsonl, curves and sample sheets.
     """
-    with session("train", Voice(as_json, quiet=quiet, verbose=verbose, debug=debug)) as run:
+    # Hours without a word are too many: what the library tells is shown without --verbose.
+    with session("train", Voice(as_json, quiet=quiet, verbose=verbose + 1, debug=debug)) as run:
         chosen = command.sized_recipe(recipe, model=model, steps=steps, compile_layers=compile_layers)
         outcome = command.run_training(
             model, data, out, chosen,

@@ -129,9 +129,7 @@ def draw_scene(
     )
 
 
-def render_scenes(
-    plans: list[ScenePlan], data: TrainingData, size: tuple[int, int], *, n_blur: int = 1
-) -> Scene:
+def render_scenes(plans: list[ScenePlan], data: TrainingData, size: tuple[int, int], *, n_blur: int = 1) -> Scene:
     """Make the pixels of a batch of scenes.
 
     Args:

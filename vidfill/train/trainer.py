@@ -103,6 +103,7 @@ class Trainer:
         self._good = self.state.snapshot()
         self._n_roll_backs = self._n_roll_backs_in_a_row = 0
         self._scores: dict[str, float] = {}
+        self._loss = math.nan
         if place.is_first:
             self._open_folder()
         model.train()
@@ -134,6 +135,7 @@ class Trainer:
             if self.state.step % self.recipe.save_every == 0:
                 with clock.timed("save"):
                     self._save()
+                self._tell(stage)
             if self.state.step % self.recipe.validate_every == 0:
                 with clock.timed("validation"):
                     self._validate()
@@ -180,6 +182,7 @@ class Trainer:
                 return
             totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
         self._n_roll_backs_in_a_row = 0
+        self._loss = totals["loss"]
         self.state.step += 1
         seconds = time.monotonic() - started
         self.state.seconds += seconds
@@ -248,6 +251,12 @@ class Trainer:
             draw_curves(self.run_folder)
         wait_for_all(self.place)
 
+    def _tell(self, stage: Stage) -> None:
+        if self.place.is_first:
+            scores = "".join(f", {name} {value:.2f}" for name, value in self._scores.items())
+            done = f"step {self.state.step} of {self.recipe.n_steps}"
+            _log.info("%s, stage %s, loss %.4g%s", done, stage.name, self._loss, scores)
+
     def _where_it_goes_on(self) -> str:
         """One line on what a resumed run does next: step, stage and rate follow from the recipe at hand."""
         step, n_steps = self.state.step, self.recipe.n_steps
@@ -288,5 +297,6 @@ def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    is_fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
+    is_fast = device.type == "cpu" and probe is not None and probe()
     return torch.bfloat16 if is_fast else torch.float32
