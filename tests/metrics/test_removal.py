@@ -9,7 +9,7 @@ import pytest
 
 from tests.metrics.clips import write_clips
 from tests.metrics.workers import GreyWorker
-from vidfill.errors import OutputError
+from vidfill.errors import OutputError, UsageError
 from vidfill.metrics import removal
 from vidfill.metrics.contenders import Contender, Machine
 from vidfill.metrics.evaluate import make_task
@@ -59,5 +59,5 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         remove_objects(task, CONTENDERS)
     remove_objects(task, CONTENDERS, overwrite=True)
     nowhere = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=None)
-    with pytest.raises(OutputError, match="--out"):
+    with pytest.raises(UsageError, match="--out"):
         remove_objects(nowhere, CONTENDERS)

@@ -67,7 +67,7 @@ def chosen_clips(root: Path, only: Sequence[str]) -> tuple[str, ...]:
     names = clip_names(root)
     unknown = [name for name in only if name not in names]
     if unknown:
-        raise UsageError(f"no clip {unknown[0]!r} in {root}", expected="of " + ", ".join(names))
+        raise UsageError(f"no clip {unknown[0]!r} in {root}", expected="one of " + ", ".join(names))
     return tuple(name for name in names if name in only) if only else tuple(names)
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.errors import OutputError
+from vidfill.errors import OutputError, UsageError
 from vidfill.frame import ColorTags, PixelFormat, VideoInfo
 from vidfill.frame import Frame as VideoFrame
 from vidfill.metrics.contenders import Contender
@@ -47,14 +47,15 @@ def remove_objects(
         What was written: for each clip `removal-CLIP.png` and `removal-CLIP.mp4`.
 
     Raises:
-        OutputError: no folder, one that cannot be written, or files that are there.
+        UsageError: no folder.
+        OutputError: a folder that cannot be written, or files that are there.
         InputError: a clip that cannot be read.
         MaskError: masks that are black everywhere.
         DeviceError: memory ran out.
     """
     out = task.out
     if out is None:
-        raise OutputError("no folder for the pictures of a removal", todo="name one with --out")
+        raise UsageError("no folder for the pictures of a removal", todo="name one with --out")
     sheets = {name: out / f"removal-{name}.png" for name in task.clips}
     there = [path for sheet in sheets.values() for path in (sheet, sheet.with_suffix(".mp4")) if path.exists()]
     if there and not overwrite:
