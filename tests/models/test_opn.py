@@ -154,6 +154,19 @@ def test_samples_side_by_side_with_holes_of_any_depth_are_each_filled_as_alone()
     assert torch.equal(together[2, 1], clip[2, 1])
 
 
+def test_samples_whose_holes_are_far_apart_share_a_block() -> None:
+    network = ruled()
+    clip, holes = moving_clip(2, 2, 40, 456)
+    holes[1] = 0
+    holes[1, :, :, 20:30, 90:98] = 1
+    with torch.inference_mode():
+        together = unroll(network, clip, holes)
+        alone = torch.cat([unroll(network, clip[b : b + 1], holes[b : b + 1]) for b in range(2)])
+        _, peeling = network.complete(view_of(network, clip, holes, 1), [])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert 0 < peeling.fills[0].shape[-1] < 456
+
+
 def test_references_that_know_nothing_are_as_good_as_none() -> None:
     network = ruled()
     clip, holes = moving_clip(1, 2, 40, 48)
