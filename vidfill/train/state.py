@@ -129,7 +129,7 @@ class TrainingState:
             return f"is of {snapshot['model_name']}, not of {self.name}"
         before, now = self._completed(snapshot["sizes"]), plain(self.model.sizes)
         if before != now:
-            changes = ", ".join(differences(before, now)) or f"{now}, was {before}"
+            changes = ", ".join(sorted(differences(before, now))) or f"{now}, was {before}"
             return f"is of a {self.name} of other sizes ({changes})"
         missing = self._parts().keys() - snapshot.keys()
         return f"has no {' and no '.join(sorted(missing))}" if missing else ""
