@@ -9,11 +9,11 @@ import typer
 
 from vidfill.cli import options as opt
 from vidfill.cli.session import Voice, session
-from vidfill.models import MODEL_NAMES
+from vidfill.models import LEARNED_NAMES
 from vidfill.train import command
 from vidfill.train.recipes import RECIPE_NAMES
 
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(MODEL_NAMES) + ".")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(LEARNED_NAMES) + ".")]
 Data = Annotated[
     list[Path], typer.Option("--data", metavar="PATH", help="Videos, archives of photos or shapes, or folders of them.")
 ]

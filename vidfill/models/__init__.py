@@ -38,6 +38,8 @@ _REGISTRY = {
 }
 
 MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)
+# Those with something to learn.
+LEARNED_NAMES: tuple[str, ...] = tuple(name for name, entry in _REGISTRY.items() if entry.needs_weights)
 
 
 def resolve_model(name: str, *, model_dir: Path | None = None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidfill.errors import VidfillError
-from vidfill.models import MODEL_NAMES
+from vidfill.models import LEARNED_NAMES
 from vidfill.train.command import describe, run_training, sized_recipe
 from vidfill.train.recipes import RECIPE_NAMES
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def option_parser() -> argparse.ArgumentParser:
     """The options of `vidfill train` that a run depends on."""
     parser = argparse.ArgumentParser("python -m vidfill.train", description=__doc__)
-    parser.add_argument("model", metavar="MODEL", help="one of " + ", ".join(MODEL_NAMES))
+    parser.add_argument("model", metavar="MODEL", help="one of " + ", ".join(LEARNED_NAMES))
     parser.add_argument(
         "--data", type=Path, action="append", required=True, metavar="PATH",
         help="videos, archives of photos or shapes, or folders of them; may be given several times",

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from vidfill.errors import DeviceError, UsageError
-from vidfill.models import MODEL_NAMES, network_class
+from vidfill.models import LEARNED_NAMES, MODEL_NAMES, network_class
 from vidfill.train.recipes import Recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_r
     from vidfill.models.checkpoint import LearnedModel, begin_with
 
     if model not in MODEL_NAMES:
-        raise UsageError(f"no model {model!r}", expected="one of " + ", ".join(MODEL_NAMES))
+        raise UsageError(f"no model {model!r}", expected="one of " + ", ".join(LEARNED_NAMES))
     found = network_class(model)
     if not issubclass(found, LearnedModel):
-        raise UsageError(f"model {model} has nothing to learn", todo="train another one")
+        raise UsageError(f"model {model} has nothing to learn", expected="one of " + ", ".join(LEARNED_NAMES))
     if found.builds_on and start is None and not is_resumed:
         raise UsageError(
             f"model {model} builds on {found.builds_on}, which it does not train",

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidfill.metrics.contenders import BASELINE_RADIUS_PX
 from vidfill.models.base import Model, composite, unroll
 from vidfill.train.batches import validation_clip
 from vidfill.train.data import TrainingData
 from vidfill.train.recipes import Recipe
-
-TELEA_RADIUS_PX = 5
 
 
 class Example(NamedTuple):
@@ -88,7 +87,7 @@ def telea(clip: Tensor, holes: Tensor) -> Tensor:
     frames = (clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     masks = holes[:, 0].to(torch.uint8).numpy()
     filled = [
-        cv2.inpaint(np.ascontiguousarray(frame), mask, TELEA_RADIUS_PX, cv2.INPAINT_TELEA)
+        cv2.inpaint(np.ascontiguousarray(frame), mask, BASELINE_RADIUS_PX, cv2.INPAINT_TELEA)
         for frame, mask in zip(frames, masks, strict=True)
     ]
     return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).float() / 255
