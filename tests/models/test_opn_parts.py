@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from vidfill.models import opn_attention
 from vidfill.models.base import ReferenceSpec, View
 from vidfill.models.opn_attention import TILE_BYTES, Encoded, gather, read
 from vidfill.models.opn_network import Decoder, Encoder
-from vidfill.models.opn_peels import grown, in_pixels, peel, within
-from vidfill.models.opn_references import choose
+from vidfill.models.opn_peels import grown, in_pixels, peel, shrink, within
+from vidfill.models.opn_references import choose, moved, shifts, spectrum
 
 
 def _holes(*boxes: tuple[int, int, int, int], height: int = 64, width: int = 64) -> Tensor:
@@ -73,10 +74,9 @@ def test_cells_are_found_again_in_a_block() -> None:
 
 def _references(n: int, *, batch: int = 1, channels: int = 8, size: tuple[int, int] = (6, 7)) -> list[Encoded]:
     torch.manual_seed(n)
+    shape = (batch, channels, *size)
     return [
-        Encoded(
-            torch.randn(batch, channels, *size), torch.randn(batch, channels, *size), torch.rand(batch, 1, *size) > 0.3
-        )
+        Encoded(torch.randn(shape), torch.randn(shape), torch.rand(batch, 1, *size) > 0.3, torch.zeros(0))
         for _ in range(n)
     ]
 
@@ -138,7 +138,8 @@ def test_without_a_fused_kernel_no_matrix_is_larger_than_a_tile() -> None:
 _PEAK = """
 import resource, torch
 from vidfill.models.opn_attention import Encoded, gather, read
-one = Encoded(torch.randn(1, 16, 100, 200), torch.randn(1, 16, 100, 200), torch.ones(1, 1, 100, 200, dtype=torch.bool))
+keys, known = torch.randn(1, 16, 100, 200), torch.ones(1, 1, 100, 200, dtype=torch.bool)
+one = Encoded(keys, keys, known, torch.zeros(0))
 bank, queries = gather([one] * 4), torch.randn(1, 1500, 16)
 with torch.inference_mode():
     read(bank, queries[:, :100])
@@ -155,7 +156,7 @@ def test_peak_memory_is_that_of_a_tile() -> None:
 
 def _view(index: int, known: Tensor) -> View:
     empty = torch.zeros(0)
-    return View(index, empty, empty, Encoded(empty, empty, known))
+    return View(index, empty, empty, Encoded(empty, empty, known, torch.zeros(1, 1, 6, dtype=torch.complex64)))
 
 
 def _known(*missing: tuple[int, int]) -> Tensor:
@@ -185,6 +186,44 @@ def test_the_rest_of_the_budget_is_spread_over_time_near_ones_more_densely() -> 
     offsets = np.array(chosen) - 50
     assert (offsets < 0).sum() == (offsets > 0).sum() == 3
     assert np.abs(offsets).min() <= 10
+
+
+def _panned(offsets: Sequence[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
+    """Smooth noise seen through a window that moves by whole cells, and the same hole in the middle of each."""
+    torch.manual_seed(0)
+    world = torch.nn.functional.interpolate(torch.rand(1, 3, 60, 80), scale_factor=8, mode="bicubic").clamp(0, 1)
+    hole = torch.zeros(1, 1, 240, 432)
+    hole[..., 80:140, 160:200] = 1
+    crops = [world[..., 100 + 4 * y : 340 + 4 * y, 100 + 4 * x : 532 + 4 * x] for y, x in offsets]
+    return [crop * (1 - hole) for crop in crops], hole
+
+
+def test_the_shift_of_the_picture_is_found_beside_a_hole_that_stays() -> None:
+    offsets = [(0, 0), (0, 6), (-4, 2), (9, -21)]
+    frames, hole = _panned(offsets)
+    spectra = torch.stack([spectrum(frame, hole) for frame in frames])
+    assert shifts(spectra[0], spectra, (60, 108))[:, 0].tolist() == [list(offset) for offset in offsets]
+    other = spectrum(torch.rand(1, 3, 240, 432) * (1 - hole), hole)
+    assert shifts(other, spectra, (60, 108)).abs().max() == 0, "nothing in common"
+
+
+def test_what_is_moved_in_from_beyond_the_edge_is_not_known() -> None:
+    known = torch.ones(1, 3, 4, dtype=torch.bool)
+    known[0, 1, 1] = False
+    assert moved(known, 1, -1)[0].int().tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0]]
+    assert moved(known, 5, 0).sum() == 0
+
+
+def test_a_camera_that_follows_the_object_uncovers_what_is_behind_it() -> None:
+    offsets = [(0, 0), *((0, x) for x in (1, 2, 3, 4)), (0, 5), (0, -5), *((0, x) for x in (-1, -2, -3))]
+    frames, hole = _panned(offsets)
+    known = shrink(hole) <= 0
+    empty = torch.zeros(0)
+    views = [
+        View(t, empty, empty, Encoded(empty, empty, known, spectrum(frame, hole))) for t, frame in enumerate(frames)
+    ]
+    chosen = [offsets[view.index] for view in choose(views[0], views[1:], n_most=2)]
+    assert chosen == [(0, 5), (0, -5)], "each half of the hole, ten cells wide"
 
 
 def test_all_references_are_read_where_the_budget_allows() -> None:

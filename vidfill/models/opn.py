@@ -22,7 +22,7 @@ from vidfill.models.opn_network import (
     normalise,
 )
 from vidfill.models.opn_peels import CELL_PX, Peel, Slices, grown, in_pixels, peel, shrink, within
-from vidfill.models.opn_references import choose
+from vidfill.models.opn_references import choose, spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class OPN(LearnedModel):
     def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
         """Keys and values of a frame: as a reference, and for the first peel as the frame to fill."""
         key, value = self.encoder(_encoder_input(frame, hole, hole))
-        return Encoded(key, value, shrink(hole) <= 0)
+        return Encoded(key, value, shrink(hole) <= 0, spectrum(frame, hole))
 
     def step(
         self,

@@ -20,11 +20,13 @@ class Encoded(NamedTuple):
         key: (B, C, h, w), where a pixel is looked for; of the frame to fill, what is looked for.
         value: (B, C, h, w), what it gives.
         known: (B, 1, h, w) bool, where nothing is missing.
+        spectrum: (B, h, w // 2 + 1) complex, for the choice of references (`opn_references.spectrum`).
     """
 
     key: Tensor
     value: Tensor
     known: Tensor
+    spectrum: Tensor
 
 
 class Bank(NamedTuple):
@@ -45,8 +47,10 @@ class Bank(NamedTuple):
 
 def gather(references: Sequence[Encoded]) -> Bank:
     """Put the references of a batch side by side; there is at least one."""
-    keys, values, known = (torch.cat([_rows(part) for part in parts], dim=1) for parts in zip(*references, strict=True))
-    known = known[..., 0]
+    keys, values = (
+        torch.cat([_rows(x) for x in part], dim=1) for part in zip(*(r[:2] for r in references), strict=True)
+    )
+    known = torch.cat([reference.known.flatten(1) for reference in references], dim=1)
     has_any = known.any(dim=1, keepdim=True)
     return Bank(keys, values, (known | ~has_any)[:, None, None], has_any[..., None].float())
 
