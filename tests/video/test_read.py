@@ -231,12 +231,18 @@ def test_the_clock_makes_time_rise(tmp_path: Path) -> None:
 
 
 def test_no_frame_of_a_long_video_stays_in_memory(tmp_path: Path) -> None:
+    def n_frames_alive() -> int:
+        return sum(type(o) in (Frame, av.VideoFrame) for o in gc.get_objects())
+
     clip = write_clip(tmp_path / "a.mp4", n=60, size=(32, 48))
-    live = 0
+    gc.collect()
+    before = n_frames_alive()  # what other tests left
+    counts = []
     with Reader(clip.path, threads=1) as reader:
         for frame in reader.frames():
             is_sampled = frame.index % 10 == 9
             del frame
             if is_sampled:
-                live = max(live, sum(type(o) in (Frame, av.VideoFrame) for o in gc.get_objects()))
-    assert live < 30
+                counts.append(n_frames_alive() - before)
+    assert len(counts) == 6
+    assert max(counts) < 30
