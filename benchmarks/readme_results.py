@@ -1,4 +1,6 @@
-"""Write the means of an evaluation into the results section of the README.
+"""Write the means of an evaluation into the results section of the README and the manifest of the weights.
+
+`--model auto` goes by what the manifest says.
 
 vidfill evaluate CLIPS --models telea,ns,propagate --out scores
 python benchmarks/readme_results.py scores/results.json
@@ -9,9 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+from vidfill.weights import Card, read_manifest, write_manifest
+
+ROOT = Path(__file__).parent.parent
+PROTOCOLS = {"S": "stationary", "O": "object"}
 SECTION = re.compile(r"(<!-- results: begin.*?-->\n).*?(<!-- results: end -->)", re.DOTALL)
 Table = dict[str, dict[str, dict[str, dict[str, float]]]]
 
@@ -41,10 +47,23 @@ def replaced(text: str, scores: Table) -> str:
     return new
 
 
+def scored(cards: tuple[Card, ...], scores: Table) -> tuple[Card, ...]:
+    """The cards with the means of those models that were evaluated; others keep what they have."""
+
+    def means(name: str) -> dict[str, dict[str, float]]:
+        found = {PROTOCOLS[p]: models[name]["mean"] for p, models in scores.items() if name in models}
+        quality = ("psnr_db", "ssim", "hole_psnr_db", "warp_error")
+        return {protocol: {key: round(mean[key], 4) for key in quality} for protocol, mean in found.items()}
+
+    return tuple(replace(card, scores=card.scores | means(card.name)) for card in cards)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="results.json of vidfill evaluate")
-    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights", help="folder of the manifest")
     options = parser.parse_args()
     found = json.loads(options.results.read_text(encoding="utf-8"))
     options.readme.write_text(replaced(options.readme.read_text(encoding="utf-8"), found["scores"]), encoding="utf-8")
+    write_manifest(options.weights, scored(read_manifest(options.weights), found["scores"]))

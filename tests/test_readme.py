@@ -19,6 +19,7 @@ from tests.clips import write_clip, write_images
 from tests.metrics.clips import write_clips
 from tests.models.test_registry import authors_tensors, save_authors
 from vidfill.cli import app
+from vidfill.weights import Card, read_manifest, write_manifest
 
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -86,11 +87,17 @@ def test_results_go_between_their_markers(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"scores": {"S": {"propagate": {"mean": mean | {"peak_memory_mb": 333.4}}}}}))
     script = [sys.executable, str(README.parent / "benchmarks" / "readme_results.py"), str(results)]
+    write_manifest(tmp_path, (Card("propagate"), Card("vinet", scores={"object": {"hole_psnr_db": 12.0}})))
     for _ in range(2):  # a second run finds the same place again
-        subprocess.run([*script, "--readme", str(copy)], check=True)
+        subprocess.run([*script, "--readme", str(copy), "--weights", str(tmp_path)], check=True)
         new = copy.read_text(encoding="utf-8")
         before, _, section = new.partition("<!-- results: begin")
         table, _, after = section.partition("<!-- results: end")
         assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.50 | 0.100 | 333 |\n")
         assert before == TEXT.partition("<!-- results: begin")[0]
         assert after == TEXT.partition("<!-- results: end")[2]
+        quality = {key: value for key, value in mean.items() if key != "seconds_per_frame"}
+        assert [card.scores for card in read_manifest(tmp_path)] == [
+            {"stationary": quality},
+            {"object": {"hole_psnr_db": 12.0}},
+        ]

@@ -60,7 +60,9 @@ def test_default_folder_ends_in_the_programs_name() -> None:
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:
-    card = replace(CARD, file="net.safetensors", sha256="a" * 64, n_bytes=12, scores={"object": {"hole_psnr_db": 17.5}})
+    scores = {"object": {"hole_psnr_db": 17.5}}
+    card = replace(CARD, file="net.safetensors", sha256="a" * 64, n_bytes=12, scores=scores)
+    card = replace(card, steps=2700, minutes=95.5, device="two cores")
     write_manifest(tmp_path, (card, CARD))
     assert read_manifest(tmp_path) == (card, CARD)
     entry = json.loads((tmp_path / "manifest.json").read_text())["models"][1]

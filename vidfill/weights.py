@@ -44,6 +44,9 @@ class Card:
         n_bytes: length of the file.
         sizes: the JSON-able arguments that build the network.
         recipe: how the weights were made: the training recipe, or the checkpoint that was imported.
+        steps: of training here; 0 for what was not trained here.
+        minutes: of training.
+        device: trained on.
         data: what they were trained on.
         licence: of the weights.
         scores: protocol of the evaluation ("stationary", "object") -> measure ("hole_psnr_db") -> value;
@@ -56,6 +59,9 @@ class Card:
     n_bytes: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
+    steps: int = 0
+    minutes: float = 0
+    device: str = ""
     data: str = ""
     licence: str = ""
     scores: Scores = field(default_factory=dict)
@@ -284,6 +290,9 @@ def write_manifest(folder: Path, cards: tuple[Card, ...]) -> None:
             "bytes": card.n_bytes,
             "sizes": card.sizes,
             "recipe": card.recipe,
+            "steps": card.steps,
+            "minutes": card.minutes,
+            "device": card.device,
             "data": card.data,
             "licence": card.licence,
             "scores": card.scores,
@@ -309,6 +318,9 @@ def _card(entry: dict[str, Any]) -> Card:
         n_bytes=int(entry["bytes"]),
         sizes=dict(entry["sizes"]),
         recipe=entry["recipe"],
+        steps=int(entry.get("steps", 0)),
+        minutes=float(entry.get("minutes", 0)),
+        device=entry.get("device", ""),
         data=entry["data"],
         licence=entry["licence"],
         scores=dict(entry["scores"]),
