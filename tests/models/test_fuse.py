@@ -116,6 +116,8 @@ def test_the_output_before_is_a_candidate_in_its_moved_place() -> None:
     assert torch.allclose(fill[..., 14:30, 25:45], before[..., 16:32, 22:42], atol=1e-4)
     unknown = given._replace(motion=torch.zeros(1, 3, 3))
     assert torch.equal(decider(unknown, before, None)[0], decider(unknown, None, None)[0])
+    blind = Fuse.from_sizes({**SMALL, "feedback": False}).decider
+    assert torch.equal(blind(given, before, None)[0], blind(given, None, None)[0])
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ class Fuse(LearnedModel):
     that of `propagate`, since the composite has by far the largest weight.
 
     Args:
-        target, candidate, key, score: sizes of the network (see `Decider`).
+        target, candidate, key, score, feedback: sizes of the network (see `Decider`).
         n_candidates: of a frame, beside the spatial fills and the output before.
     """
 
@@ -64,10 +64,11 @@ class Fuse(LearnedModel):
         candidate: tuple[int, int] = (32, 48),
         key: int = 24,
         score: int = 16,
+        feedback: bool = True,
         n_candidates: int = N_CANDIDATES,
     ) -> None:
         super().__init__()
-        self.decider = Decider(target=target, candidate=candidate, key=key, score=score)
+        self.decider = Decider(target=target, candidate=candidate, key=key, score=score, feedback=feedback)
         self.sizes = {**self.decider.sizes, "n_candidates": n_candidates}
         self._alignment = Propagate()
         self._n_candidates = n_candidates

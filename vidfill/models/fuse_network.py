@@ -78,6 +78,7 @@ class Decider(Model):
         candidate: channels of a candidate's features at 1/4 and 1/8.
         key: channels in which target and candidates are compared.
         score: channels in which each candidate is scored at 1/2 of the size.
+        feedback: whether the output before is a candidate too.
     """
 
     spec = WindowSpec(previous=True)
@@ -89,9 +90,13 @@ class Decider(Model):
         candidate: tuple[int, int] = (32, 48),
         key: int = 24,
         score: int = 16,
+        feedback: bool = True,
     ) -> None:
         super().__init__()
-        self.sizes = {"target": list(target), "candidate": list(candidate), "key": key, "score": score}
+        self.sizes = {
+            "target": list(target), "candidate": list(candidate), "key": key, "score": score, "feedback": feedback
+        }  # fmt: skip
+        self._feedback = feedback
         t2, t4, t8, t16 = target
         c4, c8 = candidate
         self.facts = nn.Linear(N_FACTS, c4)
@@ -150,7 +155,7 @@ class Decider(Model):
             (B, 3, h, w) in about [0, 1], the composite outside the hole; and the new memory.
         """
         height, width = given.hole.shape[-2:]
-        given = _padded(_with_output_before(given, before))
+        given = _padded(_with_output_before(given, before) if self._feedback else given)
         hole, composite = given.hole, given.composite
         valid = given.error < NOTHING
         encoded = self._encode_candidates(given, valid)
