@@ -320,6 +320,7 @@ FUSE_CPU = Recipe(
         Stage("feedback", share=0.15, batch=2, crop_px=160, n_targets=4, n_chunks=4, loss=_FUSE_LOSS),
     ),
     data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=2500),
+    sizes={"fuse": {"feedback": False}},  # no better with it (weights/README.md)
     candidates=CandidateBudget(n_kept=400, n_first=40),
     learning_rate=6e-4,
     ema_decay=0.995,
