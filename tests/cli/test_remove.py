@@ -72,6 +72,22 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> N
     assert sorted(Path.cwd().iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--model", "nosuch"), 2),
+        (("--model", "vinet", "--checkpoint", "nosuch.safetensors"), 6),
+        (("--precision", "fp8"), 2),
+    ],
+)
+def test_a_dry_run_refuses_what_the_removal_would_refuse(
+    options: tuple[str, ...], code: int, clip: Clip, run: Run
+) -> None:
+    dry, real = run(*MASKED, "--dry-run", *options), run(*MASKED, *options)
+    assert (dry.code, real.code) == (code, code)
+    assert dry.err.splitlines()[-1] == real.err.splitlines()[-1]
+
+
 def test_a_dry_run_gives_the_plan_as_json_without_an_output(clip: Clip, run: Run) -> None:
     plan = run("remove", "in.mp4", "--mask", "masks", "--dry-run", "--json").json["plan"]
     assert (plan["n_frames"], plan["n_hole_frames"], plan["height"], plan["width"]) == (N_FRAMES, N_FRAMES, 64, 96)

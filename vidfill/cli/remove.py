@@ -137,6 +137,7 @@ def remove(
         }
         path = opt.parse_source(source)
         if dry_run:
+            _check_model(model, checkpoint, model_dir, (device, precision, threads))
             _plan(run, path, output, wanted)
             return
         if output is None:
@@ -161,6 +162,17 @@ def remove(
         )
         run.say(_summary(result))
         run.result(result=result)
+
+
+def _check_model(model: str, checkpoint: Path | None, model_dir: Path | None, machine: tuple[str, str, int]) -> None:
+    """Refuse what the removal itself would refuse: a model, its weights, a device."""
+    from vidfill.engine.device import EngineSettings, check_settings, choose_runtime
+    from vidfill.models import load_model
+
+    device, precision, threads = machine
+    settings = EngineSettings(device=device, precision=precision, threads=threads)
+    check_settings(settings)
+    choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)
 
 
 def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:
