@@ -45,6 +45,8 @@ class Batch(NamedTuple):
         synthetic: which samples those are, in the order of `scene`.
         grays: (B - synthetic, T, H, W) uint8, the brightness of the other samples. It lies in the CPU's memory, for
             OpenCV: copied at the start of a step, where nothing on the device has to be waited for.
+        unknown: (B, T, 1, H, W), 1 where `clip` does not show what is to be filled in (a user's own hole): no loss is
+            taken there, and `holes` is 0 there. None for nowhere.
     """
 
     clip: Tensor
@@ -53,6 +55,7 @@ class Batch(NamedTuple):
     scene: Scene | None
     synthetic: tuple[int, ...]
     grays: NDArray[np.uint8]
+    unknown: Tensor | None = None
 
 
 class Shape(NamedTuple):

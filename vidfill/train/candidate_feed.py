@@ -83,27 +83,40 @@ class CandidateFeed:
             files = stretches_of(self._folder)
             chosen = [np.load(files[int(rng.integers(len(files)))], mmap_mode="r") for rng in generators]
             parts = [_cut(rng, one, n_frames, stage.crop_px) for rng, one in zip(generators, chosen, strict=True)]
-        device = next(self._decider.parameters()).device
-        joined = {name: torch.from_numpy(np.stack([part[name] for part in parts])).to(device) for name in parts[0]}
-        clip = _floats(joined["truth"])
-        holes = joined["hole"][:, :, None].float()
-        composite = _floats(joined["composite"])
-        # Outside the hole the files hold what the truth is anyway.
-        composite = torch.lerp(clip, composite, holes)
-        rgb = joined["rgb"].permute(0, 1, 2, 5, 3, 4).float() / 255
-        error = joined["error"].unsqueeze(3).float()
-        motion = joined["motion"].float()
-        views = [
-            View(
-                t,
-                clip[:, t] * (1 - holes[:, t]),
-                holes[:, t],
-                CandidateSet(composite[:, t], holes[:, t], rgb[:, t], error[:, t], joined["facts"][:, t], motion[:, t]),
-            )
-            for t in range(n_frames)
-        ]
+        clip, holes, source = prepare(parts, next(self._decider.parameters()).device)
         batch = Batch(clip, holes, range(n_frames), None, (), grays_of(list(clip)))
-        return Drawn(batch, PreparedSource(views), self._decider, self._decider.spec)
+        return Drawn(batch, source, self._decider, self._decider.spec)
+
+
+def prepare(parts: Sequence[Frames], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, PreparedSource]:
+    """Put stretches side by side on a device.
+
+    Args:
+        parts: the fields of `frame_type`, of the same shapes in each.
+        device: takes them.
+
+    Returns:
+        clip (B, T, 3, H, W) in [0, 1], holes (B, T, 1, H, W), and the same with the candidates as views.
+    """
+    joined = {name: torch.from_numpy(np.stack([part[name] for part in parts])).to(device) for name in parts[0]}
+    clip = _floats(joined["truth"])
+    holes = joined["hole"][:, :, None].float()
+    composite = _floats(joined["composite"])
+    # Outside the hole the files hold what the truth is anyway.
+    composite = torch.lerp(clip, composite, holes)
+    rgb = joined["rgb"].permute(0, 1, 2, 5, 3, 4).float() / 255
+    error = joined["error"].unsqueeze(3).float()
+    motion = joined["motion"].float()
+    views = [
+        View(
+            t,
+            clip[:, t] * (1 - holes[:, t]),
+            holes[:, t],
+            CandidateSet(composite[:, t], holes[:, t], rgb[:, t], error[:, t], joined["facts"][:, t], motion[:, t]),
+        )
+        for t in range(clip.shape[1])
+    ]
+    return clip, holes, PreparedSource(views)
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -62,12 +64,24 @@ def frame_type(crop_px: int, n_candidates: int) -> np.dtype[np.void]:
     )
 
 
+class Found(NamedTuple):
+    """What `propagate` found for a clip.
+
+    Attributes:
+        stretch: of the crop.
+        spatial_share: how much the spatial fills count in its mix, on average; 1 where there is no hole.
+    """
+
+    stretch: Stretch
+    spatial_share: float
+
+
 class _Recorder(Propagate):
     """Propagate that keeps what it decided from, cut to a crop."""
 
-    def __init__(self, box: tuple[int, int, int, int], n_candidates: int) -> None:
+    def __init__(self, box: tuple[int, int, int, int], n_candidates: int, on_step: Callable[[], None]) -> None:
         super().__init__()
-        self.box, self._n_candidates = box, n_candidates
+        self.box, self.n_candidates, self._on_step = box, n_candidates, on_step
         self.packed: list[Packed] = []
         self.fills: list[Rgb] = []
         self.spatial_shares: list[float] = []
@@ -81,11 +95,12 @@ class _Recorder(Propagate):
         state: tuple[object, ...] | None,
     ) -> Step:
         """As the model itself."""
+        self._on_step()
         if target.record is None:
             return self.look_back(target, references, state)  # type: ignore[arg-type]
         (decision,) = self.decide(target, references, previous, state)  # type: ignore[arg-type]
         x0, y0, x1, y1 = self.box
-        self.packed.append(pack(decision, self.box, self._n_candidates))
+        self.packed.append(pack(decision, self.box, self.n_candidates))
         self.fills.append(decision.fill[y0:y1, x0:x1].round().clip(0, 255).astype(np.uint8))
         if decision.weights is not None:
             self.spatial_shares.append(float(decision.weights[-N_SPATIAL:].sum(axis=0).mean()))
@@ -119,18 +134,42 @@ def draw_stretch(
         kinds=MOVING_KINDS if moves else STILL_KINDS,
     )  # fmt: skip
     holes = render_holes([path], size, device=torch.device("cpu"))[0]
-    box = _crop_on_hole(rng, holes[:, 0].mean(dim=0).numpy(), budget.crop_px)
+    box = crop_on_hole(rng, holes[:, 0].mean(dim=0).numpy(), budget.crop_px)
     if box is None:
         return None
-    recorder = _Recorder(box, budget.n_candidates)
+    found = find_candidates(frames, holes[:, 0], box, budget.n_candidates)
+    if found.spatial_share > NOTHING_FOUND and rng.random() > KEPT_OF_THESE:
+        return None
+    return found.stretch
+
+
+def find_candidates(
+    frames: Sequence[Rgb],
+    holes: Tensor,
+    box: tuple[int, int, int, int],
+    n_candidates: int,
+    *,
+    n_kept: int | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Found:
+    """See what `propagate` finds for a clip, and keep it for a square crop.
+
+    Args:
+        frames: (H, W, 3) uint8 each.
+        holes: (T, H, W) float, 1 = missing.
+        box: of the crop, (x0, y0, x1, y1), half-open.
+        n_candidates: of a frame, beside the spatial fills.
+        n_kept: the first so many frames; all where None.
+        on_step: called before every step of either pass; what it raises ends the search.
+    """
+    recorder = _Recorder(box, n_candidates, on_step)
     clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+    kept = frames[:n_kept]
     with torch.inference_mode():
-        for _ in recur(recorder, ClipSource(recorder, clip[None], holes[None])):
+        for _ in islice(recur(recorder, ClipSource(recorder, clip[None], holes[None, :, None])), len(kept)):
             pass
     shares = recorder.spatial_shares
-    if (not shares or float(np.mean(shares)) > NOTHING_FOUND) and rng.random() > KEPT_OF_THESE:
-        return None
-    return _recorded(frames, holes[:, 0], recorder, budget)
+    return Found(_recorded(kept, holes[: len(kept)], recorder), float(np.mean(shares)) if shares else 1.0)
 
 
 def draw_stills(rng: np.random.Generator, data: TrainingData, n_frames: int, crop_px: int) -> Frames:
@@ -226,10 +265,9 @@ def keep_computing(
             number += 1
 
 
-def _recorded(frames: Sequence[Rgb], holes: Tensor, recorder: _Recorder, budget: CandidateBudget) -> Stretch:
+def _recorded(frames: Sequence[Rgb], holes: Tensor, recorder: _Recorder) -> Stretch:
     x0, y0, x1, y1 = recorder.box
-    n_candidates = budget.n_candidates + N_SPATIAL
-    stretch = np.zeros(len(frames), frame_type(budget.crop_px, n_candidates))
+    stretch = np.zeros(len(frames), frame_type(x1 - x0, recorder.n_candidates + N_SPATIAL))
     stretch["truth"] = [frame[y0:y1, x0:x1] for frame in frames]
     stretch["hole"] = holes[:, y0:y1, x0:x1].numpy()
     stretch["composite"] = recorder.fills
@@ -270,10 +308,19 @@ def _resized(picture: Rgb, short_side_px: int) -> Rgb:
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), size_wh, interpolation=how), np.uint8)
 
 
-def _crop_on_hole(
+def crop_on_hole(
     rng: np.random.Generator, share: NDArray[np.float32], crop_px: int
 ) -> tuple[int, int, int, int] | None:
-    """A square that holds much of the hole, None where there is none; `share` (H, W) is how often a pixel is in it."""
+    """A square that holds much of the hole.
+
+    Args:
+        rng: draws it.
+        share: (H, W), how often a pixel is in the hole.
+        crop_px: side of the square, at most that of the frame.
+
+    Returns:
+        (x0, y0, x1, y1), half-open; None where there is no hole.
+    """
     if not share.any():
         return None
     odds = share.astype(np.float64).ravel()

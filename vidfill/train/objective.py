@@ -47,6 +47,8 @@ def loss_terms(
     here = slice(first, first + len(outputs))
     fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
     truth, holes = batch.clip[:, here], batch.holes[:, here]
+    if batch.unknown is not None:
+        fills = torch.lerp(fills, truth, batch.unknown[:, here])
     flat, flat_truth = fills.flatten(0, 1), truth.flatten(0, 1)
     motion = BatchMotion(batch)
     motion.measure(_needed_flows(outputs, batch, spec, weights))

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vidfill.errors import OutputError, UsageError, VidfillError
-from vidfill.models.base import Model, recur
+from vidfill.models.base import Model
 from vidfill.train.clock import Clock, Part
 from vidfill.train.data import TrainingData
 from vidfill.train.feed import ClipFeed, Feed
-from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
-from vidfill.train.parallel import Place, any_of, average_gradients, wait_for_all
+from vidfill.train.parallel import Place, any_of, wait_for_all
 from vidfill.train.recipes import Recipe, Stage
 from vidfill.train.report import (
     append_metrics,
@@ -30,6 +28,7 @@ from vidfill.train.report import (
     write_recipe,
 )
 from vidfill.train.state import CHECKPOINT, TrainingState
+from vidfill.train.step import Stepper
 from vidfill.train.validation import Validation
 
 _log = logging.getLogger("vidfill")
@@ -90,7 +89,6 @@ class Trainer:
             raise UsageError(f"{place.n_ranks} processes cannot share the batches of recipe {recipe.name} evenly")
         self.model, self.data, self.recipe, self.run_folder, self.place = model, data, recipe, run, place
         self.device = next(model.parameters()).device
-        self._dtype = _autocast_dtype(recipe, self.device)
         torch.manual_seed(recipe.seed)
         self.state = TrainingState(model, name, recipe)
         if (run / CHECKPOINT).exists():
@@ -98,6 +96,7 @@ class Trainer:
                 raise UsageError(f"{run} holds a run already", todo="give --resume, or another --out")
             self.state.load(run)
             _log.info("%s", self._where_it_goes_on())
+        self._stepper = Stepper(self.state, recipe, place)
         self._validation = Validation(data, recipe)
         self._feed = feed or ClipFeed(model, data, recipe)
         self._good = self.state.snapshot()
@@ -166,21 +165,10 @@ class Trainer:
         rate = self.learning_rate(number)
         self.state.set_learning_rate(rate)
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
-        batch, source, model, window = self._feed.draw(stage, step=number, place=self.place)
-        steps = recur(model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
-        totals: dict[str, float] = {}
-        for _ in range(stage.n_chunks):
-            source.forget_features()
-            with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-                outputs = [next(steps) for _ in range(stage.n_targets)]
-            terms = loss_terms(outputs, batch, window, stage.loss, self.state.critic)
-            if stage.loss.adversarial and self.state.critic is not None:
-                terms["critic"] = critic_loss(self.state.critic, outputs, batch)
-            values = self._update(terms, stage)
-            if values is None:
-                self._roll_back(number)
-                return
-            totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
+        totals = self._stepper.step(self._feed.draw(stage, step=number, place=self.place), stage)
+        if totals is None:
+            self._roll_back(number)
+            return
         self._n_roll_backs_in_a_row = 0
         self._loss = totals["loss"]
         self.state.step += 1
@@ -190,34 +178,6 @@ class Trainer:
             n_outputs = stage.batch * stage.n_targets * stage.n_chunks
             line: dict[str, Any] = {"step": number, "stage": stage.name, **totals, "learning_rate": rate}
             append_metrics(self.run_folder, {**line, "seconds": seconds, "frames_per_s": n_outputs / seconds})
-
-    def _update(self, terms: dict[str, Tensor], stage: Stage) -> dict[str, float] | None:
-        """One update of the weights, and of the discriminator's; None, and no update, where anything is not finite."""
-        critic_term = terms.pop("critic", None)
-        loss = weighted_sum(terms, stage.loss)
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        norm = self._gradients(loss, parameters, self.state.optimizer)
-        scalars = {"loss": loss, **terms}
-        values = {name: float(term.detach()) for name, term in scalars.items()} | {"gradient": norm}
-        critic_parameters: list[torch.nn.Parameter] = []
-        if critic_term is not None and self.state.critic is not None and self.state.critic_optimizer is not None:
-            critic_parameters = list(self.state.critic.parameters())
-            values["critic_gradient"] = self._gradients(critic_term, critic_parameters, self.state.critic_optimizer)
-            values["critic"] = float(critic_term.detach())
-        if self._any(not all(map(math.isfinite, values.values()))):
-            return None
-        self.state.optimizer.step()
-        if critic_parameters and self.state.critic_optimizer is not None:
-            self.state.critic_optimizer.step()
-        self.state.average()
-        return values
-
-    def _gradients(self, loss: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float:
-        """Averaged over the processes and clipped; returns their norm before the clipping."""
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        average_gradients(parameters, self.place)
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm))
 
     def _roll_back(self, number: int) -> None:
         """Back to the last good weights, past the batch that spoiled them."""
@@ -290,13 +250,3 @@ def called_parts(model: Model) -> list[torch.nn.Module]:
     for child in model.children():
         parts += child.children() if isinstance(child, containers) else [child]
     return parts
-
-
-def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    if recipe.precision != "auto":
-        return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
-    is_fast = device.type == "cpu" and probe is not None and probe()
-    return torch.bfloat16 if is_fast else torch.float32

@@ -1,0 +1,94 @@
+"""One step of training: the gradient through a run of a model's own outputs, and the update of its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vidfill.models.base import recur
+from vidfill.train.feed import Drawn
+from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
+from vidfill.train.parallel import Place, any_of, average_gradients
+from vidfill.train.recipes import Recipe, Stage
+from vidfill.train.state import TrainingState
+
+
+class Stepper:
+    """Updates the weights of a run, step by step.
+
+    Args:
+        state: of the run.
+        recipe: its precision, and where gradients are clipped.
+        place: which of several processes this is.
+    """
+
+    def __init__(self, state: TrainingState, recipe: Recipe, place: Place) -> None:
+        self._state, self._place = state, place
+        self._clip_norm = recipe.clip_norm
+        self._device = next(state.model.parameters()).device
+        self._dtype = _autocast_dtype(recipe, self._device)
+
+    def step(self, drawn: Drawn, stage: Stage) -> dict[str, float] | None:
+        """One batch of clips: `n_chunks` updates along them.
+
+        Returns:
+            The loss, its terms and the norms of the gradients, means over the updates; None where one of them was not
+            finite in any of the processes: that update and those after it were left out.
+        """
+        batch, source, model, window = drawn
+        steps = recur(model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
+        totals: dict[str, float] = {}
+        for _ in range(stage.n_chunks):
+            source.forget_features()
+            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                outputs = [next(steps) for _ in range(stage.n_targets)]
+            terms = loss_terms(outputs, batch, window, stage.loss, self._state.critic)
+            if stage.loss.adversarial and self._state.critic is not None:
+                terms["critic"] = critic_loss(self._state.critic, outputs, batch)
+            values = self._update(terms, stage)
+            if values is None:
+                return None
+            totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
+        return totals
+
+    def _update(self, terms: dict[str, Tensor], stage: Stage) -> dict[str, float] | None:
+        """One update of the weights, and of the discriminator's; None, and no update, where anything is not finite."""
+        state = self._state
+        critic_term = terms.pop("critic", None)
+        loss = weighted_sum(terms, stage.loss)
+        parameters = [p for p in state.model.parameters() if p.requires_grad]
+        norm = self._gradients(loss, parameters, state.optimizer)
+        scalars = {"loss": loss, **terms}
+        values = {name: float(term.detach()) for name, term in scalars.items()} | {"gradient": norm}
+        critic_parameters: list[torch.nn.Parameter] = []
+        if critic_term is not None and state.critic is not None and state.critic_optimizer is not None:
+            critic_parameters = list(state.critic.parameters())
+            values["critic_gradient"] = self._gradients(critic_term, critic_parameters, state.critic_optimizer)
+            values["critic"] = float(critic_term.detach())
+        if any_of(not all(map(math.isfinite, values.values())), self._place, self._device):
+            return None
+        state.optimizer.step()
+        if critic_parameters and state.critic_optimizer is not None:
+            state.critic_optimizer.step()
+        state.average()
+        return values
+
+    def _gradients(self, loss: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float:
+        """Averaged over the processes and clipped; returns their norm before the clipping."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(parameters, self._place)
+        return float(torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm))
+
+
+def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    if recipe.precision != "auto":
+        return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
+    is_fast = device.type == "cpu" and probe is not None and probe()
+    return torch.bfloat16 if is_fast else torch.float32
