@@ -1,0 +1,340 @@
+"""Prompts: clicks on an object and beside it, and boxes round it, as the command line and JSON files spell them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vidfill.errors import MaskError, UsageError
+from vidfill.frame import Bool, Float, VideoInfo
+from vidfill.masks.boxes import Moment
+
+SCHEMA_VERSION = 1
+FIRST_FRAME = Moment(frame=0)
+
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_CLICK = re.compile(rf"(?:(\d+):)?(-)?{_NUMBER},{_NUMBER}(?:@(.+))?", re.ASCII)
+_BOX = re.compile(rf"(?:(\d+):)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:@(.+))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A point on an object, or one that is not on it.
+
+    Attributes:
+        x, y: in pixels of the picture as a player shows it; (0, 0) is the upper left pixel.
+        is_object: whether the object is there; else it is surely not.
+        object_id: which object is meant, from 1.
+        at: the frame that the click was made on.
+    """
+
+    x: float
+    y: float
+    is_object: bool = True
+    object_id: int = 1
+    at: Moment = FIRST_FRAME
+
+    @classmethod
+    def parse(cls, text: str, *, is_object: bool = True) -> Click:
+        """Read `x,y`, `x,y@time`, `-x,y@time` for a point that is not on the object, `2:x,y@time` for object 2.
+
+        Raises:
+            UsageError: for anything else.
+        """
+        parts = _CLICK.fullmatch(text.replace(" ", ""))
+        if parts is None or parts[1] == "0":
+            raise UsageError(
+                f"the point {text!r}",
+                expected="x,y in pixels, or x,y@time; 2:x,y@time for a second object, -x,y for a point beside it",
+                todo="write it like 412,180 or 412,180@1.5",
+            )
+        on_object = is_object and parts[2] is None
+        return cls(float(parts[3]), float(parts[4]), on_object, int(parts[1] or 1), _moment(parts[5]))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBox:
+    """A rectangle round an object: a prompt, not a hole of its own.
+
+    Attributes:
+        x0, y0, x1, y1: its edges in pixels of the picture as a player shows it, half-open.
+        object_id: which object is meant, from 1.
+        at: the frame that the box was drawn on.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    object_id: int = 1
+    at: Moment = FIRST_FRAME
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectBox:
+        """Read `x0,y0,x1,y1`, `x0,y0,x1,y1@time`, `2:x0,y0,x1,y1@time` for object 2.
+
+        Raises:
+            UsageError: for anything else, or a box without width or height.
+        """
+        parts = _BOX.fullmatch(text.replace(" ", ""))
+        if parts is None or parts[1] == "0":
+            raise UsageError(
+                f"the object box {text!r}",
+                expected="x0,y0,x1,y1 in pixels, or x0,y0,x1,y1@time; 2:x0,y0,x1,y1 for a second object",
+                todo="write it like 380,120,470,300 or 380,120,470,300@1.5",
+            )
+        x0, y0, x1, y1 = (float(number) for number in parts.group(2, 3, 4, 5))
+        return cls(x0, y0, x1, y1, int(parts[1] or 1), _moment(parts[6])).checked()
+
+    def checked(self) -> ObjectBox:
+        """Itself.
+
+        Raises:
+            UsageError: the box has no width or no height.
+        """
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise UsageError(
+                f"the object box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}",
+                expected="x1 greater than x0 and y1 greater than y0",
+                todo="give its corners: left, top, right, bottom",
+            )
+        return self
+
+
+class FramePrompt(NamedTuple):
+    """All prompts of one object on one frame.
+
+    Attributes:
+        points: (N, 2) x and y in pixels of the picture that they are for.
+        is_object: (N,) whether the object is there.
+        box: x0, y0, x1, y1 round the object, None without one.
+    """
+
+    points: Float
+    is_object: Bool
+    box: tuple[float, float, float, float] | None = None
+
+    @property
+    def on_object(self) -> Float:
+        """(N, 2) the points that are on the object."""
+        return self.points[self.is_object]
+
+    @property
+    def beside(self) -> Float:
+        """(N, 2) the points that are not."""
+        return self.points[~self.is_object]
+
+    @property
+    def names_an_object(self) -> bool:
+        """Whether it says where the object is, and not only where it is not."""
+        return self.box is not None or bool(self.is_object.any())
+
+    def scaled(self, x: float, y: float) -> FramePrompt:
+        """The same prompts for a picture `x` times as wide and `y` times as high."""
+        box = self.box and (self.box[0] * x, self.box[1] * y, self.box[2] * x, self.box[3] * y)
+        return FramePrompt(self.points * np.array([x, y], np.float32), self.is_object, box)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Everything that says which objects are meant, at any number of times; later ones correct the track."""
+
+    clicks: tuple[Click, ...] = ()
+    boxes: tuple[ObjectBox, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.clicks or self.boxes)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects, ascending."""
+        return tuple(sorted({click.object_id for click in self.clicks} | {box.object_id for box in self.boxes}))
+
+    @classmethod
+    def parse(
+        cls,
+        points: Iterable[str] = (),
+        not_points: Iterable[str] = (),
+        boxes: Iterable[str] = (),
+        *,
+        file: Path | None = None,
+    ) -> Prompts:
+        """Read the forms of the command line; what a JSON file holds is added.
+
+        Raises:
+            UsageError: for a text or a file that cannot be read, or an object that is never pointed at.
+        """
+        given = read_prompts(file) if file is not None else cls()
+        clicks = [Click.parse(text) for text in points]
+        clicks += [Click.parse(text, is_object=False) for text in not_points]
+        found = cls((*given.clicks, *clicks), (*given.boxes, *(ObjectBox.parse(text) for text in boxes)))
+        found.check_named()
+        return found
+
+    def check_named(self) -> None:
+        """Check that every object is pointed at.
+
+        Raises:
+            UsageError: an object has nothing but points that are not on it, or two boxes at one time.
+        """
+        named = {click.object_id for click in self.clicks if click.is_object} | {box.object_id for box in self.boxes}
+        if nameless := set(self.object_ids) - named:
+            raise UsageError(
+                f"only points that are not on object {min(nameless)}",
+                expected="one on it, or a box round it",
+                todo="add --point or --object-box",
+            )
+        places = [(box.object_id, box.at) for box in self.boxes]
+        if len(set(places)) < len(places):
+            raise UsageError("two object boxes for one object at one time", expected="one", todo="leave one out")
+
+    def check_inside(self, info: VideoInfo) -> None:
+        """Check that the prompts lie in the picture.
+
+        Raises:
+            MaskError: one of them does not.
+        """
+        height, width = info.display_size
+        for click in self.clicks:
+            if not (0 <= click.x < width and 0 <= click.y < height):
+                raise _outside(f"the point {click.x:g},{click.y:g}", height, width)
+        for box in self.boxes:
+            if box.x0 >= width or box.y0 >= height:
+                raise _outside(f"the object box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}", height, width)
+
+    def on_frames(self, frame_of: Callable[[Moment], int]) -> dict[int, dict[int, FramePrompt]]:
+        """The prompts by frame and object.
+
+        Args:
+            frame_of: the index of the frame that is shown at a moment.
+
+        Returns:
+            Frame index -> object -> its prompts there; frames ascending.
+        """
+        points: dict[tuple[int, int], list[Click]] = defaultdict(list)
+        boxes: dict[tuple[int, int], ObjectBox] = {}
+        for click in self.clicks:
+            points[frame_of(click.at), click.object_id].append(click)
+        for box in self.boxes:
+            boxes[frame_of(box.at), box.object_id] = box
+        found: dict[int, dict[int, FramePrompt]] = defaultdict(dict)
+        for index, object_id in sorted(points.keys() | boxes.keys()):
+            clicks, around = points.get((index, object_id), []), boxes.get((index, object_id))
+            found[index][object_id] = FramePrompt(
+                np.array([(click.x, click.y) for click in clicks], np.float32).reshape(-1, 2),
+                np.array([click.is_object for click in clicks], np.bool_),
+                None if around is None else (around.x0, around.y0, around.x1, around.y1),
+            )
+        return dict(found)
+
+    def to_json(self) -> str:
+        """The prompts as `read_prompts` takes them."""
+        objects = []
+        for object_id in self.object_ids:
+            clicks = [click for click in self.clicks if click.object_id == object_id]
+            boxes = [box for box in self.boxes if box.object_id == object_id]
+            moments = dict.fromkeys([*(click.at for click in clicks), *(box.at for box in boxes)])
+            prompts = [_entry(at, clicks, boxes) for at in moments]
+            objects.append({"id": object_id, "prompts": prompts})
+        return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str = "the prompts") -> Prompts:
+        """Read a JSON object with `schema_version` 1 and `objects`.
+
+        An object has `id` (from 1) and `prompts`; a prompt has `time` (seconds as a number, or text as on the command
+        line; 0 if left out), `points` and `not_points` (lists of [x, y]) and `box` ([x0, y0, x1, y1]), each of which
+        may be left out. Coordinates are pixels of the picture as a player shows it.
+
+        Raises:
+            UsageError: for anything else.
+
+        Example:
+            >>> text = '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": 0, "points": [[412, 180]]}]}]}'
+            >>> Prompts.from_json(text).clicks[0].x
+            412.0
+        """
+        try:
+            content = json.loads(text)
+            if content["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema_version {content['schema_version']}")
+            clicks: list[Click] = []
+            boxes: list[ObjectBox] = []
+            for item in content["objects"]:
+                for entry in item["prompts"]:
+                    _read_entry(int(item["id"]), entry, clicks, boxes)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            fault = f"no {error} in it" if isinstance(error, KeyError) else error
+            raise UsageError(
+                f"{name} cannot be used ({fault})",
+                expected='{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": 0, "points": [[x, y]]}]}]}',
+            ) from error
+        return cls(tuple(clicks), tuple(boxes))
+
+
+def read_prompts(path: Path) -> Prompts:
+    """Read a JSON file of prompts; see `Prompts.from_json`.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"the prompts {path} cannot be read ({reason})", expected="a JSON file") from error
+    return Prompts.from_json(text, name=f"the file of prompts {path}")
+
+
+def _moment(text: str | None) -> Moment:
+    return Moment.parse(text) if text else FIRST_FRAME
+
+
+def spelled(at: Moment) -> str:
+    """A moment as `Moment.parse` reads it: `#120`, or seconds."""
+    if at.seconds is None:
+        return f"#{at.frame}"
+    return f"{float(at.seconds):.9f}".rstrip("0").rstrip(".")
+
+
+def _entry(at: Moment, clicks: list[Click], boxes: list[ObjectBox]) -> dict[str, Any]:
+    """The prompts of one object at one moment."""
+    entry: dict[str, Any] = {"time": spelled(at)}
+    for name, is_object in (("points", True), ("not_points", False)):
+        if points := [[click.x, click.y] for click in clicks if click.at == at and click.is_object == is_object]:
+            entry[name] = points
+    for box in boxes:
+        if box.at == at:
+            entry["box"] = [box.x0, box.y0, box.x1, box.y1]
+    return entry
+
+
+def _read_entry(object_id: int, entry: dict[str, Any], clicks: list[Click], boxes: list[ObjectBox]) -> None:
+    if object_id < 1:
+        raise ValueError(f"object id {object_id}")
+    if unknown := entry.keys() - {"time", "points", "not_points", "box"}:
+        raise ValueError(f"unknown field {min(unknown)!r}")
+    at = Moment.parse(str(entry.get("time", 0)))
+    at = FIRST_FRAME if at == Moment(seconds=Fraction(0)) else at
+    for name, is_object in (("points", True), ("not_points", False)):
+        clicks += [Click(float(x), float(y), is_object, object_id, at) for x, y in entry.get(name, ())]
+    if "box" in entry:
+        x0, y0, x1, y1 = (float(edge) for edge in entry["box"])
+        boxes.append(ObjectBox(x0, y0, x1, y1, object_id, at).checked())
+
+
+def _outside(what: str, height: int, width: int) -> MaskError:
+    return MaskError(
+        f"{what} outside the picture",
+        expected=f"pixels within {width}x{height}, as a player shows it",
+        todo="count from the upper left corner of the upright picture",
+    )

@@ -1,0 +1,230 @@
+"""Follow objects through a whole clip: from every prompt both ways, each scene on its own, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from vidfill.masks.boxes import TimeRange
+from vidfill.masks.prompt import FramePrompt, Prompts
+from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
+from vidfill.track.merge import Passing, merge
+from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
+from vidfill.track.store import MaskFile
+from vidfill.track.timeline import Timeline, pictures_backward, pictures_forward, survey, working_size
+from vidfill.video.read import Reader
+
+OnProgress = Callable[[int, int], None]
+
+
+class Tools(NamedTuple):
+    """What selects and what follows.
+
+    Attributes:
+        selector: finds objects on single frames.
+        new_tracker: makes a tracker; each object needs one of its own.
+        name: of the tracker, as `--tracker` takes it.
+    """
+
+    selector: Selector
+    new_tracker: Callable[[], Tracker]
+    name: str
+
+
+def track(
+    reader: Reader,
+    prompts: Prompts,
+    tools: Tools,
+    store: Path,
+    *,
+    when: TimeRange | None = None,
+    progress: OnProgress | None = None,
+) -> Track:
+    """Find the objects that the prompts are about on every frame.
+
+    The source is decoded once for its times and cuts, once forward from the first prompt, and once backward, a few
+    frames at a time, from the last prompt to the first frame. Every scene is tracked on its own. A frame between two
+    prompts gets the track from the one before and the one from after.
+
+    Args:
+        reader: the source.
+        prompts: what is meant.
+        tools: how it is selected and followed.
+        store: a file for the masks, replaced if it exists; it is complete when this returns.
+        when: frames outside are of no interest; None for all.
+        progress: called with (frames done, frames in all) of tracking, both ways counted.
+
+    Returns:
+        The masks, open for reading; objects may be lost on some frames, see `Track.check`.
+
+    Raises:
+        MaskError: prompts outside the picture or after its end.
+        UsageError: prompts that name no object.
+        InputError: the source cannot be read.
+        OutputError: the disk is full.
+    """
+    prompts.check_named()
+    prompts.check_inside(reader.info)
+    timeline = survey(reader)
+    prompted = prompts.on_frames(timeline.frame_of)
+    wanted = range(len(timeline)) if when is None else timeline.span(when)
+    size = working_size(reader.info)
+    with tempfile.TemporaryFile(dir=store.absolute().parent) as file:
+        passes = _Passes(reader, timeline, prompted, tools, wanted, file, size)
+        passes.run(progress)
+        with TrackWriter(store, timeline, prompted, tools.name, size, prompts.object_ids) as writer:
+            for index in range(len(timeline)):
+                if index in wanted:
+                    writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})
+    return Track.open(store, timeline.info)
+
+
+class _Way:
+    """What the trackers of all objects found going one way: masks on disk, confidences and reasons in memory."""
+
+    def __init__(self, objects: tuple[int, ...], file: BinaryIO, size: tuple[int, int], n_frames: int) -> None:
+        self.masks = {o: MaskFile(file, size, n_frames) for o in objects}
+        self.confidence = {o: array("f", [NOT_TRACKED]) * n_frames for o in objects}
+        self._left = {o: bytearray(n_frames) for o in objects}
+        self._since = {o: array("i", [0]) * n_frames for o in objects}
+        self._reason = {o: array("H", [0]) * n_frames for o in objects}
+        self._reasons = [""]  # each once: a tracker that is lost says the same on every frame
+
+    def put(self, index: int, object_id: int, found: Tracked, n_since: int) -> None:
+        self.masks[object_id].put(index, found.mask)
+        self.confidence[object_id][index] = found.confidence
+        self._left[object_id][index] = found.has_left
+        self._since[object_id][index] = n_since
+        if found.reason not in self._reasons:
+            self._reasons.append(found.reason)
+        self._reason[object_id][index] = self._reasons.index(found.reason)
+
+    def at(self, index: int, object_id: int) -> Passing | None:
+        confidence = self.confidence[object_id][index]
+        if confidence == NOT_TRACKED:
+            return None
+        reason = self._reasons[self._reason[object_id][index]]
+        mask = self.masks[object_id].get(index)
+        return Passing(
+            Tracked(mask, confidence, reason, bool(self._left[object_id][index])), self._since[object_id][index]
+        )
+
+
+class _Passes:
+    """The decoding passes over the source, forward and backward."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        timeline: Timeline,
+        prompted: Mapping[int, Mapping[int, FramePrompt]],
+        tools: Tools,
+        wanted: range,
+        file: BinaryIO,
+        size: tuple[int, int],
+    ) -> None:
+        self._reader, self._timeline, self._prompted, self._tools = reader, timeline, prompted, tools
+        self._objects = tuple(sorted({o for prompts in prompted.values() for o in prompts}))
+        self._forward = _Way(self._objects, file, size, len(timeline))
+        self._backward = _Way(self._objects, file, size, len(timeline))
+        self._runs = _runs(timeline, sorted(prompted), wanted)
+        height, width = reader.info.display_size
+        self._scale = size[1] / width, size[0] / height
+
+    def run(self, progress: OnProgress | None) -> None:
+        """Track every scene that has a prompt, forward from its first one and backward from its last one."""
+        total = sum(len(run.forward) + len(run.backward) for run in self._runs)
+        done = 0
+        for run in self._runs:
+            trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
+            for index, picture in pictures_forward(self._reader, self._timeline, run.forward):
+                for object_id, following in trackers.items():
+                    self._step_forward(index, picture, object_id, following)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
+            for index, picture in pictures_backward(self._reader, self._timeline, run.backward):
+                for object_id, following in trackers.items():
+                    self._step_backward(index, picture, object_id, following)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+
+    def at(self, index: int, object_id: int) -> Tracked | None:
+        """Both ways together."""
+        if object_id in self._prompted.get(index, {}):
+            found = self._forward.at(index, object_id)
+            return found and found.tracked
+        return merge(self._forward.at(index, object_id), self._backward.at(index, object_id))
+
+    def _step_forward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
+        prompt = self._prompted.get(index, {}).get(object_id)
+        found = following.step(picture)
+        if prompt is not None:
+            prior = found.mask if found is not None and found.confidence >= CONFIDENT else None
+            found = self._tools.selector.select(picture, prompt.scaled(*self._scale), prior=prior)
+            following.start(picture, found)
+        if found is not None:
+            self._forward.put(index, object_id, found, following.n_since)
+
+    def _step_backward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
+        if object_id in self._prompted.get(index, {}):
+            seed = self._forward.at(index, object_id)
+            if seed is not None:
+                following.start(picture, seed.tracked)
+        elif (found := following.step(picture)) is not None:
+            self._backward.put(index, object_id, found, following.n_since)
+
+
+class _Following:
+    """A tracker of one object, and since when it has been following it."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._last: Tracked | None = None
+        self._is_over = False
+        self.n_since = 0
+
+    def start(self, picture: Picture, seed: Tracked) -> None:
+        self.n_since = 0
+        self._last = seed
+        self._is_over = seed.confidence < CONFIDENT
+        if not self._is_over:
+            self._tracker.start(picture, seed.mask)
+
+    def step(self, picture: Picture) -> Tracked | None:
+        """What the tracker finds; the same as before where there is nothing to follow, None before it was started."""
+        if self._last is None:
+            return None
+        self.n_since += 1
+        if not self._is_over:
+            self._last = self._tracker.step(picture)
+            self._is_over = self._last.has_left
+        return self._last
+
+
+class _Run(NamedTuple):
+    """The frames of one scene that are tracked."""
+
+    forward: range
+    backward: range
+
+
+def _runs(timeline: Timeline, prompted: list[int], wanted: range) -> list[_Run]:
+    """What to track of each scene with a prompt: what is wanted of it, and what lies between that and the prompts."""
+    runs = []
+    for scene in timeline.scenes:
+        inside = [index for index in prompted if index in scene]
+        if not inside:
+            continue
+        start, stop = max(scene.start, wanted.start), min(scene.stop, wanted.stop)
+        if start >= stop:
+            continue
+        forward = range(inside[0], max(stop, inside[-1] + 1))
+        backward = range(min(start, inside[0]), inside[-1] + 1)
+        runs.append(_Run(forward, backward if backward.start < inside[-1] else range(0)))
+    return runs

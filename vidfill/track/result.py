@@ -1,0 +1,266 @@
+"""The outcome of tracking: masks on disk, a confidence for each object and frame, and where objects were lost."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from vidfill.errors import MaskError
+from vidfill.frame import Bool, Box, Float, VideoInfo
+from vidfill.masks.prompt import FramePrompt
+from vidfill.track.base import CONFIDENT, Tracked
+from vidfill.track.store import MaskFile, finish, open_stored
+from vidfill.track.timeline import Timeline
+from vidfill.video.partial import partial_path
+
+NOT_TRACKED = -1.0
+"""In the place of a confidence: no track leads to this frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A run of frames on which an object is not known.
+
+    Attributes:
+        object_id: which object.
+        start, stop: the frames, half-open.
+        time_s: when the first of them is shown, in seconds after the first frame of the source.
+        reason: a phrase.
+        seen: frame on which it was last known before them, -1 for none.
+        seen_x, seen_y: its middle there, in pixels of the picture as a player shows it.
+    """
+
+    object_id: int
+    start: int
+    stop: int
+    time_s: float
+    reason: str
+    seen: int = -1
+    seen_x: int = 0
+    seen_y: int = 0
+
+    def describe(self) -> str:
+        """Which object was lost when and why, as a phrase."""
+        frames = f"frame #{self.start}" if self.stop == self.start + 1 else f"frames #{self.start} to #{self.stop - 1}"
+        return f"object {self.object_id} is lost at {self.time_s:.2f} s ({frames}): {self.reason}"
+
+    def hint(self) -> str:
+        """The prompt that would help."""
+        seen = f"; it was last seen near {self.seen_x},{self.seen_y} at #{self.seen}" if self.seen >= 0 else ""
+        number = "" if self.object_id == 1 else f"{self.object_id}:"
+        return f"--point {number}X,Y@#{self.start} where it is then{seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A run of frames that an object is not in, having left the picture.
+
+    Attributes:
+        object_id: which object.
+        start, stop: the frames, half-open.
+        time_s: when the first of them is shown, in seconds after the first frame of the source.
+    """
+
+    object_id: int
+    start: int
+    stop: int
+    time_s: float
+
+
+class Track:
+    """What `vidfill.track.clip.track` found; masks are read from disk one at a time.
+
+    Attributes:
+        info: the source.
+        n_frames: of the source.
+        size: (height, width) of the masks, turned as a player shows them.
+        tracker: its name.
+        lost: runs of frames on which an object is not known, in order of time.
+        left: runs of frames that an object is not in.
+        confidence: object -> (n_frames,) in [0, 1], `NOT_TRACKED` where no track leads.
+        prompted: frame -> object -> its prompts, in pixels of the picture as a player shows it.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, info: VideoInfo) -> None:
+        self._file = file
+        stored = open_stored(path, file)
+        self._masks, header = stored
+        self.info = info
+        self.n_frames = len(self._masks.offsets)
+        self.size = self._masks.size
+        self.tracker = str(header["tracker"])
+        self.lost = tuple(Lost(**entry) for entry in header["lost"])
+        self.left = tuple(Left(**entry) for entry in header["left"])
+        self.confidence = {int(o): np.array(values, np.float32) / 100 for o, values in header["confidence"].items()}
+        self.prompted = _prompted_from_json(header["prompted"])
+
+    @classmethod
+    def open(cls, path: Path, info: VideoInfo) -> Track:
+        """Open what a run left.
+
+        Raises:
+            InputError: the file is not there, not complete, or another one.
+        """
+        file = path.open("rb")
+        try:
+            return cls(path, file, info)
+        except BaseException:
+            file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def mask(self, index: int) -> Bool:
+        """The mask of all objects on a frame, (height, width) of `size`, a new array; empty where one is not known."""
+        return self._masks.get(index)
+
+    def confidences(self) -> Float:
+        """(n_frames,) the lowest confidence of all objects."""
+        return np.asarray(np.stack(list(self.confidence.values())).min(axis=0), np.float32)
+
+    def check(self) -> None:
+        """Nothing, if every object is known on every frame that is wanted.
+
+        Raises:
+            MaskError: it is not; says when the first one was lost, why, and which prompt would help.
+        """
+        if not self.lost:
+            return
+        first = self.lost[0]
+        n_more = sum(lost.stop - lost.start for lost in self.lost) - (first.stop - first.start)
+        more = f"; {n_more} more frames are lost later" if n_more else ""
+        raise MaskError(
+            f"{first.describe()}{more}",
+            expected="every object to be known on every frame",
+            todo=f"add {first.hint()}, limit the removal with --start and --end, or leave out the lost frames with "
+            "--allow-lost; vidfill preview with the same prompts shows them",
+        )
+
+
+class TrackWriter:
+    """Takes the frames of a track in order; the file has its final name only when all are there."""
+
+    def __init__(
+        self,
+        path: Path,
+        timeline: Timeline,
+        prompted: Mapping[int, Mapping[int, FramePrompt]],
+        tracker: str,
+        size: tuple[int, int],
+        objects: tuple[int, ...],
+    ) -> None:
+        self._path, self._partial = path, partial_path(path)
+        self._timeline, self._prompted, self._tracker = timeline, prompted, tracker
+        self._file = self._partial.open("w+b")
+        self._masks = MaskFile(self._file, size, len(timeline))
+        self._spans = {o: _Spans(o, timeline, size) for o in objects}
+        self._confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(timeline) for o in objects}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file, or remove it after an exception."""
+        try:
+            if kind is None:
+                finish(self._masks, self._file, self._header())
+        finally:
+            self._file.close()
+            if kind is None:
+                self._partial.replace(self._path)
+            else:
+                self._partial.unlink(missing_ok=True)
+
+    def put(self, index: int, found: Mapping[int, Tracked | None]) -> None:
+        """Take a frame.
+
+        Args:
+            index: ascending.
+            found: for each object, None where no track leads to the frame.
+        """
+        union = np.zeros(self._masks.size, np.bool_)
+        for object_id, tracked in found.items():
+            self._spans[object_id].add(index, tracked)
+            if tracked is None:
+                continue
+            # Rounded down: what is not quite confident must not look it.
+            self._confidence[object_id][index] = int(100 * tracked.confidence)
+            if tracked.confidence >= CONFIDENT and not tracked.has_left:
+                union |= tracked.mask
+        self._masks.put(index, union)
+
+    def _header(self) -> dict[str, object]:
+        lost = sorted((span for spans in self._spans.values() for span in spans.lost), key=lambda span: span.start)
+        left = sorted((span for spans in self._spans.values() for span in spans.left), key=lambda span: span.start)
+        return {
+            "tracker": self._tracker,
+            "lost": [asdict(span) for span in lost],
+            "left": [asdict(span) for span in left],
+            "confidence": {str(o): list(values) for o, values in self._confidence.items()},
+            "prompted": _prompted_to_json(self._prompted),
+        }
+
+
+class _Spans:
+    """Joins frames on which an object is lost, or gone, to runs."""
+
+    def __init__(self, object_id: int, timeline: Timeline, size: tuple[int, int]) -> None:
+        self._object_id, self._timeline = object_id, timeline
+        height, width = timeline.info.display_size
+        self._scale = width / size[1], height / size[0]
+        self._seen = -1, 0, 0
+        self.lost: list[Lost] = []
+        self.left: list[Left] = []
+
+    def add(self, index: int, tracked: Tracked | None) -> None:
+        time_s = float(self._timeline.time_s(index))
+        if tracked is None or tracked.confidence < CONFIDENT:
+            reason = tracked.reason if tracked is not None else "no prompt in this scene, which begins with a cut"
+            if self.lost and self.lost[-1].stop == index:
+                self.lost[-1] = replace(self.lost[-1], stop=index + 1)
+            else:
+                self.lost.append(Lost(self._object_id, index, index + 1, time_s, reason, *self._seen))
+        elif tracked.has_left:
+            if self.left and self.left[-1].stop == index:
+                self.left[-1] = replace(self.left[-1], stop=index + 1)
+            else:
+                self.left.append(Left(self._object_id, index, index + 1, time_s))
+        elif (box := Box.around(tracked.mask)) is not None:
+            x, y = (box.x0 + box.x1) / 2 * self._scale[0], (box.y0 + box.y1) / 2 * self._scale[1]
+            self._seen = index, round(x), round(y)
+
+
+def _prompted_to_json(prompted: Mapping[int, Mapping[int, FramePrompt]]) -> list[list[Any]]:
+    return [
+        [index, object_id, prompt.points.tolist(), prompt.is_object.tolist(), prompt.box]
+        for index, by_object in prompted.items()
+        for object_id, prompt in by_object.items()
+    ]
+
+
+def _prompted_from_json(entries: list[list[Any]]) -> dict[int, dict[int, FramePrompt]]:
+    found: dict[int, dict[int, FramePrompt]] = {}
+    for index, object_id, points, is_object, box in entries:
+        prompt = FramePrompt(
+            np.array(points, np.float32).reshape(-1, 2), np.array(is_object, np.bool_), tuple(box) if box else None
+        )
+        found.setdefault(index, {})[object_id] = prompt
+    return found
