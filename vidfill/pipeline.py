@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -11,22 +10,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from vidfill import __version__
 from vidfill.assemble import assemble
 from vidfill.compose import ComposeSettings
 from vidfill.engine import EngineSettings, fill
 from vidfill.engine.device import check_settings, choose_runtime
 from vidfill.errors import InputError
-from vidfill.frame import Patch, VideoInfo
-from vidfill.masks.files import MaskSource, MaskSpec, open_masks
-from vidfill.models import load_model, resolve_model
+from vidfill.frame import Patch
+from vidfill.masks.files import MaskSource
+from vidfill.models import load_model
 from vidfill.models.base import Model
 from vidfill.plan import Plan, PlanSettings, analyse
-from vidfill.store import WorkFolder, fingerprint_of
+from vidfill.request import Checked, Request, Weights, mask_spec
+from vidfill.run import Clock, collected_warnings
+from vidfill.store import WorkFolder
 from vidfill.video.codecs import EncodeSettings
-from vidfill.video.read import Damage, Reader, probe
-from vidfill.video.write import check_output, open_writer
-from vidfill.weights import file_sha256, find_weights
+from vidfill.video.read import Damage, Reader
+from vidfill.video.write import open_writer
 
 _log = logging.getLogger("vidfill")
 
@@ -146,51 +145,43 @@ def remove(
         >>> import vidfill
         >>> vidfill.remove("in.mp4", "out.mp4", box=["20,20,120,40"])  # doctest: +SKIP
     """
-    clock = _Clock()
-    with _collected_warnings() as warnings, ExitStack() as held:
-        with clock.stage("analyse"):
-            job = _Job(
-                Path(source),
-                output,
-                fps,
-                mask_spec(mask, box, invert=invert, start=start, end=end),
-                PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
-                EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
-            )
-            weights = _Weights(resolve_model(model, model_dir=model_dir), _path(checkpoint), model_dir)
-            engine_settings = EngineSettings(device=device, precision=precision, threads=threads)
-            check_settings(engine_settings)
-            folder = WorkFolder(_path(work_dir) or Path(output).parent / f".{Path(output).name}.vidfill")
-            info, masks = job.check(overwrite=overwrite)
-            folder.check()
-            held.enter_context(folder.locked())
-            filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=model_dir)
-            runtime = choose_runtime(filler, engine_settings)
-            fingerprint = job.fingerprint() | weights.fingerprint() | {"precision": precision}
-            plan = folder.resume(fingerprint) if resume else None
-            if plan is None:
-                plan = _analysed(job, masks, threads, progress, strict=strict)
-                folder.begin(fingerprint, plan)
-        with (
-            clock.stage("assemble"),
-            Reader(job.source, fps=fps, threads=threads) as for_fill,
-            Reader(job.source, fps=fps, threads=threads) as reader,
-            closing(_patches(plan, folder, for_fill, masks, filler, engine_settings, progress)) as patches,
-            open_writer(output, info, job.encoding, overwrite=overwrite) as writer,
-        ):
-            timed, report = clock.taken_out("fill", patches), _reporter(progress, "assemble")
-            composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
-            n_filled = assemble(plan, reader, timed, writer, composing, progress=report)
-            _check_damage(reader.damage, plan, strict=strict)
-        if not keep_work:
-            folder.remove()
+    clock = Clock()
+    job = Request(
+        Path(source),
+        output,
+        fps,
+        mask_spec(mask, box, invert=invert, start=start, end=end),
+        PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
+        EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
+    )
+    making = Making(
+        model,
+        checkpoint,
+        model_dir,
+        EngineSettings(device=device, precision=precision, threads=threads),
+        strict=strict,
+        overwrite=overwrite,
+        resume=resume,
+        work_dir=Path(work_dir) if work_dir else Path(output).parent / f".{Path(output).name}.vidfill",
+        keep_work=keep_work,
+        progress=progress,
+    )
+    with (
+        collected_warnings() as warnings,
+        filling(job, making, clock) as filled,
+        open_writer(output, filled.checked.info, job.encoding, overwrite=overwrite) as writer,
+    ):
+        composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
+        report = reporter(progress, "assemble")
+        n_filled = assemble(filled.plan, filled.reader, filled.patches, writer, composing, progress=report)
+        filled.check_damage()
     return RemoveResult(
         Path(output),
-        plan.n_frames,
+        filled.plan.n_frames,
         n_filled,
-        plan.n_held,
-        weights.model,
-        str(runtime.device),
+        filled.plan.n_held,
+        filled.model,
+        filled.device,
         clock.seconds,
         tuple(warnings),
     )
@@ -224,7 +215,7 @@ def plan_removal(
     Raises:
         VidfillError: of the kind that says what is wrong.
     """
-    job = _Job(
+    job = Request(
         Path(source),
         output,
         fps,
@@ -232,81 +223,94 @@ def plan_removal(
         PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
     )
-    _, masks = job.check(overwrite=overwrite)
-    return _analysed(job, masks, 0, progress, strict=strict)
+    checked = job.check(overwrite=overwrite)
+    return _analysed(job, checked.masks, 0, progress, strict=strict)
 
 
-class _Job(NamedTuple):
-    """What is asked for, apart from the model."""
-
-    source: Path
-    output: Path | str | None  # text keeps the slash that makes it a folder
-    fps: Fraction | None
-    masks: MaskSpec
-    planning: PlanSettings
-    encoding: EncodeSettings
-
-    def check(self, *, overwrite: bool) -> tuple[VideoInfo, MaskSource]:
-        """Whatever can be checked before a long decode: the source, the output, the masks."""
-        info = probe(self.source, fps=self.fps)
-        for warning in info.warnings:
-            _log.warning(warning)
-        if self.output is not None:
-            inputs = () if self.masks.path is None else (self.masks.path,)
-            for warning in check_output(self.output, info, self.encoding, overwrite=overwrite, inputs=inputs):
-                _log.warning(warning)
-        return info, open_masks(self.masks, info, rate=info.rate)
-
-    def fingerprint(self) -> dict[str, str]:
-        """All that decides what is filled, and how large."""
-        spec, planning = self.masks, self.planning
-        return {
-            "source": fingerprint_of(self.source),
-            "fps": str(self.fps),
-            "mask": "" if spec.path is None else fingerprint_of(spec.path),
-            "alpha as mask": str(spec.use_alpha),
-            "box": " ".join(spec.boxes),
-            "invert": str(spec.invert),
-            "start": str(spec.start),
-            "end": str(spec.end),
-            "dilate": str(planning.dilate_px),
-            "feather": str(planning.feather_px),
-            "working size": str(planning.working_size),
-        }
-
-
-class _Weights(NamedTuple):
-    """Which model, and whose weights."""
+class Making(NamedTuple):
+    """How a fill is made: the arguments of `remove` that say so."""
 
     model: str
-    checkpoint: Path | None
+    checkpoint: Path | str | None
     model_dir: Path | None
-
-    def fingerprint(self) -> dict[str, str]:
-        """All that decides what the model computes."""
-        if self.checkpoint is not None:
-            sha256 = file_sha256(self.checkpoint)
-        else:
-            installed = find_weights(self.model, model_dir=self.model_dir)
-            sha256 = installed.card.sha256 if installed is not None else ""
-        return {"version": __version__, "model": self.model, "weights": sha256}
+    engine: EngineSettings
+    strict: bool
+    overwrite: bool
+    resume: bool
+    work_dir: Path
+    keep_work: bool
+    progress: OnProgress | None
 
 
-def mask_spec(
-    mask: Path | str | None, box: Sequence[str], *, invert: bool, start: str | None, end: str | None
-) -> MaskSpec:
-    """The arguments of `remove` that say what goes, as one value."""
-    use_alpha = mask == "alpha"
-    return MaskSpec(None if use_alpha else _path(mask), tuple(box), use_alpha, invert, start, end)
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A run between its fill and its output.
+
+    Attributes:
+        checked: the source, the output's picture, the masks.
+        plan: of the source.
+        reader: of the source, for one pass by whoever writes the output.
+        patches: of all segments in order, made as they are pulled.
+        model: name of the model.
+        device: where it runs.
+        is_strict: whether damage is an error.
+    """
+
+    checked: Checked
+    plan: Plan
+    reader: Reader
+    patches: Iterator[Patch]
+    model: str
+    device: str
+    is_strict: bool
+
+    def check_damage(self) -> None:
+        """After the pass, and before the output is finished.
+
+        Raises:
+            InputError: the source is damaged, and that is an error.
+        """
+        _check_damage(self.reader.damage, self.plan, strict=self.is_strict)
 
 
-def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value)
+@contextmanager
+def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
+    """Check, lock the work folder, analyse or resume, and hand out patches; afterwards the work folder goes.
+
+    Raises:
+        VidfillError: of the kind that says what is wrong.
+    """
+    threads, progress = making.engine.threads, making.progress
+    with ExitStack() as held:
+        with clock.stage("analyse"):
+            weights = Weights.chosen(making.model, making.checkpoint, making.model_dir)
+            check_settings(making.engine)
+            folder = WorkFolder(making.work_dir)
+            checked = job.check(overwrite=making.overwrite)
+            folder.check()
+            held.enter_context(folder.locked())
+            filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+            runtime = choose_runtime(filler, making.engine)
+            fingerprint = job.fingerprint() | weights.fingerprint() | {"precision": making.engine.precision}
+            plan = folder.resume(fingerprint) if making.resume else None
+            if plan is None:
+                plan = _analysed(job, checked.masks, threads, progress, strict=making.strict)
+                folder.begin(fingerprint, plan)
+        with (
+            clock.stage("assemble"),
+            Reader(job.source, fps=job.fps, threads=threads) as for_fill,
+            Reader(job.source, fps=job.fps, threads=threads) as reader,
+            closing(_patches(plan, folder, for_fill, checked.masks, filler, making.engine, progress)) as patches,
+        ):
+            timed = clock.taken_out("fill", patches)
+            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict)
+        if not making.keep_work:
+            folder.remove()
 
 
-def _analysed(job: _Job, masks: MaskSource, threads: int, progress: OnProgress | None, *, strict: bool) -> Plan:
+def _analysed(job: Request, masks: MaskSource, threads: int, progress: OnProgress | None, *, strict: bool) -> Plan:
     with Reader(job.source, fps=job.fps, threads=threads) as reader:
-        plan = analyse(reader, masks, job.planning, progress=_reporter(progress, "analyse"))
+        plan = analyse(reader, masks, job.planning, progress=reporter(progress, "analyse"))
         _check_damage(reader.damage, plan, strict=strict)
         if damage := _described(reader.damage, plan.n_frames):
             _log.warning("%s; the last good frame is held in the place of each damaged one", damage)
@@ -337,7 +341,7 @@ def _patches(
     progress: OnProgress | None,
 ) -> Generator[Patch, None, None]:
     """The patches of all segments in order: from the store where it has them, else computed and stored."""
-    report = _reporter(progress, "fill") or (lambda done, total: None)
+    report = reporter(progress, "fill") or (lambda done, total: None)
     total = sum(segment.stop - segment.start for segment in plan.segments)
     before = 0
     for segment in plan.segments:
@@ -353,51 +357,8 @@ def _patches(
         report(before, total)
 
 
-def _reporter(progress: OnProgress | None, stage: str) -> Callable[[int, int], None] | None:
+def reporter(progress: OnProgress | None, stage: str) -> Callable[[int, int], None] | None:
+    """The callback of one stage, from that of the whole run."""
     if progress is None:
         return None
     return lambda done, total: progress(Progress(stage, done, total))
-
-
-class _Clock:
-    """Wall time by stage; time taken out for a stage within another counts for the inner one only."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the time of a block, less what was taken out of it."""
-        start, inner = time.perf_counter(), sum(self.seconds.values())
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start - (sum(self.seconds.values()) - inner)
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-    def taken_out(self, name: str, patches: Iterator[Patch]) -> Iterator[Patch]:
-        """Count the time that each patch takes to come."""
-        while True:
-            with self.stage(name):
-                patch = next(patches, None)
-            if patch is None:
-                return
-            yield patch
-
-
-@contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Everything that vidfill warns of while a block runs, once each, in order."""
-    texts: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if (text := record.getMessage()) not in texts:
-                texts.append(text)
-
-    collector = Collector(logging.WARNING)
-    _log.addHandler(collector)
-    try:
-        yield texts
-    finally:
-        _log.removeHandler(collector)

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.frame import Bool, Box, Frame, Orientation, Samples, VideoInfo
 from vidfill.masks.files import MaskSpec, open_masks
-from vidfill.pipeline import Progress, mask_spec
+from vidfill.pipeline import Progress
+from vidfill.request import mask_spec
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
 from vidfill.video.partial import partial_path, remove_stale

@@ -1,0 +1,61 @@
+"""What every run of the library has: wall time by stage, and its warnings collected."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+_log = logging.getLogger("vidfill")
+_T = TypeVar("_T")
+
+
+class Clock:
+    """Wall time by stage; time taken out for a stage within another counts for the inner one only.
+
+    Attributes:
+        seconds: what was counted so far, by stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of a block, less what was taken out of it."""
+        start, inner = time.perf_counter(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start - (sum(self.seconds.values()) - inner)
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def taken_out(self, name: str, items: Iterator[_T]) -> Iterator[_T]:
+        """Count the time that each item takes to come."""
+        end = object()
+        while True:
+            with self.stage(name):
+                item = next(items, end)
+            if item is end:
+                return
+            yield item  # type: ignore[misc]
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Everything that vidfill warns of while a block runs, once each, in order."""
+    texts: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if (text := record.getMessage()) not in texts:
+                texts.append(text)
+
+    collector = Collector(logging.WARNING)
+    _log.addHandler(collector)
+    try:
+        yield texts
+    finally:
+        _log.removeHandler(collector)
