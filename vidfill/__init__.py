@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vidfill.adapt import Adaptation as Adaptation
     from vidfill.pipeline import RemoveResult as RemoveResult
     from vidfill.pipeline import remove as remove
     from vidfill.video.read import probe as probe
 
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
-_LAZY = {"remove": "vidfill.pipeline", "RemoveResult": "vidfill.pipeline", "probe": "vidfill.video.read"}
+_LAZY = {
+    "Adaptation": "vidfill.adapt",
+    "RemoveResult": "vidfill.pipeline",
+    "probe": "vidfill.video.read",
+    "remove": "vidfill.pipeline",
+}
 
-__all__ = ["RemoveResult", "__version__", "probe", "remove"]
+__all__ = ["Adaptation", "RemoveResult", "__version__", "probe", "remove"]
 
 
 def __getattr__(name: str) -> Any:

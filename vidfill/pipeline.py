@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from vidfill.adapter import Adapted, Adapter, Clip, adapt_once
 from vidfill.assemble import assemble
 from vidfill.compose import ComposeSettings
 from vidfill.engine import EngineSettings, fill
@@ -34,9 +35,9 @@ class Progress(NamedTuple):
     """How far a run is.
 
     Attributes:
-        stage: "analyse", "fill" or "assemble"; the last two go hand in hand.
-        done: frames done.
-        total: frames in all, 0 where not known.
+        stage: "analyse", "adapt", "fill" or "assemble"; the last two go hand in hand.
+        done: frames done; of "adapt" seconds passed.
+        total: frames in all, 0 where not known; of "adapt" seconds at most.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class RemoveResult:
         device: where it ran.
         seconds: wall time by stage.
         warnings: one line each.
+        adapted: how the adaptation of the model to the clip ended, None where none was asked for.
     """
 
     output: Path
@@ -70,6 +72,7 @@ class RemoveResult:
     device: str
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
+    adapted: Adapted | None = None
 
 
 def remove(
@@ -90,6 +93,7 @@ def remove(
     precision: str = "auto",
     threads: int = 0,
     working_size: str | None = None,
+    adapt: Adapter | None = None,
     codec: str = "auto",
     crf: float | None = None,
     preset: str | None = None,
@@ -124,6 +128,7 @@ def remove(
         precision: "auto", "fp32", "bf16" or "fp16".
         threads: CPU threads, 0 for as many as the libraries like.
         working_size: how many pixels the model works on, see `PlanSettings`.
+        adapt: fits the model to this very clip first, such as `vidfill.Adaptation(minutes=2)`; None for no.
         codec: "auto", a family ("h264", "hevc", "av1", "vp9", "prores", "ffv1") or an encoder's name.
         crf: constant quality of the encoder, lower is better.
         preset: speed against size, by the encoder's own name.
@@ -165,6 +170,7 @@ def remove(
         work_dir=Path(work_dir) if work_dir else Path(output).parent / f".{Path(output).name}.vidfill",
         keep_work=keep_work,
         progress=progress,
+        adapt=adapt,
     )
     with (
         collected_warnings() as warnings,
@@ -184,6 +190,7 @@ def remove(
         filled.device,
         clock.seconds,
         tuple(warnings),
+        filled.adapted,
     )
 
 
@@ -224,7 +231,7 @@ def plan_removal(
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
     )
     checked = job.check(overwrite=overwrite)
-    return _analysed(job, checked.masks, 0, progress, strict=strict)
+    return analysed(job, checked.masks, 0, progress, strict=strict)
 
 
 class Making(NamedTuple):
@@ -240,6 +247,11 @@ class Making(NamedTuple):
     work_dir: Path
     keep_work: bool
     progress: OnProgress | None
+    adapt: Adapter | None = None
+
+    def fingerprint(self) -> dict[str, str]:
+        """All that decides what is filled in, apart from the weights."""
+        return {"precision": self.engine.precision, "adapt": "off" if self.adapt is None else self.adapt.settings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +266,7 @@ class Filling:
         model: name of the model.
         device: where it runs.
         is_strict: whether damage is an error.
+        adapted: how the adaptation ended, None without one.
     """
 
     checked: Checked
@@ -263,6 +276,7 @@ class Filling:
     model: str
     device: str
     is_strict: bool
+    adapted: Adapted | None = None
 
     def check_damage(self) -> None:
         """After the pass, and before the output is finished.
@@ -285,17 +299,27 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
         with clock.stage("analyse"):
             weights = Weights.chosen(making.model, making.checkpoint, making.model_dir)
             check_settings(making.engine)
+            if making.adapt is not None:
+                making.adapt.check(weights.model)
             folder = WorkFolder(making.work_dir)
             checked = job.check(overwrite=making.overwrite)
             folder.check()
             held.enter_context(folder.locked())
             filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
             runtime = choose_runtime(filler, making.engine)
-            fingerprint = job.fingerprint() | weights.fingerprint() | {"precision": making.engine.precision}
+            fingerprint = job.fingerprint() | weights.fingerprint() | making.fingerprint()
             plan = folder.resume(fingerprint) if making.resume else None
             if plan is None:
-                plan = _analysed(job, checked.masks, threads, progress, strict=making.strict)
+                plan = analysed(job, checked.masks, threads, progress, strict=making.strict)
                 folder.begin(fingerprint, plan)
+        adapted = None
+        if making.adapt is not None:
+            report = reporter(progress, "adapt") or (lambda done, total: None)
+            with clock.stage("adapt"), Reader(job.source, fps=job.fps, threads=threads) as for_adapter:
+                clip = Clip(plan, for_adapter, checked.masks)
+                adapted = adapt_once(
+                    making.adapt, filler, weights.model, clip, folder, fingerprint, making.engine, report
+                )
         with (
             clock.stage("assemble"),
             Reader(job.source, fps=job.fps, threads=threads) as for_fill,
@@ -303,12 +327,13 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             closing(_patches(plan, folder, for_fill, checked.masks, filler, making.engine, progress)) as patches,
         ):
             timed = clock.taken_out("fill", patches)
-            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict)
+            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict, adapted)
         if not making.keep_work:
             folder.remove()
 
 
-def _analysed(job: Request, masks: MaskSource, threads: int, progress: OnProgress | None, *, strict: bool) -> Plan:
+def analysed(job: Request, masks: MaskSource, threads: int, progress: OnProgress | None, *, strict: bool) -> Plan:
+    """The first stage, with damage told or refused."""
     with Reader(job.source, fps=job.fps, threads=threads) as reader:
         plan = analyse(reader, masks, job.planning, progress=reporter(progress, "analyse"))
         _check_damage(reader.damage, plan, strict=strict)

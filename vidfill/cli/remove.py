@@ -13,6 +13,7 @@ from vidfill.cli.session import Session, Voice, session
 from vidfill.errors import UsageError
 
 if TYPE_CHECKING:
+    from vidfill.adapt import Adaptation
     from vidfill.pipeline import RemoveResult
 
 
@@ -44,6 +45,15 @@ def remove(
         typer.Option(
             metavar="WxH|native",
             help="How many pixels the model works on; the crop keeps its own shape. Default as many as 432x240.",
+            rich_help_panel=opt.MODEL,
+        ),
+    ] = None,
+    adapt: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="First teach the network this very clip for so long, on holes cut beside the real one; dropped if "
+            "holes held out of it are filled no better.",
             rich_help_panel=opt.MODEL,
         ),
     ] = None,
@@ -136,6 +146,7 @@ def remove(
             "progress": run.progress,
         }
         path = opt.parse_source(source)
+        adaptation = None if adapt is None else _adaptation(adapt, model, model_dir)
         if dry_run:
             _check_model(model, checkpoint, model_dir, (device, precision, threads))
             _plan(run, path, output, wanted)
@@ -153,6 +164,7 @@ def remove(
             device=device,
             precision=precision,
             threads=threads,
+            adapt=adaptation,
             blend=blend,
             grain=grain,
             resume=resume,
@@ -160,8 +172,20 @@ def remove(
             keep_work=keep_work,
             **wanted,
         )
+        if result.adapted is not None:
+            run.say(result.adapted.describe(result.model))
         run.say(_summary(result))
         run.result(result=result)
+
+
+def _adaptation(minutes: float, model: str, model_dir: Path | None) -> Adaptation:
+    """What is asked for, refused at once where it cannot be."""
+    from vidfill.adapt import Adaptation
+    from vidfill.models import resolve_model
+
+    adaptation = Adaptation(minutes)
+    adaptation.check(resolve_model(model, model_dir=model_dir))
+    return adaptation
 
 
 def _check_model(model: str, checkpoint: Path | None, model_dir: Path | None, machine: tuple[str, str, int]) -> None:
