@@ -92,6 +92,73 @@ Threads = Annotated[
     ),
 ]
 
+ModelName = Annotated[
+    str,
+    typer.Option(metavar="NAME", help='See "vidfill info"; auto is the best there is.', rich_help_panel=MODEL),
+]
+Checkpoint = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of your own.", rich_help_panel=MODEL)]
+WorkingSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WxH|native",
+        help="How many pixels the model works on; the crop keeps its own shape. Default as many as 432x240.",
+        rich_help_panel=MODEL,
+    ),
+]
+Adapt = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        help="First teach the network this very clip for so long, on holes cut beside the real one; dropped if "
+        "holes held out of it are filled no better.",
+        rich_help_panel=MODEL,
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="A video, or a folder of PNGs if it ends in /.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Codec = Annotated[
+    str,
+    typer.Option(
+        help="auto stays in the source's codec; else h264, hevc, av1, vp9, prores, ffv1 or an encoder's name.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Crf = Annotated[
+    float | None,
+    typer.Option(help="Quality, lower is better; default looks like the source.", rich_help_panel=OUTPUT),
+]
+Preset = Annotated[str | None, typer.Option(help="Speed against size, in the encoder's words.", rich_help_panel=OUTPUT)]
+EncoderOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder-option",
+        "-e",
+        metavar="KEY=VALUE",
+        help="Any option of the encoder; may be repeated.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Blend = Annotated[bool, typer.Option(help="Level the fill's brightness to what is around it.", rich_help_panel=OUTPUT)]
+Grain = Annotated[bool, typer.Option(help="Give the fill the grain of what is around it.", rich_help_panel=OUTPUT)]
+Strict = Annotated[
+    bool, typer.Option(help="Fail on damaged frames instead of holding the last good one.", rich_help_panel=RUN)
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=RUN)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=RUN)]
+WorkDir = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where finished parts are kept for --resume.", rich_help_panel=RUN),
+]
+KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep them when all is done, too.", rich_help_panel=RUN)]
+
 
 def parse_source(text: str) -> Path:
     """The path of a source; an empty text, as a shell makes of a variable that is not set, is none.

@@ -29,92 +29,28 @@ def remove(
         int,
         typer.Option(min=0, metavar="PX", help="Soft rim around the grown mask.", rich_help_panel=opt.MASKS),
     ] = 4,
-    model: Annotated[
-        str,
-        typer.Option(metavar="NAME", help='See "vidfill info"; auto is the best there is.', rich_help_panel=opt.MODEL),
-    ] = "auto",
-    checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights of your own.", rich_help_panel=opt.MODEL)
-    ] = None,
+    model: opt.ModelName = "auto",
+    checkpoint: opt.Checkpoint = None,
     model_dir: opt.ModelDir = None,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     threads: opt.Threads = 0,
-    working_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WxH|native",
-            help="How many pixels the model works on; the crop keeps its own shape. Default as many as 432x240.",
-            rich_help_panel=opt.MODEL,
-        ),
-    ] = None,
-    adapt: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MINUTES",
-            help="First teach the network this very clip for so long, on holes cut beside the real one; dropped if "
-            "holes held out of it are filled no better.",
-            rich_help_panel=opt.MODEL,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="A video, or a folder of PNGs if it ends in /.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = None,
+    working_size: opt.WorkingSize = None,
+    adapt: opt.Adapt = None,
+    output: opt.Output = None,
     overwrite: opt.Overwrite = False,
-    codec: Annotated[
-        str,
-        typer.Option(
-            help="auto stays in the source's codec; else h264, hevc, av1, vp9, prores, ffv1 or an encoder's name.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = "auto",
-    crf: Annotated[
-        float | None,
-        typer.Option(help="Quality, lower is better; default looks like the source.", rich_help_panel=opt.OUTPUT),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Speed against size, in the encoder's words.", rich_help_panel=opt.OUTPUT)
-    ] = None,
-    encoder_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--encoder-option",
-            "-e",
-            metavar="KEY=VALUE",
-            help="Any option of the encoder; may be repeated.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = None,
-    blend: Annotated[
-        bool, typer.Option(help="Level the fill's brightness to what is around it.", rich_help_panel=opt.OUTPUT)
-    ] = True,
-    grain: Annotated[
-        bool, typer.Option(help="Give the fill the grain of what is around it.", rich_help_panel=opt.OUTPUT)
-    ] = True,
+    codec: opt.Codec = "auto",
+    crf: opt.Crf = None,
+    preset: opt.Preset = None,
+    encoder_option: opt.EncoderOptions = None,
+    blend: opt.Blend = True,
+    grain: opt.Grain = True,
     fps: opt.Fps = None,
-    strict: Annotated[
-        bool, typer.Option(help="Fail on damaged frames instead of holding the last good one.", rich_help_panel=opt.RUN)
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=opt.RUN)
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=opt.RUN)
-    ] = False,
-    work_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Where finished parts are kept for --resume.", rich_help_panel=opt.RUN),
-    ] = None,
-    keep_work: Annotated[
-        bool, typer.Option("--keep-work", help="Keep them when all is done, too.", rich_help_panel=opt.RUN)
-    ] = False,
+    strict: opt.Strict = False,
+    dry_run: opt.DryRun = False,
+    resume: opt.Resume = False,
+    work_dir: opt.WorkDir = None,
+    keep_work: opt.KeepWork = False,
     as_json: opt.Json = False,
     progress: opt.Shown = ProgressMode.auto,
     quiet: opt.Quiet = False,
