@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "vidfill"
 ORDER = [
-    *["errors", "frame", "weights", "video", "align", "masks", "scenes", "track", "models", "plan", "engine"],
-    *["compose", "assemble", "store", "adapter", "run", "request", "pipeline", "retargeting", "preview", "batch"],
-    *["metrics", "train", "adapt", "cli"],
+    *["errors", "lock", "processes", "frame", "weights", "video", "align", "masks", "scenes", "track", "models"],
+    *["plan", "engine", "compose", "assemble", "store", "adapter", "run", "request", "pipeline", "retargeting"],
+    *["preview", "batching", "metrics", "train", "adapt", "cli"],
 ]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem not in ("__init__", "__main__"))
 

@@ -1,16 +1,13 @@
 """Patches come back from the work folder bit for bit; a half-written or foreign one is refused."""
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.errors import BusyError, InputError, OutputError, UsageError
 from vidfill.frame import Box, Patch
 from vidfill.plan import Plan, Segment
 from vidfill.store import WorkFolder, fingerprint_of
@@ -137,7 +134,7 @@ def test_where_the_folder_goes_is_checked_before_it_is_made(tmp_path: Path) -> N
 def test_only_one_run_at_a_time_holds_the_folder(tmp_path: Path) -> None:
     folder = WorkFolder(tmp_path / "work")
     with folder.locked():
-        with pytest.raises(OutputError, match=f"in use by process {os.getpid()}.*--work-dir"), folder.locked():
+        with pytest.raises(BusyError, match=f"in use by process {os.getpid()} on .*--work-dir"), folder.locked():
             pass
         assert (folder.path / "run.lock").exists(), "a run that was refused leaves the lock alone"
     assert not folder.path.exists()
@@ -146,35 +143,16 @@ def test_only_one_run_at_a_time_holds_the_folder(tmp_path: Path) -> None:
     assert folder.resume({"source": "a"}) == _plan()
 
 
-def test_another_process_that_lives_holds_the_folder(tmp_path: Path) -> None:
+def test_whoever_holds_the_folder_clears_half_written_segments_away(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
-    (folder.path / "run.lock").write_text(f"{socket.gethostname()} {os.getppid()} 0")
-    with pytest.raises(OutputError, match=f"process {os.getppid()}"), folder.locked():
-        pass
-
-
-def _dead() -> int:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        return process.pid
-
-
-@pytest.mark.parametrize(
-    "left_behind",
-    [
-        f"{socket.gethostname()} {_dead()} 0",
-        f"{socket.gethostname()} {os.getpid()} 0",  # this process's number, but an earlier process
-        f"another-{socket.gethostname()} {os.getppid()} 0",
-        "cut o",
-        "",
-    ],
-    ids=["dead", "number given again", "another machine", "garbled", "empty"],
-)
-def test_what_a_dead_run_left_behind_holds_nothing(tmp_path: Path, left_behind: str) -> None:
-    folder = _begun(tmp_path)
-    (folder.path / "run.lock").write_text(left_behind)
+    with folder.writing(1) as stored:
+        stored.add(_patch(0))
+    half = folder.path / "segment_00000.patches.0123.part"
+    half.write_bytes(b"half")
     with folder.locked():
-        assert (folder.path / "run.lock").read_text() != left_behind
-    assert not (folder.path / "run.lock").exists()
+        assert not half.exists()
+        assert folder.has(1)
+        assert folder.n_stored() == 1
 
 
 def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path: Path) -> None:

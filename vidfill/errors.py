@@ -57,6 +57,10 @@ class OutputError(VidfillError):
     exit_code = 5
 
 
+class BusyError(OutputError):
+    """Another run is working on the same output; nothing is wrong otherwise."""
+
+
 class WeightsError(VidfillError):
     """Weights that are missing, do not match their sha256, or do not fit their network."""
 
@@ -67,6 +71,10 @@ class DeviceError(VidfillError):
     """A device that is not there, or whose memory is not enough even at half the working set."""
 
     exit_code = 7
+
+
+class OutOfMemoryError(DeviceError):
+    """Memory was not enough, even at half the working set."""
 
 
 class BatchError(VidfillError):

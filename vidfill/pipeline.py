@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vidfill.adapter import Adapted, Adapter, Clip, adapt_once
 from vidfill.assemble import assemble
@@ -46,6 +46,13 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+
+
+class LoadModel(Protocol):
+    """What `vidfill.models.load_model` is."""
+
+    def __call__(self, name: str, *, checkpoint: Path | None, model_dir: Path | None) -> Model:
+        """Build a model and load its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ def remove(
     resume: bool = False,
     work_dir: Path | str | None = None,
     keep_work: bool = False,
+    segments: Sequence[int] | None = None,
+    load: LoadModel | None = None,
     progress: OnProgress | None = None,
 ) -> RemoveResult:
     """Take what a mask covers out of a video and fill the hole with what was behind it.
@@ -141,6 +150,9 @@ def remove(
         resume: go on where an interrupted run with the same settings stopped.
         work_dir: where finished segments are kept meanwhile; ".NAME.vidfill" beside the output by default.
         keep_work: leave them there.
+        segments: do these segments of the Plan only, into the work folder, and write no output: several processes
+            may so share one removal, which a last one without this ends with `resume`. An empty list makes the Plan.
+        load: loads the model; for callers that keep models from one removal to the next. It may be changed by `adapt`.
         progress: called after each frame of each stage.
 
     Raises:
@@ -171,16 +183,18 @@ def remove(
         keep_work=keep_work,
         progress=progress,
         adapt=adapt,
+        segments=segments,
+        load=load,
     )
-    with (
-        collected_warnings() as warnings,
-        filling(job, making, clock) as filled,
-        open_writer(output, filled.checked.info, job.encoding, overwrite=overwrite) as writer,
-    ):
-        composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
-        report = reporter(progress, "assemble")
-        n_filled = assemble(filled.plan, filled.reader, filled.patches, writer, composing, progress=report)
-        filled.check_damage()
+    with collected_warnings() as warnings, filling(job, making, clock) as filled:
+        if segments is not None:
+            n_filled = sum(1 for _ in filled.patches)
+        else:
+            with open_writer(output, filled.checked.info, job.encoding, overwrite=overwrite) as writer:
+                composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
+                report = reporter(progress, "assemble")
+                n_filled = assemble(filled.plan, filled.reader, filled.patches, writer, composing, progress=report)
+                filled.check_damage()
     return RemoveResult(
         Path(output),
         filled.plan.n_frames,
@@ -248,6 +262,8 @@ class Making(NamedTuple):
     keep_work: bool
     progress: OnProgress | None
     adapt: Adapter | None = None
+    segments: Sequence[int] | None = None
+    load: LoadModel | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """All that decides what is filled in, apart from the weights."""
@@ -304,8 +320,11 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             folder = WorkFolder(making.work_dir)
             checked = job.check(overwrite=making.overwrite)
             folder.check()
-            held.enter_context(folder.locked())
-            filler = load_model(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+            if not making.segments:  # those who do segments share the folder
+                held.enter_context(folder.locked())
+            filler = (making.load or load_model)(
+                weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir
+            )
             runtime = choose_runtime(filler, making.engine)
             fingerprint = job.fingerprint() | weights.fingerprint() | making.fingerprint()
             plan = folder.resume(fingerprint) if making.resume else None
@@ -324,11 +343,11 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             clock.stage("assemble"),
             Reader(job.source, fps=job.fps, threads=threads) as for_fill,
             Reader(job.source, fps=job.fps, threads=threads) as reader,
-            closing(_patches(plan, folder, for_fill, checked.masks, filler, making.engine, progress)) as patches,
+            closing(_patches(plan, folder, for_fill, checked.masks, filler, making)) as patches,
         ):
             timed = clock.taken_out("fill", patches)
             yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict, adapted)
-        if not making.keep_work:
+        if not making.keep_work and making.segments is None:
             folder.remove()
 
 
@@ -362,19 +381,19 @@ def _patches(
     reader: Reader,
     masks: MaskSource,
     model: Model,
-    settings: EngineSettings,
-    progress: OnProgress | None,
+    making: Making,
 ) -> Generator[Patch, None, None]:
-    """The patches of all segments in order: from the store where it has them, else computed and stored."""
-    report = reporter(progress, "fill") or (lambda done, total: None)
-    total = sum(segment.stop - segment.start for segment in plan.segments)
+    """The patches of the segments in order: from the store where it has them, else computed and stored."""
+    report = reporter(making.progress, "fill") or (lambda done, total: None)
+    chosen = [s for s in plan.segments if making.segments is None or s.index in making.segments]
+    total = sum(segment.stop - segment.start for segment in chosen)
     before = 0
-    for segment in plan.segments:
+    for segment in chosen:
         if folder.has(segment.index):
             yield from folder.read(segment.index)
         else:
             with folder.writing(segment.index) as stored:
-                for patch in fill(plan, reader, masks, model, settings, segments=[segment]):
+                for patch in fill(plan, reader, masks, model, making.engine, segments=[segment]):
                     stored.add(patch)
                     report(before + patch.index + 1 - segment.start, total)
                     yield patch

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import struct
 import uuid
 import zlib
@@ -21,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.errors import BusyError, InputError, OutputError, UsageError
 from vidfill.frame import Box, Patch
+from vidfill.lock import STALE_S, FileLock
 from vidfill.plan import Plan
 
 _PLAN = "plan.json"
@@ -33,7 +33,6 @@ _ADAPTATION = "adaptation.json"
 ADAPTED_WEIGHTS = "adapted.safetensors"
 _UNFINISHED_WEIGHTS = f".{ADAPTED_WEIGHTS}.*"
 _LOCK = "run.lock"
-_TOKEN = uuid.uuid4().hex  # of this process: another one may come to have its number, in a container nearly always
 
 _MAGIC = b"vidfill patches 1\n"
 # index, pts, box (4), bytes of the packed RGB, bytes of the packed alpha, CRC-32 of both
@@ -65,27 +64,28 @@ class WorkFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run; what a run that died or ran on another machine left behind does not count.
+        """Hold the folder for one run; what a run that died has left behind does not count.
 
         Raises:
-            OutputError: another run holds it, or it cannot be made.
+            BusyError: another run holds it.
+            OutputError: it cannot be made.
         """
-        lock = self.path / _LOCK
+        lock = FileLock(self.path / _LOCK)
         with _writing(self.path):
             self.path.mkdir(exist_ok=True)
-            if (holder := _living_holder(lock)) is not None:
-                raise OutputError(
-                    f"the work folder {self.path} is in use by process {holder}",
-                    todo="wait for that run, or write to another output or --work-dir",
+            if not lock.acquire():
+                raise BusyError(
+                    f"the work folder {self.path} is in use by {lock.holder() or 'another run'}",
+                    todo="wait for that run, or write to another output or --work-dir; the lock of a run that died "
+                    f"on another machine is given up after {STALE_S:.0f} s",
                 )
-            lock.unlink(missing_ok=True)
-            with lock.open("x") as file:
-                file.write(f"{socket.gethostname()} {os.getpid()} {_TOKEN}")
+            for partial in self.path.glob(_PARTIAL):
+                partial.unlink(missing_ok=True)
         try:
             yield
         finally:
+            lock.release()
             with suppress(OSError):  # a folder that is gone, or holds what is to be kept
-                lock.unlink()
                 self.path.rmdir()
 
     def begin(self, fingerprint: Mapping[str, str], plan: Plan) -> None:
@@ -130,6 +130,17 @@ class WorkFolder:
     def has(self, segment: int) -> bool:
         """Whether all patches of a segment are there."""
         return self._segment(segment).exists()
+
+    def plan(self) -> Plan | None:
+        """The plan of the run, whatever it was made from; None where there is none."""
+        try:
+            return Plan.from_json((self.path / _PLAN).read_text())
+        except (OSError, InputError):
+            return None
+
+    def n_stored(self) -> int:
+        """How many segments are finished."""
+        return sum(1 for _ in self.path.glob(_PATCHES))
 
     def has_any(self) -> bool:
         """Whether any segment is finished."""
@@ -184,7 +195,7 @@ class WorkFolder:
             OutputError: the disk is full or the folder is gone.
         """
         path = self._segment(segment)
-        partial = path.with_name(path.name + ".part")
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a worker taken for dead may still write
         try:
             with _writing(self.path):
                 file = partial.open("wb")
@@ -289,21 +300,6 @@ def _unpack_rgb(packed: bytes, alpha: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
     return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(box.height, box.width)
-
-
-def _living_holder(lock: Path) -> int | None:
-    """The process that holds a lock file; None if there is none or it is no longer alive."""
-    try:
-        host, pid, token = lock.read_text().split()
-        holder = int(pid)
-        if host != socket.gethostname() or (holder == os.getpid() and token != _TOKEN):
-            return None
-        os.kill(holder, 0)
-    except PermissionError:  # someone else's, but alive
-        return holder
-    except (OSError, ValueError):
-        return None
-    return holder
 
 
 def _replace(path: Path, content: bytes) -> None:

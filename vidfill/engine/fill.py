@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vidfill.engine.clip import composited
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory
 from vidfill.engine.source import LazySource, Picture
-from vidfill.errors import DeviceError
+from vidfill.errors import OutOfMemoryError
 from vidfill.frame import Bool, Box, Float, Frame, Patch, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.models.base import Model
@@ -87,7 +87,8 @@ def fill(
         A patch for each frame of the segments that has a hole, in order of time.
 
     Raises:
-        DeviceError: the device is not there, or its memory is not enough even at half the working size.
+        DeviceError: the device is not there.
+        OutOfMemoryError: its memory is not enough even at half the working size.
         InputError: the source gives fewer frames than the plan knows.
     """
     chosen = plan.segments if segments is None else segments
@@ -157,7 +158,7 @@ def _fill_segment(
         if size == segment.size:
             smaller = halved(size)
             _log.warning("%s; segment %d goes on at %dx%d", failure, segment.index, smaller[1], smaller[0])
-    raise DeviceError(failure, todo="pass a smaller --working-size, or another --device")
+    raise OutOfMemoryError(failure, todo="pass a smaller --working-size, or another --device")
 
 
 def _attempt(

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Self
 
 from vidfill.errors import DeviceError, VidfillError
 from vidfill.metrics.contenders import Contender, Filler, Frame, Hole, Machine, make_filler
+from vidfill.processes import no_interrupts
 
 _N_WARM_UP = 2
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -61,7 +61,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         """Start the process."""
-        with _no_interrupts():
+        with no_interrupts():
             self._process.start()
         self._there.close()
         return self
@@ -172,19 +172,3 @@ def _device_memory_mb() -> float | None:
     if torch is None or not torch.cuda.is_initialized():
         return None
     return float(sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))) / 1e6
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Let a process that starts here inherit that Ctrl-C is not for it; one that comes meanwhile waits."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # it would let interrupts through again when the first process starts it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -34,6 +34,17 @@ def remove_stale(output: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_partials(output: Path) -> None:
+    """Remove what any run has left for an output that is complete; for whoever knows that nobody writes it any more."""
+    output = output.absolute()
+    for path in output.parent.iterdir():
+        if path.name.startswith(f"{output.name}.") and path.suffix == ".part":
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def _machine() -> str:
     return re.sub(r"[^\w-]", "_", platform.node()) or "here"
 
