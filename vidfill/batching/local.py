@@ -1,0 +1,173 @@
+"""Workers on this machine: processes of their own, so that the death of one takes nothing else with it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+from vidfill.batching.scheduling import Died, Ended, Event, Progressed
+from vidfill.batching.work import Part, Worker
+from vidfill.pipeline import Progress
+from vidfill.processes import no_interrupts
+
+_REPORT_EVERY_S = 0.2
+_GRACE_S = 10.0  # for a worker to clear away its half-written output
+_VMSTAT = Path("/proc/vmstat")
+
+
+class LocalScheduler:
+    """One worker process for each device; dead ones are replaced.
+
+    Args:
+        devices: of the workers, in `vidfill.remove`'s terms; "" for that of the settings.
+        threads: CPU threads of each, 0 for what the settings say.
+    """
+
+    def __init__(self, devices: Sequence[str], *, threads: int = 0) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._devices, self._threads = devices, threads
+        self._workers: list[_Process] = []
+
+    @property
+    def n_free(self) -> int:
+        """Workers without a part."""
+        return sum(worker.part is None for worker in self._workers)
+
+    def __enter__(self) -> Self:
+        """Start the workers."""
+        self._workers = [_Process(self._context, device, self._threads) for device in self._devices]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ask the workers to end, and make them."""
+        for worker in self._workers:
+            worker.ask_to_end()
+        deadline_s = time.monotonic() + _GRACE_S
+        for worker in self._workers:
+            worker.end(max(0.0, deadline_s - time.monotonic()))
+        self._workers.clear()
+
+    def start(self, part: Part) -> None:
+        """Give a part to a free worker; a dead one is noticed by `wait`."""
+        next(worker for worker in self._workers if worker.part is None).start(part)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What the workers say, and which have died."""
+        by_handle = {handle: worker for worker in self._workers for handle in worker.handles}
+        ready = wait(list(by_handle), timeout_s)
+        events: list[Event] = []
+        for worker in {id(by_handle[handle]): by_handle[handle] for handle in ready}.values():  # type: ignore[index]
+            events += worker.events()
+            if worker.has_ended:
+                if worker.part is not None:
+                    events.append(worker.obituary(worker.part))
+                self._workers[self._workers.index(worker)] = _Process(self._context, worker.device, self._threads)
+        return events
+
+
+class _Process:
+    """A worker and the pipe to it."""
+
+    def __init__(self, context: SpawnContext, device: str, threads: int) -> None:
+        self.device = device
+        self.part: Part | None = None
+        self._pipe, there = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=_serve, args=(there, device, threads), daemon=True)
+        with no_interrupts():
+            self._process.start()
+        there.close()
+        self._n_oom_kills = 0
+
+    @property
+    def handles(self) -> tuple[Connection, int]:
+        """What becomes ready when there is news."""
+        return self._pipe, self._process.sentinel
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._process.is_alive()
+
+    def start(self, part: Part) -> None:
+        self.part, self._n_oom_kills = part, _oom_kills()
+        with contextlib.suppress(OSError):  # it has died: its sentinel says so
+            self._pipe.send(part)
+
+    def events(self) -> list[Event]:
+        """All that has come through the pipe."""
+        events: list[Event] = []
+        with contextlib.suppress(EOFError, OSError):
+            while self._pipe.poll():
+                event = self._pipe.recv()
+                if isinstance(event, Ended):
+                    self.part = None
+                events.append(event)
+        return events
+
+    def obituary(self, part: Part) -> Died:
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL and _oom_kills() > self._n_oom_kills:
+            return Died(part, "memory", "the system killed the worker since memory ran out")
+        if -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            return Died(part, "killed", f"the worker was killed by {signal.Signals(-code).name}")
+        reason = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return Died(part, "crashed", f"the worker died {reason}")
+
+    def ask_to_end(self) -> None:
+        self._process.terminate()
+        self._pipe.close()
+
+    def end(self, grace_s: float) -> None:
+        self._process.join(grace_s)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(pipe: Connection, device: str, threads: int) -> None:
+    """The process: do what comes through the pipe until nobody is at its other end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever has the terminal decides
+    signal.signal(signal.SIGTERM, _stop)
+    logging.getLogger("vidfill").addHandler(logging.NullHandler())  # warnings go with the result
+    worker = Worker(device=device, threads=threads)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            part: Part = pipe.recv()
+            pipe.send(Ended(part, worker.do(part, _Reporter(pipe, part))))
+
+
+class _Reporter:
+    """Sends progress now and then; ends the worker where nobody listens any more."""
+
+    def __init__(self, pipe: Connection, part: Part) -> None:
+        self._pipe, self._part, self._sent_s = pipe, part, 0.0
+
+    def __call__(self, step: Progress) -> None:
+        if time.monotonic() - self._sent_s < _REPORT_EVERY_S and step.done != step.total:
+            return
+        self._sent_s = time.monotonic()
+        try:
+            self._pipe.send(Progressed(self._part, *step))
+        except OSError:
+            raise KeyboardInterrupt from None
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _oom_kills() -> int:
+    """How many processes the system has killed for want of memory since it started; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(dict(line.split() for line in _VMSTAT.read_text().splitlines())["oom_kill"])
+    return 0
