@@ -11,17 +11,21 @@ if TYPE_CHECKING:
     from vidfill.adapt import Adaptation as Adaptation
     from vidfill.pipeline import RemoveResult as RemoveResult
     from vidfill.pipeline import remove as remove
+    from vidfill.retargeting.run import RetargetResult as RetargetResult
+    from vidfill.retargeting.run import retarget as retarget
     from vidfill.video.read import probe as probe
 
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
 _LAZY = {
     "Adaptation": "vidfill.adapt",
     "RemoveResult": "vidfill.pipeline",
+    "RetargetResult": "vidfill.retargeting.run",
     "probe": "vidfill.video.read",
     "remove": "vidfill.pipeline",
+    "retarget": "vidfill.retargeting.run",
 }
 
-__all__ = ["Adaptation", "RemoveResult", "__version__", "probe", "remove"]
+__all__ = ["Adaptation", "RemoveResult", "RetargetResult", "__version__", "probe", "remove", "retarget"]
 
 
 def __getattr__(name: str) -> Any:

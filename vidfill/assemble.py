@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vidfill.compose import ComposeSettings, compose
 from vidfill.errors import InputError
-from vidfill.frame import Patch
+from vidfill.frame import Frame, Patch
 from vidfill.plan import Plan
 from vidfill.video.read import Reader
 from vidfill.video.write import Writer
@@ -38,26 +38,43 @@ def assemble(
         InputError: the source is not the one that was analysed.
     """
     n_filled = 0
+    for frame, patch in paired(plan, reader.frames(), patches):
+        if patch is not None:
+            compose(frame, reader.info, patch, settings)
+            n_filled += 1
+        writer.write(frame)
+        if progress is not None:
+            progress(frame.index + 1, plan.n_frames)
+    return n_filled
+
+
+def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
+    """Each frame of the source with its patch; None where it has no hole.
+
+    A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well.
+
+    Args:
+        plan: of the source.
+        frames: all of the source.
+        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+
+    Raises:
+        InputError: the source is not the one that was analysed.
+    """
     coming = next(patches, None)
     shown: Patch | None = None
-    index = -1
-    for index, frame in enumerate(reader.frames()):
+    n_frames = 0
+    for frame in frames:
         patch = None
         if coming is not None and coming.index == frame.index:
             if coming.pts != frame.pts:
                 raise _changed(plan)
             patch, coming = coming, next(patches, None)
-        # A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well.
         shown = shown if frame.held else patch
-        if shown is not None:
-            compose(frame, reader.info, shown, settings)
-            n_filled += 1
-        writer.write(frame)
-        if progress is not None:
-            progress(index + 1, plan.n_frames)
-    if index + 1 != plan.n_frames or coming is not None:
+        yield frame, shown
+        n_frames += 1
+    if n_frames != plan.n_frames or coming is not None:
         raise _changed(plan)
-    return n_filled
 
 
 def _changed(plan: Plan) -> InputError:

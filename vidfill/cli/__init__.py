@@ -12,6 +12,7 @@ from vidfill.cli.evaluate import evaluate
 from vidfill.cli.info import info
 from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
+from vidfill.cli.retarget import retarget
 from vidfill.cli.train import train
 from vidfill.cli.usage import Commands
 
@@ -42,6 +43,7 @@ def _vidfill(
 
 
 app.command()(remove)
+app.command()(retarget)
 app.command()(preview)
 app.command()(info)
 app.command()(train)

@@ -64,6 +64,9 @@ End = Annotated[
 Dilate = Annotated[
     int, typer.Option("--dilate", min=0, metavar="PX", help="Grow the mask by this much.", rich_help_panel=MASKS)
 ]
+Feather = Annotated[
+    int, typer.Option("--feather", min=0, metavar="PX", help="Soft rim around the grown mask.", rich_help_panel=MASKS)
+]
 Fps = Annotated[
     str | None,
     typer.Option(
@@ -201,3 +204,18 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"-e {text!r}", expected="key=value", todo="write for example -e tune=film")
         pairs[key] = value
     return pairs
+
+
+def check_model(model: str, checkpoint: Path | None, model_dir: Path | None, machine: tuple[str, str, int]) -> None:
+    """Refuse what the run itself would refuse: a model, its weights, a device.
+
+    Raises:
+        VidfillError: of the kind that says what is wrong.
+    """
+    from vidfill.engine.device import EngineSettings, check_settings, choose_runtime
+    from vidfill.models import load_model
+
+    device, precision, threads = machine
+    settings = EngineSettings(device=device, precision=precision, threads=threads)
+    check_settings(settings)
+    choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)

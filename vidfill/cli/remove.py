@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from vidfill.cli import options as opt
 from vidfill.cli.progress import ProgressMode
@@ -25,10 +23,7 @@ def remove(
     start: opt.Start = None,
     end: opt.End = None,
     dilate: opt.Dilate = 4,
-    feather: Annotated[
-        int,
-        typer.Option(min=0, metavar="PX", help="Soft rim around the grown mask.", rich_help_panel=opt.MASKS),
-    ] = 4,
+    feather: opt.Feather = 4,
     model: opt.ModelName = "auto",
     checkpoint: opt.Checkpoint = None,
     model_dir: opt.ModelDir = None,
@@ -84,7 +79,7 @@ def remove(
         path = opt.parse_source(source)
         adaptation = None if adapt is None else _adaptation(adapt, model, model_dir)
         if dry_run:
-            _check_model(model, checkpoint, model_dir, (device, precision, threads))
+            opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
             _plan(run, path, output, wanted)
             return
         if output is None:
@@ -122,17 +117,6 @@ def _adaptation(minutes: float, model: str, model_dir: Path | None) -> Adaptatio
     adaptation = Adaptation(minutes)
     adaptation.check(resolve_model(model, model_dir=model_dir))
     return adaptation
-
-
-def _check_model(model: str, checkpoint: Path | None, model_dir: Path | None, machine: tuple[str, str, int]) -> None:
-    """Refuse what the removal itself would refuse: a model, its weights, a device."""
-    from vidfill.engine.device import EngineSettings, check_settings, choose_runtime
-    from vidfill.models import load_model
-
-    device, precision, threads = machine
-    settings = EngineSettings(device=device, precision=precision, threads=threads)
-    check_settings(settings)
-    choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)
 
 
 def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:

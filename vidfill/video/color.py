@@ -165,7 +165,7 @@ def _to_rgb(matrix: int, depth: int, ranges: tuple[float, float, float]) -> NDAr
     return np.hstack([inverse, -inverse @ forward[:, 3:]])
 
 
-def _siting(info: VideoInfo) -> tuple[float, float]:
+def chroma_site(info: VideoInfo) -> tuple[float, float]:
     """Where the first chroma sample lies, in luma samples to the right of and below the first luma sample."""
     shift_x, shift_y = info.pixel_format.chroma_shift
     is_jpeg = info.codec in ("mjpeg", "webp")
@@ -180,7 +180,7 @@ def _upsampled(plane: Samples, info: VideoInfo, box: Box) -> Float:
     # The samples that the box reads, one more on each side; further out the picture's border is repeated.
     x0, y0 = max(0, (box.x0 >> shift_x) - 1), max(0, (box.y0 >> shift_y) - 1)
     read = plane[y0 : (box.y1 >> shift_y) + 2, x0 : (box.x1 >> shift_x) + 2].astype(np.float32)
-    site_x, site_y = _siting(info)
+    site_x, site_y = chroma_site(info)
     step_x, step_y = 2.0**-shift_x, 2.0**-shift_y
     place = np.array([[step_x, 0, (box.x0 - site_x) * step_x - x0], [0, step_y, (box.y0 - site_y) * step_y - y0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -207,7 +207,7 @@ def _downsampled(yuv: Float, alpha: Float, info: VideoInfo, box: Box) -> tuple[F
     inside[..., 0] = alpha
     np.multiply(yuv[..., 1:], alpha[..., None], out=inside[..., 1:])
     # A triangle of taps (1 2 1 for two columns) is the sum of the block means that start 0 .. step_x - 1 to the left.
-    is_level = _siting(info)[0] == 0
+    is_level = chroma_site(info)[0] == 0
     size_wh, width = (chroma_box.width, chroma_box.height), chroma_box.width * step_x
     means = [
         _float(cv2.resize(weighted[:, step_x - back :][:, :width], size_wh, interpolation=cv2.INTER_AREA))
