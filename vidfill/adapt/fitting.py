@@ -19,7 +19,7 @@ from vidfill.adapter import Adapted, Clip, Report, Score
 from vidfill.engine import EngineSettings
 from vidfill.engine.device import choose_runtime, is_out_of_memory, limited_threads
 from vidfill.models.base import Model
-from vidfill.train.clock import Clock
+from vidfill.train.clock import Clock, Part
 from vidfill.train.parallel import Place
 from vidfill.train.recipes import DataBudget, LossWeights, Recipe, Stage
 from vidfill.train.state import TrainingState
@@ -38,6 +38,7 @@ STEPS_PER_SAMPLE = 8
 STEPS_PER_VERDICT = 40
 TRIES_PER_SAMPLE = 6
 WARM_UP = 10
+TOO_SHORT = "the time is too short"
 # What fuse and its kin are trained with; terms over whole frames or flows would look at what is to be removed.
 LOSS = LossWeights(frame=0, ssim=0, edges=2, psnr=0.8, flow=0, short=1, long=0)
 
@@ -126,6 +127,8 @@ class _Fitting:
         if not excerpts:
             raise _Obstacle("no run of frames is long enough, or the working size is too large")
         judged = [self._sample(excerpts, k, is_judged=True) for k in range(N_JUDGED)]
+        if not self._clock.has_time_for("sample"):  # about as long as the first verdict will take
+            raise _OutOfTime(TOO_SHORT)
         best = before = self._verdict(judged)
         self.outcome = replace(self.outcome, before=before)
         n_judged = 0
@@ -144,7 +147,8 @@ class _Fitting:
                 if not self._state.step:
                     raise
                 return False
-        if not self._clock.has_time_for("step", "validation"):
+        unless_known: Part = "step" if self._clock.knows("step") else "validation"
+        if not self._clock.has_time_for(unless_known, "validation"):
             return False
         with self._clock.timed("step"):
             self._step()
@@ -184,8 +188,7 @@ class _Fitting:
         """One more sample, in the place of the oldest if there are many; none if the time is short."""
         if self._samples and not self._clock.has_time_for("sample", "step", "validation"):
             return
-        with self._clock.timed("sample"):
-            sample = self._sample(excerpts, self._n_samples, is_judged=False)
+        sample = self._sample(excerpts, self._n_samples, is_judged=False)
         self._samples = [*self._samples, sample][-N_SAMPLES:]
         self._n_samples += 1
         self.outcome = replace(self.outcome, n_holes=self._n_samples)
@@ -199,7 +202,8 @@ class _Fitting:
         crop_px = JUDGED_CROP_PX if is_judged else CROP_PX
         for attempt in range(TRIES_PER_SAMPLE):
             rng = np.random.default_rng((self._adaptation.seed, 2 + is_judged, number, attempt))
-            sample = make_sample(self._state.model, excerpt, targets, crop_px, rng, self._on_frame)
+            with self._clock.timed("sample"):
+                sample = make_sample(self._state.model, excerpt, targets, crop_px, rng, self._on_frame)
             if sample is not None:
                 return sample
         raise _Obstacle("the object leaves no room for a hole beside it")
@@ -207,7 +211,7 @@ class _Fitting:
     def _on_frame(self) -> None:
         self._tell()
         if not self._clock.has_time_for("validation"):
-            raise _OutOfTime("the time is too short")
+            raise _OutOfTime(TOO_SHORT)
 
     def _tell(self) -> None:
         self._report(min(self.total_s - 1, int(time.monotonic() - self._started)), self.total_s)
