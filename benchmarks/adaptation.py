@@ -70,9 +70,9 @@ def _removed(
 ) -> tuple[Scores, RemoveResult]:
     output = folder / ("out" if adaptation is None else "adapted")
     result = vidfill.remove(
-        folder / "frames", f"{output}/", mask=folder / "masks", fps=Fraction(25), dilate=0, feather=0, blend=False, grain=False,
+        folder / "frames", f"{output}/", mask=folder / "masks", fps=Fraction(25),
+        dilate=0, feather=0, blend=False, grain=False, working_size="native", adapt=adaptation,
         model=options.model, checkpoint=options.checkpoint, threads=options.threads, device=options.device,
-        working_size="native", adapt=adaptation,
     )  # fmt: skip
     files = sorted(output.glob("*.png"))
     return _scored(clip.composited([_read(file) for file in files]), clip.frames, clip.holes), result
