@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,24 +26,34 @@ class Tracked(NamedTuple):
         confidence: in [0, 1]; below `CONFIDENT` the mask is not to be used.
         reason: what speaks against the mask, a phrase; "" where nothing does.
         has_left: whether the object has gone out of the picture, so that there is nothing to follow any more.
+        n_withdrawn: how many frames before this one are not to be believed either, now that the object is lost.
     """
 
     mask: Bool
     confidence: float
     reason: str = ""
     has_left: bool = False
+    n_withdrawn: int = 0
 
 
 class Selector(Protocol):
     """Finds the object that the prompts of one frame are about."""
 
-    def select(self, picture: Picture, prompt: FramePrompt, *, prior: Bool | None = None) -> Tracked:
+    def select(
+        self,
+        picture: Picture,
+        prompt: FramePrompt,
+        *,
+        prior: Bool | None = None,
+        near: Mapping[int, Picture] | None = None,
+    ) -> Tracked:
         """The object's mask on this frame.
 
         Args:
             picture: the frame.
             prompt: points and a box in pixels of `picture`.
             prior: (H, W), what a track made of this frame before the prompts corrected it; None where there is none.
+            near: frames of the same scene by their distance in frames, which show how things move.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -14,7 +14,7 @@ from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
 from vidfill.track.merge import Passing, merge
 from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
 from vidfill.track.store import MaskFile
-from vidfill.track.timeline import Timeline, pictures_backward, pictures_forward, survey, working_size
+from vidfill.track.timeline import Timeline, pictures_backward, pictures_forward, pictures_near, survey, working_size
 from vidfill.video.read import Reader
 
 OnProgress = Callable[[int, int], None]
@@ -93,6 +93,14 @@ class _Way:
         self._reason = {o: array("H", [0]) * n_frames for o in objects}
         self._reasons = [""]  # each once: a tracker that is lost says the same on every frame
 
+    def withdraw(self, frames: Iterable[int], object_id: int, found: Tracked) -> None:
+        """Believe these frames no more than the one that shows that the object is lost."""
+        confidence = self.confidence[object_id]
+        for index in frames:
+            if confidence[index] > found.confidence:
+                confidence[index] = found.confidence
+                self._reason[object_id][index] = self._reasons.index(found.reason)
+
     def put(self, index: int, object_id: int, found: Tracked, n_since: int) -> None:
         self.masks[object_id].put(index, found.mask)
         self.confidence[object_id][index] = found.confidence
@@ -166,10 +174,14 @@ class _Passes:
         found = following.step(picture)
         if prompt is not None:
             prior = found.mask if found is not None and found.confidence >= CONFIDENT else None
-            found = self._tools.selector.select(picture, prompt.scaled(*self._scale), prior=prior)
+            near = pictures_near(self._reader, self._timeline, index)
+            found = self._tools.selector.select(picture, prompt.scaled(*self._scale), prior=prior, near=near)
             following.start(picture, found)
         if found is not None:
             self._forward.put(index, object_id, found, following.n_since)
+            # A track that is lost at once shows that it began with something else: the selection goes as well.
+            n_withdrawn = min(found.n_withdrawn, following.n_since)
+            self._forward.withdraw(range(index - n_withdrawn, index), object_id, found)
 
     def _step_backward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
         if object_id in self._prompted.get(index, {}):
@@ -178,6 +190,8 @@ class _Passes:
                 following.start(picture, seed.tracked)
         elif (found := following.step(picture)) is not None:
             self._backward.put(index, object_id, found, following.n_since)
+            n_withdrawn = min(found.n_withdrawn, following.n_since - 1)
+            self._backward.withdraw(range(index + 1, index + 1 + n_withdrawn), object_id, found)
 
 
 class _Following:

@@ -1,36 +1,68 @@
-"""Select an object from clicks without any weights: GrabCut inside a box, or at the scale that suits a click best."""
+"""Select an object from clicks without any weights: what has the colours and the motion of what was clicked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import UsageError
-from vidfill.frame import Bool, Box
+from vidfill.frame import Bool, Box, Float
 from vidfill.masks.edit import dilate
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import Picture, Tracked
+from vidfill.track.base import CONFIDENT, Picture, Tracked
+from vidfill.track.evidence import (
+    Bins,
+    ColorPlaces,
+    along_edges,
+    color_evidence,
+    dense_flow,
+    mean_motion,
+    motion_bins,
+    motion_evidence,
+    residual_motion,
+)
 
-N_ITERATIONS = 4
-CLICK_RADIUS = 0.008
-"""Of the disc that a click stands for, as a part of the picture's diagonal."""
-CLICK_SCALES = (0.04, 0.07, 0.11, 0.16, 0.23)
+N_ITERATIONS = 5
+MARGIN = 0.4
+"""Surroundings looked at, as a part of the longer side of the box."""
+CLICK_SCALES = (0.03, 0.05, 0.08, 0.12, 0.17)
 """Radii of objects that a click without a box may mean, as parts of the picture's diagonal."""
-STABLE = 0.5
-"""Selections at neighbouring scales that overlap less than this (IoU) say that the click is not understood."""
-MARGIN = 0.5
-"""Surroundings looked at, as a part of the box's sides."""
+CLICK_RADIUS = 0.06
+"""Of the disc that a click stands for, as a part of the object's size."""
 
 
-class GrabCutSelector:
-    """GrabCut (Rother et al., SIGGRAPH 2004): colour models of object and surroundings, and the cheapest cut between.
+class Ways(NamedTuple):
+    """How the evidence is weighed; selections that hang on these numbers are not to be trusted.
 
-    A box says what surely is not the object. A click alone does not: it is tried with discs of several sizes, and
-    what hardly changes from one size to the next is taken. The confidence is how much two such selections overlap.
+    Attributes:
+        motion: weight of motion against colour.
+        place: weight of the distance from the middle of the box.
+        n_places: bins of place along each side.
+    """
+
+    motion: float
+    place: float
+    n_places: int
+
+
+USUAL = Ways(1.0, 2.0, 5)
+OTHERS = (Ways(0.5, 3.0, 3), Ways(1.0, 1.5, 8))
+
+
+class ColorMotionSelector:
+    """Selects what differs in colour and motion from what is around it.
+
+    Colours are looked at together with their places (see `ColorPlaces`), motion against the camera's; object and
+    surroundings are told apart again and again, each time with what the time before has learnt of both, as GrabCut
+    (Rother et al., SIGGRAPH 2004) does with colours alone. A box says what surely is not the object. Without one,
+    discs of several sizes round the clicks stand for it, and what hardly changes from one to the next is taken.
+
+    The confidence is how much selections overlap that weigh the evidence differently.
 
     Args:
         whole: of what a click may mean take the largest (True), the smallest (False), the steadiest (None).
@@ -39,7 +71,14 @@ class GrabCutSelector:
     def __init__(self, *, whole: bool | None = None) -> None:
         self._whole = whole
 
-    def select(self, picture: Picture, prompt: FramePrompt, *, prior: Bool | None = None) -> Tracked:
+    def select(
+        self,
+        picture: Picture,
+        prompt: FramePrompt,
+        *,
+        prior: Bool | None = None,
+        near: Mapping[int, Picture] | None = None,
+    ) -> Tracked:
         """See `vidfill.track.base.Selector`.
 
         Raises:
@@ -53,56 +92,63 @@ class GrabCutSelector:
                 expected="a point on it, or a box round it",
                 todo="add --point or --object-box at that time",
             )
+        scene = _Scene(picture, near or {})
         if prompt.box is not None:
-            return self._in_box(picture, prompt)
-        if prior is not None:
-            return self._corrected(picture, prompt, prior)
-        return self._from_clicks(picture, prompt)
-
-    def _in_box(self, picture: Picture, prompt: FramePrompt) -> Tracked:
-        height, width = picture.shape[:2]
-        assert prompt.box is not None
-        masks = []
-        for grow in (0.0, 0.06):  # a box drawn a little more generously must give the same object
-            inside = np.zeros((height, width), np.bool_)
+            height, width = picture.shape[:2]
             x0, y0, x1, y1 = prompt.box
-            dx, dy = grow * (x1 - x0), grow * (y1 - y0)
-            left, top = max(0, math.floor(x0 - dx)), max(0, math.floor(y0 - dy))
-            inside[top : max(top + 1, math.ceil(y1 + dy)), left : max(left + 1, math.ceil(x1 + dx))] = True
-            masks.append(_cut(picture, inside, prompt))
-        mask = masks[0]
-        filled = mask.sum() / max(1.0, (prompt.box[2] - prompt.box[0]) * (prompt.box[3] - prompt.box[1]))
-        if filled < 0.03:
-            return Tracked(mask, 0.0, "nothing in the box stands out from what is around it")
-        confidence = iou(masks[0], masks[1])
-        reason = "" if confidence >= STABLE else "what the box holds is hard to tell from what is around it"
-        return Tracked(mask, confidence, reason)
+            box = Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)).grow(0, height=height, width=width)
+            return _judged([_select(scene, prompt, box, _inside(box, picture), ways) for ways in (USUAL, *OTHERS)])
+        if prior is not None:
+            return self._corrected(scene, prompt, prior)
+        return self._from_clicks(scene, prompt)
 
-    def _corrected(self, picture: Picture, prompt: FramePrompt, prior: Bool) -> Tracked:
-        reach = max(3, round(0.15 * math.sqrt(prior.sum())))
-        allowed = dilate(prior, reach)
+    def _corrected(self, scene: _Scene, prompt: FramePrompt, prior: Bool) -> Tracked:
+        """What the track made of the frame, less what is near points beside it and more of what is near those on it."""
+        size = math.sqrt(prior.sum())
+        allowed = dilate(prior, 0.15 * size)
         for x, y in prompt.on_object:
-            _draw_disc(allowed, x, y, 3 * reach)
-        return Tracked(_cut(picture, allowed, prompt, prior=prior), 1.0)
+            _draw_disc(allowed, x, y, 0.5 * size)
+        box = Box.around(allowed)
+        assert box is not None
+        mask = _select(scene, prompt, box, allowed, USUAL, prior=prior)
+        return Tracked(mask, 1.0) if mask.any() else Tracked(mask, 0.0, "nothing is left of the object")
 
-    def _from_clicks(self, picture: Picture, prompt: FramePrompt) -> Tracked:
-        diagonal = math.hypot(*picture.shape[:2])
+    def _from_clicks(self, scene: _Scene, prompt: FramePrompt) -> Tracked:
+        diagonal = math.hypot(*scene.picture.shape[:2])
         masks = []
         for scale in CLICK_SCALES:
-            allowed = np.zeros(picture.shape[:2], np.bool_)
+            allowed = np.zeros(scene.picture.shape[:2], np.bool_)
             for x, y in prompt.on_object:
-                _draw_disc(allowed, x, y, scale * diagonal)
-            masks.append(_cut(picture, _hull(allowed), prompt))
-        return self._steadiest(masks)
-
-    def _steadiest(self, masks: Sequence[Bool]) -> Tracked:
+                _draw_disc(allowed, x, y, 1.5 * scale * diagonal)
+            allowed = _hull(allowed)
+            box = Box.around(allowed)
+            assert box is not None
+            masks.append(_select(scene, prompt, box, allowed, USUAL))
         overlaps = [iou(a, b) for a, b in zip(masks, masks[1:], strict=False)]
         best = max(range(len(overlaps)), key=overlaps.__getitem__)
-        stable = [i for i, overlap in enumerate(overlaps) if overlap >= max(STABLE, 0.8 * overlaps[best])]
-        if stable and self._whole is not None:
-            best = stable[-1] if self._whole else stable[0]
-        reason = "" if overlaps[best] >= STABLE else "a click alone does not say how far the object goes: draw a box"
+        steady = [i for i, overlap in enumerate(overlaps) if overlap >= max(CONFIDENT, 0.8 * overlaps[best])]
+        if steady and self._whole is not None:
+            best = steady[-1] if self._whole else steady[0]
+        reason = "" if overlaps[best] >= CONFIDENT else "a click alone does not say how far the object goes: draw a box"
         return Tracked(masks[best + 1], overlaps[best], reason)
+
+
+class _Scene:
+    """A frame and how its pixels move, worked out when first asked for."""
+
+    def __init__(self, picture: Picture, near: Mapping[int, Picture]) -> None:
+        self.picture = picture
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        self._flows = [
+            dense_flow(grey, cv2.cvtColor(other, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)) / np.float32(offset)
+            for offset, other in near.items()
+        ]
+
+    def motion(self, surroundings: Bool) -> Float:
+        """(H, W, 2) pixels a frame, less the camera's."""
+        if not self._flows:
+            return np.zeros((*surroundings.shape, 2), np.float32)
+        return mean_motion([residual_motion(flow, surroundings) for flow in self._flows])
 
 
 def iou(a: Bool, b: Bool) -> float:
@@ -111,58 +157,84 @@ def iou(a: Bool, b: Bool) -> float:
     return int(np.count_nonzero(a & b)) / union if union else 1.0
 
 
-def _cut(picture: Picture, allowed: Bool, prompt: FramePrompt, *, prior: Bool | None = None) -> Bool:
-    """GrabCut with everything outside `allowed` as surroundings, and the clicks as what they say.
+def _judged(masks: list[Bool]) -> Tracked:
+    """The first of several selections, as confident as the others agree with it."""
+    mask = masks[0]
+    if not mask.any():
+        return Tracked(mask, 0.0, "nothing in the box stands out from what is around it")
+    confidence = float(np.mean([iou(mask, other) for other in masks[1:]]))
+    reason = "" if confidence >= CONFIDENT else "what the box holds is hard to tell from what is around it"
+    return Tracked(mask, confidence, reason)
+
+
+def _select(
+    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, ways: Ways, *, prior: Bool | None = None
+) -> Bool:
+    """One selection.
 
     Args:
-        picture: (H, W, 3).
-        allowed: (H, W), where the object may be.
+        scene: the frame.
         prompt: its points.
-        prior: (H, W), where it probably is; everywhere it is allowed for None.
+        box: of `allowed`.
+        allowed: (H, W), where the object may be.
+        ways: how the evidence is weighed.
+        prior: (H, W), what a track made of the frame.
     """
     height, width = allowed.shape
-    around = Box.around(allowed)
-    if around is None:
-        return np.zeros_like(allowed)
-    margin = 8 + round(MARGIN * max(around.width, around.height))
-    box = around.grow(margin, height=height, width=width)
-    labels = np.full((height, width), cv2.GC_BGD, np.uint8)
-    labels[allowed] = cv2.GC_PR_FGD if prior is None else cv2.GC_PR_BGD
-    if prior is not None:
-        labels[allowed & prior] = cv2.GC_PR_FGD
-    radius = max(1.5, CLICK_RADIUS * math.hypot(height, width))
-    for points, label in ((prompt.on_object, cv2.GC_FGD), (prompt.beside, cv2.GC_BGD)):
-        for x, y in points:
-            disc = np.zeros_like(allowed)
-            _draw_disc(disc, x, y, radius)
-            labels[disc] = label
-    inside = grabcut(picture[box.slices], labels[box.slices], n_iterations=N_ITERATIONS)
+    region = box.grow(max(10, round(MARGIN * max(box.width, box.height))), height=height, width=width)
+    picture, outside = scene.picture[region.slices], ~allowed[region.slices]
+    moved = scene.motion(~allowed)[region.slices]
+    leaning = ways.place * (_nearness(box, region) - 0.4) if prior is None else 3.0 * (prior[region.slices] - 0.5)
+    radius = max(2.0, CLICK_RADIUS * min(box.width, box.height))
+    on_object, beside = (_discs(points, region, radius) for points in (prompt.on_object, prompt.beside))
+    places = ColorPlaces(region, n_places=ways.n_places)
+    colors, motions = places.bins(picture), motion_bins(moved, outside)
+    sure = on_object.astype(np.float32)
+    probability = np.where(outside, 0, 0.5 / (1 + np.exp(-leaning - 1)) + 0.5 * sure).astype(np.float32)
+    for _ in range(N_ITERATIONS):
+        around = outside + ~outside * (0.7 * (1 - probability)) + beside
+        odds = _odds(places, colors, motions, probability + sure, around.astype(np.float32), ways.motion) + leaning
+        odds = np.where(outside | beside, -6, odds + 3 * sure).astype(np.float32)
+        probability = np.where(outside | beside, 0, along_edges(1 / (1 + np.exp(-odds)), picture)).astype(np.float32)
     mask = np.zeros_like(allowed)
-    mask[box.slices] = _connected(inside, prompt.on_object - np.array([box.x0, box.y0], np.float32))
+    origin = np.array([region.x0, region.y0], np.float32)
+    mask[region.slices] = connected(probability > 0.5, prompt.on_object - origin)
     return mask
 
 
-def grabcut(picture: Picture, labels: NDArray[np.uint8], *, n_iterations: int) -> Bool:
-    """OpenCV's GrabCut; what is labelled is returned where one of the two sides has nothing to learn from.
+def _odds(
+    places: ColorPlaces, colors: Bins, motions: Bins, inside: Float, outside: Float, motion_weight: float
+) -> Float:
+    """Log of how much likelier each pixel is in the object, by colour with place and by motion."""
+    by_color = color_evidence(
+        colors,
+        places.counts(colors, inside, n_place_blurs=2),
+        places.counts(colors, outside, n_place_blurs=2),
+    )
+    return by_color + motion_weight * motion_evidence(motions, inside, outside)
+
+
+def _inside(box: Box, picture: Picture) -> Bool:
+    mask = np.zeros(picture.shape[:2], np.bool_)
+    mask[box.slices] = True
+    return mask
+
+
+def _nearness(box: Box, region: Box) -> Float:
+    """1 in the middle of the box, less towards its edges, least in its corners; of the region's size."""
+    rows, columns = np.mgrid[region.y0 : region.y1, region.x0 : region.x1].astype(np.float32)
+    across = (columns + 0.5 - (box.x0 + box.x1) / 2) / (box.width / 2)
+    down = (rows + 0.5 - (box.y0 + box.y1) / 2) / (box.height / 2)
+    return np.asarray(np.exp(-1.2 * (across**2 + down**2)), np.float32)
+
+
+def connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
+    """The parts of a mask that are clicked, or not much smaller than those; without clicks the largest; no holes.
 
     Args:
-        picture: (H, W, 3).
-        labels: (H, W) of cv2.GC_*; not changed.
-        n_iterations: of fitting the colours and cutting.
+        mask: (H, W).
+        points: (N, 2) x and y of the clicks, in pixels of the mask.
     """
-    is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if is_object.sum() < 8 or (~is_object).sum() < 8:
-        return is_object
-    labels = labels.copy()
-    cv2.setRNGSeed(0)  # its k-means starts at random; a run must be repeatable
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    cv2.grabCut(bgr, labels, None, *models, n_iterations, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
-    return np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
-
-
-def _connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
-    """The parts of a mask that are clicked, or nearly as large as those; without clicks the largest; no holes."""
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if n <= 1:
         return mask
@@ -172,8 +244,7 @@ def _connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
     rows = np.clip(points[:, 1].astype(int), 0, mask.shape[0] - 1)
     clicked = set(labels[rows, columns].tolist()) - {0}
     largest = max((int(areas[i]) for i in clicked), default=int(areas.max()))
-    kept = [i for i in range(1, n) if i in clicked or areas[i] >= 0.15 * largest]
-    return filled(np.isin(labels, kept))
+    return filled(np.isin(labels, [i for i in range(1, n) if i in clicked or areas[i] >= 0.1 * largest]))
 
 
 def filled(mask: Bool, *, part: float = 0.02) -> Bool:
@@ -183,6 +254,13 @@ def filled(mask: Bool, *, part: float = 0.02) -> Bool:
     return np.asarray(mask | np.isin(labels, small)) if small else mask
 
 
+def _discs(points: NDArray[np.float32], region: Box, radius: float) -> Bool:
+    drawn = np.zeros((region.height, region.width), np.bool_)
+    for x, y in points:
+        _draw_disc(drawn, x - region.x0, y - region.y0, radius)
+    return drawn
+
+
 def _draw_disc(mask: Bool, x: float, y: float, radius: float) -> None:
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     mask |= (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
@@ -190,7 +268,6 @@ def _draw_disc(mask: Bool, x: float, y: float, radius: float) -> None:
 
 def _hull(mask: Bool) -> Bool:
     """The convex hull of a mask: two clicks mean what lies between them as well."""
-    points = cv2.findNonZero(mask.view(np.uint8))
     hull = np.zeros(mask.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), (1,))
+    cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(mask.view(np.uint8))), (1,))
     return hull.astype(np.bool_)

@@ -20,8 +20,10 @@ from vidfill.track.base import Picture
 from vidfill.video.color import rgb_crop
 from vidfill.video.read import Reader
 
-WORKING_PIXELS = 640 * 360
+WORKING_PIXELS = 512 * 288
 """Tracking works on pictures of at most about this many pixels."""
+NEAR_FRAMES = (-4, -2, 2, 4)
+"""Frames that show a selector how things move, relative to the one with the prompt."""
 
 
 class Timeline:
@@ -122,6 +124,16 @@ def pictures_forward(reader: Reader, timeline: Timeline, frames: range) -> Itera
         yield frame.index, working_picture(frame, reader.info)
         if frame.index + 1 >= frames.stop:
             return
+
+
+def pictures_near(reader: Reader, timeline: Timeline, index: int) -> dict[int, Picture]:
+    """The frames `NEAR_FRAMES` before and after one, as far as its scene goes, by their distance from it."""
+    scene = timeline.scene_of(index)
+    wanted = [index + offset for offset in NEAR_FRAMES if index + offset in scene]
+    if not wanted:
+        return {}
+    frames = range(wanted[0], wanted[-1] + 1)
+    return {i - index: picture for i, picture in pictures_forward(reader, timeline, frames) if i in wanted}
 
 
 def pictures_backward(

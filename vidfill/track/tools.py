@@ -7,7 +7,7 @@ from pathlib import Path
 from vidfill.errors import UsageError
 from vidfill.track.clip import Tools
 from vidfill.track.flow import FlowTracker
-from vidfill.track.select import GrabCutSelector
+from vidfill.track.select import ColorMotionSelector
 
 TRACKER_NAMES = ("auto", "sam", "flow", "sam2")
 
@@ -28,4 +28,4 @@ def open_tools(
     """
     if name not in TRACKER_NAMES:
         raise UsageError(f"the tracker {name!r}", expected="one of " + ", ".join(TRACKER_NAMES))
-    return Tools(GrabCutSelector(whole=whole), FlowTracker, "flow")
+    return Tools(ColorMotionSelector(whole=whole), FlowTracker, "flow")
