@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vidfill.adapt import Adaptation as Adaptation
+    from vidfill.batching.batch import BatchResult as BatchResult
+    from vidfill.batching.batch import batch as batch
     from vidfill.pipeline import RemoveResult as RemoveResult
     from vidfill.pipeline import remove as remove
     from vidfill.retargeting.run import RetargetResult as RetargetResult
@@ -18,14 +20,26 @@ if TYPE_CHECKING:
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
 _LAZY = {
     "Adaptation": "vidfill.adapt",
+    "BatchResult": "vidfill.batching.batch",
     "RemoveResult": "vidfill.pipeline",
     "RetargetResult": "vidfill.retargeting.run",
+    "batch": "vidfill.batching.batch",
     "probe": "vidfill.video.read",
     "remove": "vidfill.pipeline",
     "retarget": "vidfill.retargeting.run",
 }
 
-__all__ = ["Adaptation", "RemoveResult", "RetargetResult", "__version__", "probe", "remove", "retarget"]
+__all__ = [
+    "Adaptation",
+    "BatchResult",
+    "RemoveResult",
+    "RetargetResult",
+    "__version__",
+    "batch",
+    "probe",
+    "remove",
+    "retarget",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,7 @@ class RayScheduler:
                     f"no Ray cluster at {self._address!r}: {str(error).splitlines()[0]}",
                     todo="start one with `ray start --head`, or give its address",
                 ) from error
+            _keep_off_stdout()
         room = self._ray.cluster_resources()
         n_gpus, n_cpus = int(room.get("GPU", 0)), int(room.get("CPU", 1))
         uses_gpu = self._wants_gpu and n_gpus > 0
@@ -112,6 +113,13 @@ class RayScheduler:
             if event is not None:
                 events.append(event)
         return events
+
+
+def _keep_off_stdout() -> None:
+    """Ray tells of dead nodes at length on standard output, which is not its own; there is no public switch for it."""
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
 
 
 class _Actor:

@@ -269,10 +269,10 @@ class Driver:
             self._put_back(active)
 
     def _show_progress(self, active: _Active, event: Progressed) -> None:
-        done, total = event.done, event.total
-        if event.part.kind == "segment":  # many of them at once: count segments, not frames
-            done, total = active.n_segments - len(active.todo) - active.n_running, active.n_segments
-        self._tell(JobEvent(active.job.name, "running", event.stage, done, total))
+        kind, stage = event.part.kind, event.stage
+        if kind == "segment" or (kind == "assemble" and stage == "fill"):
+            return  # many at once, or filled before: segments are counted instead
+        self._tell(JobEvent(active.job.name, "running", stage, event.done, event.total))
 
     def _go_on(self, active: _Active, part: Part, done: Done) -> None:
         """After a part that went well."""
@@ -282,6 +282,8 @@ class Driver:
         if part.kind == "plan":
             active.n_segments = len(done.missing)
             active.todo.extend(self._part(active, "segment", segment) for segment in done.missing)
+        n_done = active.n_segments - len(active.todo) - active.n_running
+        self._tell(JobEvent(active.job.name, "running", "fill", n_done, active.n_segments))
         if not active.todo and not active.n_running and not active.is_draining:
             active.todo.append(self._part(active, "assemble"))
 
@@ -309,8 +311,8 @@ class Driver:
         self._release(active)
         attempts = active.state.attempts
         if attempts and attempts[-1].outcome != "running":
-            message = f"trying again: {attempts[-1].message}" if may_retry(attempts) else ""
-            self._tell(JobEvent(active.job.name, "waiting", message=message))
+            if may_retry(attempts):
+                self._tell(JobEvent(active.job.name, "waiting", message=f"trying again: {attempts[-1].message}"))
             self._waiting.append(active.job)
         else:
             self._later.append((time.monotonic() + _HELD_AGAIN_S, active.job))

@@ -25,7 +25,7 @@ _VMSTAT = Path("/proc/vmstat")
 
 
 class LocalScheduler:
-    """One worker process for each device; dead ones are replaced.
+    """One worker process for each device, started when there is work for it; dead ones are replaced.
 
     Args:
         devices: of the workers, in `vidfill.remove`'s terms; "" for that of the settings.
@@ -35,44 +35,51 @@ class LocalScheduler:
     def __init__(self, devices: Sequence[str], *, threads: int = 0) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._devices, self._threads = devices, threads
-        self._workers: list[_Process] = []
+        self._workers: dict[int, _Process] = {}  # by the position of their device
 
     @property
     def n_free(self) -> int:
-        """Workers without a part."""
-        return sum(worker.part is None for worker in self._workers)
+        """Workers without a part, those not started yet among them."""
+        return len(self._devices) - sum(worker.part is not None for worker in self._workers.values())
 
     def __enter__(self) -> Self:
-        """Start the workers."""
-        self._workers = [_Process(self._context, device, self._threads) for device in self._devices]
+        """Workers come with their first part."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ask the workers to end, and make them."""
-        for worker in self._workers:
+        for worker in self._workers.values():
             worker.ask_to_end()
         deadline_s = time.monotonic() + _GRACE_S
-        for worker in self._workers:
+        for worker in self._workers.values():
             worker.end(max(0.0, deadline_s - time.monotonic()))
         self._workers.clear()
 
     def start(self, part: Part) -> None:
         """Give a part to a free worker; a dead one is noticed by `wait`."""
-        next(worker for worker in self._workers if worker.part is None).start(part)
+        idle = next((worker for worker in self._workers.values() if worker.part is None), None)
+        if idle is None:
+            index = next(index for index in range(len(self._devices)) if index not in self._workers)
+            idle = self._workers[index] = _Process(self._context, self._devices[index], self._threads)
+        idle.start(part)
 
     def wait(self, timeout_s: float) -> list[Event]:
         """What the workers say, and which have died."""
-        by_handle = {handle: worker for worker in self._workers for handle in worker.handles}
-        ready = wait(list(by_handle), timeout_s)
+        indices = {handle: index for index, worker in self._workers.items() for handle in worker.handles}
+        if not indices:
+            time.sleep(timeout_s)
         events: list[Event] = []
-        for worker in {id(by_handle[handle]): by_handle[handle] for handle in ready}.values():  # type: ignore[index]
+        for index in sorted({indices[handle] for handle in wait(list(indices), timeout_s)}):  # type: ignore[index]
+            worker = self._workers[index]
+            has_ended = worker.has_ended  # asked before the last words are heard
             events += worker.events()
-            if worker.has_ended:
+            if has_ended:
                 if worker.part is not None:
                     events.append(worker.obituary(worker.part))
-                self._workers[self._workers.index(worker)] = _Process(self._context, worker.device, self._threads)
+                worker.end(0.0)
+                del self._workers[index]
         return events
 
 
@@ -80,7 +87,6 @@ class _Process:
     """A worker and the pipe to it."""
 
     def __init__(self, context: SpawnContext, device: str, threads: int) -> None:
-        self.device = device
         self.part: Part | None = None
         self._pipe, there = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(there, device, threads), daemon=True)

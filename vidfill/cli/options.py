@@ -154,6 +154,12 @@ Grain = Annotated[bool, typer.Option(help="Give the fill the grain of what is ar
 Strict = Annotated[
     bool, typer.Option(help="Fail on damaged frames instead of holding the last good one.", rich_help_panel=RUN)
 ]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing", "-n", help="Leave an output that exists as it is, with code 0.", rich_help_panel=RUN
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=RUN)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.", rich_help_panel=RUN)]
 WorkDir = Annotated[

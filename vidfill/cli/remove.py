@@ -42,6 +42,7 @@ def remove(
     grain: opt.Grain = True,
     fps: opt.Fps = None,
     strict: opt.Strict = False,
+    skip_existing: opt.SkipExisting = False,
     dry_run: opt.DryRun = False,
     resume: opt.Resume = False,
     work_dir: opt.WorkDir = None,
@@ -84,6 +85,10 @@ def remove(
             return
         if output is None:
             raise UsageError("no output named", todo="name one with -o, or ask for --dry-run")
+        if skip_existing and _is_there(Path(output), overwrite=overwrite):
+            run.say(f"{output} exists, nothing is done")
+            run.result(result=None, skipped=True)
+            return
         from vidfill.pipeline import remove as remove_from
 
         result = remove_from(
@@ -125,6 +130,13 @@ def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]
     plan = plan_removal(source, output=output, **wanted)
     run.show(plan.describe())
     run.result(plan=plan)
+
+
+def _is_there(output: Path, *, overwrite: bool) -> bool:
+    """Whether an output is complete: it has its name only then. An empty folder is none."""
+    if overwrite:
+        raise UsageError("--skip-existing together with --overwrite", todo="give one of them")
+    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
 
 
 def _summary(result: RemoveResult) -> str:

@@ -71,6 +71,11 @@ class Session:
         self._err = Console(stderr=True, highlight=False)
         self._reporter: Reporter = Silent() if voice.quiet else make_reporter(voice.progress, self._err)
 
+    @property
+    def console(self) -> Console:
+        """Standard error, for displays of a command's own."""
+        return self._err
+
     def progress(self, step: Step) -> None:
         """The callback for the library's progress."""
         self._reporter(step)
@@ -114,14 +119,14 @@ class Session:
         """Show what the library tells with --verbose."""
         self._err.print(Text(message, style="dim"), soft_wrap=True)
 
-    def fail(self, error: VidfillError) -> NoReturn:
-        """Say what went wrong and leave with the error's exit code."""
+    def fail(self, error: VidfillError, **content: Any) -> NoReturn:
+        """Say what went wrong and leave with the error's exit code; the JSON object has `content` as well."""
         self._reporter.close()
         if self.voice.debug:
             traceback.print_exception(error)
         self._err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         if self.voice.as_json and not isinstance(error, _StdoutError):
-            self._print_json("error", error.exit_code, {"error": plain_error(error)})
+            self._print_json("error", error.exit_code, {"error": plain_error(error), **content})
         raise typer.Exit(error.exit_code)
 
     def close(self) -> None:
