@@ -8,6 +8,7 @@ import typer
 
 from vidfill import __version__
 from vidfill.cli import weights
+from vidfill.cli.batch import batch
 from vidfill.cli.evaluate import evaluate
 from vidfill.cli.info import info
 from vidfill.cli.preview import preview
@@ -43,6 +44,7 @@ def _vidfill(
 
 
 app.command()(remove)
+app.command()(batch)
 app.command()(retarget)
 app.command()(preview)
 app.command()(info)
