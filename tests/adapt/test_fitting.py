@@ -195,7 +195,7 @@ def test_without_room_or_frames_it_says_so(tmp_path: Path) -> None:
 def test_better_is_nearer_to_the_truth_and_no_less_steady() -> None:
     base = Score(20.0, 1.0)
     assert is_better(Score(20.1, 1.01), base)
-    assert not is_better(Score(20.01, 0.9), base), "too little to be seen"
+    assert not is_better(Score(20.04, 0.9), base), "too little to be seen"
     assert not is_better(Score(20.5, 1.1), base), "it flickers"
 
 

@@ -36,7 +36,7 @@ class Adaptation:
     minutes: float
     steps: int = 1000
     seed: int = 0
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minutes) and self.minutes > 0):

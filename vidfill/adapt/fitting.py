@@ -34,8 +34,10 @@ N_JUDGED = 3
 HELD_OUT = 1 / 3
 """Of each excerpt, its first part: only there holes are judged, only after it they are learned from."""
 N_SAMPLES = 8
-STEPS_PER_SAMPLE = 8
+STEPS_PER_SAMPLE = 16
 STEPS_PER_VERDICT = 40
+PATIENCE = 3
+"""Verdicts in a row that may be no better than the best before the rest of the time is given back."""
 TRIES_PER_SAMPLE = 6
 WARM_UP = 10
 TOO_SHORT = "the time is too short"
@@ -129,14 +131,13 @@ class _Fitting:
         judged = [self._sample(excerpts, k, is_judged=True) for k in range(N_JUDGED)]
         if not self._clock.has_time_for("sample"):  # about as long as the first verdict will take
             raise _OutOfTime(TOO_SHORT)
-        best = before = self._verdict(judged)
-        self.outcome = replace(self.outcome, before=before)
-        n_judged = 0
-        while self._state.step < self._adaptation.steps and self._learn(excerpts):
+        self.outcome = replace(self.outcome, before=self._verdict(judged))
+        n_judged = n_in_vain = 0
+        while self._state.step < self._adaptation.steps and n_in_vain < PATIENCE and self._learn(excerpts):
             if self._state.step % STEPS_PER_VERDICT == 0 and self._clock.has_time_for("validation", "validation"):
-                best, n_judged = self._keep_better(judged, best), self._state.step
+                n_judged, n_in_vain = self._state.step, 0 if self._keep_better(judged) else n_in_vain + 1
         if self._state.step > n_judged:
-            self._keep_better(judged, best)
+            self._keep_better(judged)
 
     def _learn(self, excerpts: list[Excerpt]) -> bool:
         """One step, with a new sample before it if it is time for one; False if the time is up."""
@@ -154,15 +155,17 @@ class _Fitting:
             self._step()
         return True
 
-    def _keep_better(self, judged: list[Sample], best: Score) -> Score:
-        """Judge the averaged weights and keep them if they are the best so far; the best score."""
-        score = self._verdict(judged)
-        is_kept = is_better(score, best)
+    def _keep_better(self, judged: list[Sample]) -> bool:
+        """Judge the averaged weights; keep them if they are better than those before, and the best so far."""
+        score, before, best = self._verdict(judged), self.outcome.before, self.outcome.after
+        assert before is not None
+        is_best = best is None or not self.outcome.is_kept or score.hole_psnr_db > best.hole_psnr_db
+        is_kept = is_best and is_better(score, before)
         if is_kept:
             self.best = {name: tensor.detach().clone() for name, tensor in self._state.averaged.state_dict().items()}
         if is_kept or not self.outcome.is_kept:
             self.outcome = replace(self.outcome, is_kept=is_kept, after=score)
-        return score if is_kept else best
+        return is_kept
 
     def _verdict(self, judged: list[Sample]) -> Score:
         with self._clock.timed("validation"):

@@ -15,7 +15,7 @@ from vidfill.metrics.temporal import warp_error
 from vidfill.models.base import Model, composite, recur
 from vidfill.train.validation import hole_psnr_db
 
-LEAST_GAIN_DB = 0.02
+LEAST_GAIN_DB = 0.05
 MOST_WARP_GROWTH = 1.02
 
 
