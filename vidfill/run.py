@@ -1,15 +1,39 @@
-"""What every run of the library has: wall time by stage, and its warnings collected."""
+"""What every run of the library has: progress, wall time by stage, and its warnings collected."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 _log = logging.getLogger("vidfill")
 _T = TypeVar("_T")
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        stage: "track", "analyse", "adapt", "fill" or "assemble"; the last two go hand in hand.
+        done: frames done; of "adapt" seconds passed.
+        total: frames in all, 0 where not known; of "adapt" seconds at most.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def reporter(progress: OnProgress | None, stage: str) -> Callable[[int, int], None] | None:
+    """The callback of one stage, from that of the whole run."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(Progress(stage, done, total))
 
 
 class Clock:

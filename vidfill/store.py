@@ -33,6 +33,7 @@ _ADAPTATION = "adaptation.json"
 ADAPTED_WEIGHTS = "adapted.safetensors"
 _UNFINISHED_WEIGHTS = f".{ADAPTED_WEIGHTS}.*"
 _LOCK = "run.lock"
+_TRACK = "masks.track"
 
 _MAGIC = b"vidfill patches 1\n"
 # index, pts, box (4), bytes of the packed RGB, bytes of the packed alpha, CRC-32 of both
@@ -49,6 +50,11 @@ class WorkFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def track(self) -> Path:
+        """Where the masks of tracked objects are kept."""
+        return self.path / _TRACK
 
     def check(self) -> None:
         """Answer before the work starts whether the folder can be made and written.
@@ -213,6 +219,7 @@ class WorkFolder:
         if not self.path.is_dir():
             return
         self._clear()
+        self.track.unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 

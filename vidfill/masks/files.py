@@ -16,6 +16,7 @@ from vidfill.frame import Bool, Frame, VideoInfo
 from vidfill.masks.boxes import Boxes, TimedBox, TimeRange
 from vidfill.masks.images import IMAGE_SUFFIXES, Fit, list_images, read_mask
 from vidfill.masks.layers import AlphaLayer, FolderLayer, Layer, MaskAt, StillLayer, VideoLayer
+from vidfill.masks.prompt import Prompting
 from vidfill.video.read import Reader
 from vidfill.video.read_images import image_paths
 
@@ -32,6 +33,7 @@ class MaskSpec:
         use_alpha: take the source's own alpha: what is less than half opaque is hole.
         invert: the file's dark pixels (the opaque ones of the alpha) are the hole; boxes stay as they are.
         start, end: only frames from `start` on and before `end` have a hole: seconds, h:m:s or `#frame`.
+        prompting: objects to select and follow, in the place of a file's masks.
     """
 
     path: Path | None = None
@@ -40,6 +42,7 @@ class MaskSpec:
     invert: bool = False
     start: str | None = None
     end: str | None = None
+    prompting: Prompting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +169,14 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource:
+def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction, tracked: Layer | None = None) -> MaskSource:
     """Look at what the user gave, and check all of it that can be checked before a decode.
 
     Args:
         spec: what to remove.
         info: the source.
         rate: frames a second of the source; times in seconds are rounded to the nearest frame with it.
+        tracked: masks of the objects that the prompts are about; they need not be there before one is asked for.
 
     Raises:
         UsageError: for options that contradict each other or cannot be read.
@@ -180,16 +184,18 @@ def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource
     """
     if spec.path is not None and spec.use_alpha:
         raise UsageError("a mask file and the alpha channel", expected="one of them", todo="leave one out")
+    if spec.prompting is not None and (spec.path is not None or spec.use_alpha):
+        raise UsageError("--mask together with prompts", expected="one of them", todo="leave one out")
     if spec.path is None and not spec.use_alpha:
-        if not spec.boxes:
-            raise UsageError("no mask", expected="what to remove", todo="give --mask or --box")
+        if not spec.boxes and spec.prompting is None:
+            raise UsageError("no mask", expected="what to remove", todo="give --mask, --box or --point")
         if spec.invert:
             raise UsageError(
                 "--invert without --mask", expected="a mask to turn round; a box is never inverted", todo="leave it out"
             )
     when = TimeRange.parse(spec.start, spec.end)
     timed = [TimedBox.parse(text) for text in spec.boxes]
-    layer = _open_layer(spec, info, _Notes())
+    layer = tracked if spec.prompting is not None else _open_layer(spec, info, _Notes())
     uses_seconds = when.uses_seconds or any(box.when.uses_seconds for box in timed)
     rules = _Rules(
         size=(info.height, info.width),
@@ -200,7 +206,7 @@ def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction) -> MaskSource
         slack_s=1 / (2 * rate) if rate else Fraction(0),
     )
     source = MaskSource(layer, rules, str(spec.path) if spec.path is not None else "the alpha channel")
-    if info.is_folder:
+    if info.is_folder and spec.prompting is None:
         source.check_count(info.n_frames)
     return source
 

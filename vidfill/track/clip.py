@@ -41,6 +41,7 @@ def track(
     store: Path,
     *,
     when: TimeRange | None = None,
+    key: str = "",
     progress: OnProgress | None = None,
 ) -> Track:
     """Find the objects that the prompts are about on every frame.
@@ -55,6 +56,7 @@ def track(
         tools: how it is selected and followed.
         store: a file for the masks, replaced if it exists; it is complete when this returns.
         when: frames outside are of no interest; None for all.
+        key: kept in the file; see `Track.key`.
         progress: called with (frames done, frames in all) of tracking, both ways counted.
 
     Returns:
@@ -75,7 +77,7 @@ def track(
     with tempfile.TemporaryFile(dir=store.absolute().parent) as file:
         passes = _Passes(reader, timeline, prompted, tools, wanted, file, size)
         passes.run(progress)
-        with TrackWriter(store, timeline, prompted, tools.name, size, prompts.object_ids) as writer:
+        with TrackWriter(store, timeline, prompted, tools.name, key, size, prompts.object_ids) as writer:
             for index in range(len(timeline)):
                 if index in wanted:
                     writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})

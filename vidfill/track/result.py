@@ -81,6 +81,7 @@ class Track:
         n_frames: of the source.
         size: (height, width) of the masks, turned as a player shows them.
         tracker: its name.
+        key: what the masks depend on, as the caller spelled it.
         lost: runs of frames on which an object is not known, in order of time.
         left: runs of frames that an object is not in.
         confidence: object -> (n_frames,) in [0, 1], `NOT_TRACKED` where no track leads.
@@ -95,6 +96,7 @@ class Track:
         self.n_frames = len(self._masks.offsets)
         self.size = self._masks.size
         self.tracker = str(header["tracker"])
+        self.key = str(header["key"])
         self.lost = tuple(Lost(**entry) for entry in header["lost"])
         self.left = tuple(Left(**entry) for entry in header["left"])
         self.confidence = {int(o): np.array(values, np.float32) / 100 for o, values in header["confidence"].items()}
@@ -162,11 +164,12 @@ class TrackWriter:
         timeline: Timeline,
         prompted: Mapping[int, Mapping[int, FramePrompt]],
         tracker: str,
+        key: str,
         size: tuple[int, int],
         objects: tuple[int, ...],
     ) -> None:
         self._path, self._partial = path, partial_path(path)
-        self._timeline, self._prompted, self._tracker = timeline, prompted, tracker
+        self._timeline, self._prompted, self._tracker, self._key = timeline, prompted, tracker, key
         self._file = self._partial.open("w+b")
         self._masks = MaskFile(self._file, size, len(timeline))
         self._spans = {o: _Spans(o, timeline, size) for o in objects}
@@ -212,6 +215,7 @@ class TrackWriter:
         left = sorted((span for spans in self._spans.values() for span in spans.left), key=lambda span: span.start)
         return {
             "tracker": self._tracker,
+            "key": self._key,
             "lost": [asdict(span) for span in lost],
             "left": [asdict(span) for span in left],
             "confidence": {str(o): list(values) for o, values in self._confidence.items()},
