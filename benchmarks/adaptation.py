@@ -4,8 +4,8 @@
 
 The protocol's hole (see `vidfill.metrics.protocol`) plays the real one: its pixels are black in what is given to
 `vidfill.remove`, so nothing can be learned from them. Scores are those of `vidfill evaluate`: PSNR inside the hole, and
-warp error times 1000. "CPU s" is what the adaptation took of the processor, which is more than its minutes on several
-threads and less where other work goes on. "held out" is what the adaptation itself goes by: PSNR in its own held-out holes.
+warp error times 1000. "held out" is what the adaptation itself goes by: PSNR in its own held-out holes. "CPU s" is what
+it took of the processor: more than its minutes on several threads, less where other work goes on.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def _show(name: str, protocol: Protocol, clip: Clip, options: argparse.Namespace
     held_out = adapted.obstacle
     if adapted.before is not None and adapted.after is not None:
         held_out = f"{adapted.before.hole_psnr_db:.2f} -> {adapted.after.hole_psnr_db:.2f}"
+    kept = "yes" if adapted.is_kept else "no"
     print(
-        f"| {name} | {protocol} | {spent_s:.0f} | {adapted.n_steps} | {held_out} | {'yes' if adapted.is_kept else 'no'} "
+        f"| {name} | {protocol} | {spent_s:.0f} | {adapted.n_steps} | {held_out} | {kept} "
         f"| {before.hole_psnr_db:.2f} | {after.hole_psnr_db:.2f} | {before.warp_error:.2f} | {after.warp_error:.2f} |",
         flush=True,
     )

@@ -39,7 +39,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clip]:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One judged hole, few samples, small crops."""
-    for name, value in {"N_JUDGED": 1, "N_SAMPLES": 2, "CROP_PX": 48, "JUDGED_CROP_PX": 48}.items():
+    for name, value in {
+        "N_JUDGED": 1,
+        "N_SAMPLES": 2,
+        "STEPS_PER_SAMPLE": 6,
+        "CROP_PX": 48,
+        "JUDGED_CROP_PX": 48,
+    }.items():
         monkeypatch.setattr(fitting, name, value)
 
 
@@ -167,7 +173,7 @@ def test_nothing_is_learned_from_what_the_object_hides() -> None:
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("name", ["vinet", "opn"])
+@pytest.mark.parametrize("name", ["vinet", "opn", "opn-tcn"])
 def test_other_networks_that_can_be_trained_can_be_adapted(name: str, clip: Clip) -> None:
     torch.manual_seed(0)
     found = network_class(name)

@@ -18,9 +18,10 @@ from vidfill.plan import Plan, Segment
 N_EXCERPTS = 6
 EXCERPT_FRAMES = 32
 LEAST_FRAMES = 6
-MOST_BYTES = 192 * 2**20
-"""Of all excerpts together: 6 of 32 frames fit up to a working size of 640x400, one of 24 at 1920x1080."""
-_BYTES_PER_PIXEL = 4
+MOST_BYTES = 512 * 2**20
+"""Of all excerpts and of one in work: 6 of 32 frames fit up to a working size of 720x480, one of 10 at 1920x1080."""
+_KEPT_BYTES_PER_PIXEL = 4
+_WORK_BYTES_PER_PIXEL = 20
 
 
 class Excerpt(NamedTuple):
@@ -53,9 +54,10 @@ def choose_spans(plan: Plan) -> list[Span]:
         None at all where the segments are too short, or so large that too few of their frames fit into memory.
     """
     lengths = [segment.stop - segment.start for segment in plan.segments]
-    frame_bytes = max(_BYTES_PER_PIXEL * math.prod(segment.size) for segment in plan.segments)
-    n = max(1, min(N_EXCERPTS, sum(lengths) // EXCERPT_FRAMES, MOST_BYTES // (EXCERPT_FRAMES * frame_bytes)))
-    most_frames = min(EXCERPT_FRAMES, MOST_BYTES // (n * frame_bytes))
+    pixels = max(math.prod(segment.size) for segment in plan.segments)
+    affordable = (MOST_BYTES // (EXCERPT_FRAMES * pixels) - _WORK_BYTES_PER_PIXEL) // _KEPT_BYTES_PER_PIXEL
+    n = max(1, min(N_EXCERPTS, sum(lengths) // EXCERPT_FRAMES, affordable))
+    most_frames = min(EXCERPT_FRAMES, MOST_BYTES // (pixels * (n * _KEPT_BYTES_PER_PIXEL + _WORK_BYTES_PER_PIXEL)))
     spans = []
     for k in range(n):
         at = (2 * k + 1) * sum(lengths) // (2 * n)

@@ -109,7 +109,12 @@ class _Fitting:
         self._clock = Clock(adaptation.minutes)
         self._started, self.total_s = time.monotonic(), max(1, round(60 * adaptation.minutes))
         self._runtime = choose_runtime(model, settings)
-        recipe = replace(RECIPE, learning_rate=adaptation.learning_rate, seed=adaptation.seed)
+        recipe = replace(
+            RECIPE,
+            learning_rate=adaptation.learning_rate,
+            seed=adaptation.seed,
+            precision="float32" if settings.precision == "fp32" else "auto",
+        )
         self._stage = recipe.stages[0]
         learner = self._runtime.place(copy.deepcopy(model))
         self._state = TrainingState(learner, name, recipe)
