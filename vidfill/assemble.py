@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from vidfill.compose import ComposeSettings, compose
 from vidfill.errors import InputError
 from vidfill.frame import Frame, Patch
+from vidfill.layer import FillLayer
 from vidfill.plan import Plan
 from vidfill.video.read import Reader
 from vidfill.video.write import Writer
@@ -16,9 +17,10 @@ def assemble(
     plan: Plan,
     reader: Reader,
     patches: Iterator[Patch],
-    writer: Writer,
+    writer: Writer | None,
     settings: ComposeSettings,
     *,
+    layer: FillLayer | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write all frames of the source, with their patches.
@@ -27,8 +29,9 @@ def assemble(
         plan: of the source.
         reader: of the source; one pass over it is made.
         patches: of all segments of the plan, in order of time; pulled as the frames go by.
-        writer: takes the frames.
+        writer: takes the frames; None where only the layer is wanted.
         settings: how patches are put in.
+        layer: takes the patches on their own.
         progress: called with (frames done, frames in all) after each frame.
 
     Returns:
@@ -39,10 +42,13 @@ def assemble(
     """
     n_filled = 0
     for frame, patch in paired(plan, reader.frames(), patches):
-        if patch is not None:
-            compose(frame, reader.info, patch, settings)
-            n_filled += 1
-        writer.write(frame)
+        n_filled += patch is not None
+        if layer is not None:
+            layer.add(frame, patch)
+        if writer is not None:
+            if patch is not None:
+                compose(frame, reader.info, patch, settings)
+            writer.write(frame)
         if progress is not None:
             progress(frame.index + 1, plan.n_frames)
     return n_filled

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,37 +16,23 @@ from vidfill.assemble import assemble
 from vidfill.compose import ComposeSettings
 from vidfill.engine import EngineSettings, fill
 from vidfill.engine.device import check_settings, choose_runtime
-from vidfill.errors import InputError
+from vidfill.errors import InputError, UsageError
 from vidfill.frame import Patch
 from vidfill.masks.files import MaskSource
+from vidfill.masks.prompt import Prompting
 from vidfill.models import load_model
 from vidfill.models.base import Model
 from vidfill.plan import Plan, PlanSettings, analyse
 from vidfill.request import Checked, Request, Weights, mask_spec
 from vidfill.run import Clock, collected_warnings
+from vidfill.run import OnProgress as OnProgress
+from vidfill.run import Progress as Progress
+from vidfill.run import reporter as reporter
 from vidfill.store import WorkFolder
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.read import Damage, Reader
-from vidfill.video.write import open_writer
 
 _log = logging.getLogger("vidfill")
-
-
-class Progress(NamedTuple):
-    """How far a run is.
-
-    Attributes:
-        stage: "analyse", "adapt", "fill" or "assemble"; the last two go hand in hand.
-        done: frames done; of "adapt" seconds passed.
-        total: frames in all, 0 where not known; of "adapt" seconds at most.
-    """
-
-    stage: str
-    done: int
-    total: int
-
-
-OnProgress = Callable[[Progress], None]
 
 
 class LoadModel(Protocol):
@@ -60,7 +47,7 @@ class RemoveResult:
     """What a run did.
 
     Attributes:
-        output: where the result is.
+        output: where the result is; the fill layer, if that is all that was asked for.
         n_frames: frames written.
         n_filled: frames that had a hole.
         n_held: frames that repeat the last good one in the place of damaged ones.
@@ -69,6 +56,7 @@ class RemoveResult:
         seconds: wall time by stage.
         warnings: one line each.
         adapted: how the adaptation of the model to the clip ended, None where none was asked for.
+        output_fill: where the fill layer is, None where none was asked for.
     """
 
     output: Path
@@ -80,14 +68,17 @@ class RemoveResult:
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
     adapted: Adapted | None = None
+    output_fill: Path | None = None
 
 
 def remove(
     source: Path | str,
-    output: Path | str,
+    output: Path | str | None,
     *,
+    output_fill: Path | str | None = None,
     mask: Path | str | None = None,
     box: Sequence[str] = (),
+    prompts: Prompting | None = None,
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
@@ -121,10 +112,14 @@ def remove(
 
     Args:
         source: a video, or a folder of images.
-        output: a video, or a folder for PNG files (text that ends in a slash, or a name without an extension).
+        output: a video, or a folder for PNG files (text that ends in a slash, or a name without an extension); None
+            for no more than `output_fill`.
+        output_fill: the fill as a layer of its own with straight alpha, for an editor to lay over the source: .mov
+            (ProRes 4444), .mkv (FFV1) or a folder for PNG files.
         mask: a folder of images, one image for all frames, a video, or "alpha" for what the source's own alpha channel
             leaves transparent, which is opaque in the output.
         box: rectangles to remove, each "x,y,w,h" or "x,y,w,h@start-end".
+        prompts: objects to select and to follow, in the place of a mask.
         invert: remove what the mask leaves black.
         start: remove nothing before this time ("12.5", "1:02.5" or "#120" for a frame).
         end: remove nothing from this time on.
@@ -163,13 +158,17 @@ def remove(
         >>> vidfill.remove("in.mp4", "out.mp4", box=["20,20,120,40"])  # doctest: +SKIP
     """
     clock = Clock()
+    named = output_fill if output is None else output
+    if named is None:
+        raise UsageError("no output", expected="a picture, a fill layer or both", todo="name one")
     job = Request(
         Path(source),
         output,
         fps,
-        mask_spec(mask, box, invert=invert, start=start, end=end),
+        mask_spec(mask, box, invert=invert, start=start, end=end, prompting=prompts),
         PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
+        output_fill=output_fill,
     )
     making = Making(
         model,
@@ -179,7 +178,7 @@ def remove(
         strict=strict,
         overwrite=overwrite,
         resume=resume,
-        work_dir=Path(work_dir) if work_dir else Path(output).parent / f".{Path(output).name}.vidfill",
+        work_dir=Path(work_dir) if work_dir else Path(named).parent / f".{Path(named).name}.vidfill",
         keep_work=keep_work,
         progress=progress,
         adapt=adapt,
@@ -190,13 +189,15 @@ def remove(
         if segments is not None:
             n_filled = sum(1 for _ in filled.patches)
         else:
-            with open_writer(output, filled.checked.info, job.encoding, overwrite=overwrite) as writer:
-                composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
+            composing = ComposeSettings(blend=blend, grain=grain, makes_opaque=job.masks.use_alpha)
+            with job.writing(filled.checked.info, composing, overwrite=overwrite) as (writer, layer):
                 report = reporter(progress, "assemble")
-                n_filled = assemble(filled.plan, filled.reader, filled.patches, writer, composing, progress=report)
+                n_filled = assemble(
+                    filled.plan, filled.reader, filled.patches, writer, composing, layer=layer, progress=report
+                )
                 filled.check_damage()
     return RemoveResult(
-        Path(output),
+        Path(named),
         filled.plan.n_frames,
         n_filled,
         filled.plan.n_held,
@@ -205,6 +206,7 @@ def remove(
         clock.seconds,
         tuple(warnings),
         filled.adapted,
+        None if output_fill is None else Path(output_fill),
     )
 
 
@@ -212,13 +214,17 @@ def plan_removal(
     source: Path | str,
     *,
     output: Path | str | None = None,
+    output_fill: Path | str | None = None,
     mask: Path | str | None = None,
     box: Sequence[str] = (),
+    prompts: Prompting | None = None,
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
     dilate: int = 4,
     feather: int = 4,
+    model_dir: Path | None = None,
+    device: str = "auto",
     working_size: str | None = None,
     codec: str = "auto",
     crf: float | None = None,
@@ -240,12 +246,16 @@ def plan_removal(
         Path(source),
         output,
         fps,
-        mask_spec(mask, box, invert=invert, start=start, end=end),
+        mask_spec(mask, box, invert=invert, start=start, end=end, prompting=prompts),
         PlanSettings(dilate_px=dilate, feather_px=feather, working_size=working_size),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
+        output_fill=output_fill,
     )
-    checked = job.check(overwrite=overwrite)
-    return analysed(job, checked.masks, 0, progress, strict=strict)
+    with tempfile.TemporaryDirectory() as folder:
+        track = Path(folder) / "masks.track"
+        checked = job.check(overwrite=overwrite, track=track)
+        job.track(track, device, model_dir, progress=reporter(progress, "track"))
+        return analysed(job, checked.masks, 0, progress, strict=strict)
 
 
 class Making(NamedTuple):
@@ -318,7 +328,7 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             if making.adapt is not None:
                 making.adapt.check(weights.model)
             folder = WorkFolder(making.work_dir)
-            checked = job.check(overwrite=making.overwrite)
+            checked = job.check(overwrite=making.overwrite, track=folder.track)
             folder.check()
             if not making.segments:  # those who do segments share the folder
                 held.enter_context(folder.locked())
@@ -328,7 +338,13 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             runtime = choose_runtime(filler, making.engine)
             fingerprint = job.fingerprint() | weights.fingerprint() | making.fingerprint()
             plan = folder.resume(fingerprint) if making.resume else None
+            if plan is None and making.segments:
+                raise UsageError(f"no Plan in {folder.path} to do segments of", todo="make it first, with no segments")
             if plan is None:
+                with clock.stage("track"):
+                    report = reporter(progress, "track")
+                    where = making.engine.device, weights.model_dir
+                    job.track(folder.track, *where, resume=making.resume, progress=report)
                 plan = analysed(job, checked.masks, threads, progress, strict=making.strict)
                 folder.begin(fingerprint, plan)
         adapted = None
@@ -399,10 +415,3 @@ def _patches(
                     yield patch
         before += segment.stop - segment.start
         report(before, total)
-
-
-def reporter(progress: OnProgress | None, stage: str) -> Callable[[int, int], None] | None:
-    """The callback of one stage, from that of the whole run."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(Progress(stage, done, total))

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from vidfill import __version__
+from vidfill.compose import ComposeSettings
+from vidfill.engine.device import choose_device
+from vidfill.errors import UsageError
 from vidfill.frame import VideoInfo
+from vidfill.layer import FillLayer, check_layer
+from vidfill.masks.boxes import TimeRange
 from vidfill.masks.files import MaskSource, MaskSpec, open_masks
+from vidfill.masks.prompt import Prompting
 from vidfill.models import resolve_model
 from vidfill.plan import PlanSettings
 from vidfill.store import fingerprint_of
+from vidfill.track.layer import TrackLayer
+from vidfill.track.prompted import Where, track_prompted
 from vidfill.video.codecs import EncodeSettings
-from vidfill.video.read import probe
-from vidfill.video.write import check_output
+from vidfill.video.read import Reader, probe
+from vidfill.video.write import Writer, check_output, open_writer
 from vidfill.weights import file_sha256, find_weights
 
 _log = logging.getLogger("vidfill")
@@ -47,6 +56,7 @@ class Request(NamedTuple):
         planning: how segments are cut.
         encoding: how the output is written.
         reshape: gives the output its size, where that is not the source's.
+        output_fill: where the fill goes as a layer of its own, None for nowhere.
     """
 
     source: Path
@@ -56,9 +66,14 @@ class Request(NamedTuple):
     planning: PlanSettings
     encoding: EncodeSettings
     reshape: Callable[[VideoInfo], VideoInfo] | None = None
+    output_fill: Path | str | None = None
 
-    def check(self, *, overwrite: bool) -> Checked:
+    def check(self, *, overwrite: bool, track: Path | None = None) -> Checked:
         """Whatever can be checked before a long decode: the source, the output, the masks.
+
+        Args:
+            overwrite: whether the output may be there already.
+            track: where `track` will leave the masks, where there may be prompts.
 
         Raises:
             VidfillError: of the kind that says what is wrong.
@@ -71,7 +86,69 @@ class Request(NamedTuple):
             inputs = () if self.masks.path is None else (self.masks.path,)
             for warning in check_output(self.output, written, self.encoding, overwrite=overwrite, inputs=inputs):
                 _log.warning(warning)
-        return Checked(info, written, open_masks(self.masks, info, rate=info.rate))
+        self._check_layer(info, overwrite=overwrite)
+        tracked = None
+        if self.masks.prompting is not None and track is not None:
+            self.masks.prompting.prompts.check_inside(info)
+            tracked = TrackLayer(track, info, self.masks.prompting)
+        return Checked(info, written, open_masks(self.masks, info, rate=info.rate, tracked=tracked))
+
+    def track(
+        self,
+        file: Path,
+        device: str,
+        model_dir: Path | None,
+        *,
+        resume: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Follow what the prompts are about, if there are any; the masks that `check` gave out can then be read.
+
+        Args:
+            file: as given to `check`.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; for trackers that are networks.
+            model_dir: the user's folder of weights; None for the default one.
+            resume: keep the file if it is that of the same prompts.
+            progress: called with frames done and frames in all.
+
+        Raises:
+            MaskError: an object is lost, and that is not allowed.
+        """
+        if self.masks.prompting is None:
+            return
+        where = Where(str(choose_device(device)), model_dir)
+        when = TimeRange.parse(self.masks.start, self.masks.end)
+        key = f"{fingerprint_of(self.source)} {self.fps} {self.masks.start} {self.masks.end} {__version__}"
+        with Reader(self.source, fps=self.fps) as reader:
+            track_prompted(
+                reader, self.masks.prompting, file, where, when=when, key=key, resume=resume, progress=progress
+            )
+
+    def _check_layer(self, info: VideoInfo, *, overwrite: bool) -> None:
+        if self.output_fill is None:
+            return
+        if self.output is not None and Path(self.output).absolute() == Path(self.output_fill).absolute():
+            raise UsageError(f"{self.output} as the picture and as the fill layer", todo="give them two names")
+        inputs = [] if self.masks.path is None else [self.masks.path]
+        for warning in check_layer(self.output_fill, info, overwrite=overwrite, inputs=inputs):
+            _log.warning(warning)
+
+    @contextmanager
+    def writing(
+        self, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool
+    ) -> Iterator[tuple[Writer | None, FillLayer | None]]:
+        """Open what is asked for: the picture's writer, the fill layer, or both; complete after a clean exit only.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with ExitStack() as opened:
+            writer = layer = None
+            if self.output is not None:
+                writer = opened.enter_context(open_writer(self.output, info, self.encoding, overwrite=overwrite))
+            if self.output_fill is not None:
+                layer = opened.enter_context(FillLayer(self.output_fill, info, composing, overwrite=overwrite))
+            yield writer, layer
 
     def fingerprint(self) -> dict[str, str]:
         """All that decides what is filled, and how large."""
@@ -88,6 +165,7 @@ class Request(NamedTuple):
             "dilate": str(planning.dilate_px),
             "feather": str(planning.feather_px),
             "working size": str(planning.working_size),
+            "prompts": "" if spec.prompting is None else spec.prompting.fingerprint(),
         }
 
 
@@ -120,8 +198,15 @@ class Weights(NamedTuple):
 
 
 def mask_spec(
-    mask: Path | str | None, box: Sequence[str], *, invert: bool, start: str | None, end: str | None
+    mask: Path | str | None,
+    box: Sequence[str],
+    *,
+    invert: bool,
+    start: str | None,
+    end: str | None,
+    prompting: Prompting | None = None,
 ) -> MaskSpec:
     """The arguments of `remove` that say what goes, as one value."""
     use_alpha = mask == "alpha"
-    return MaskSpec(None if use_alpha or mask is None else Path(mask), tuple(box), use_alpha, invert, start, end)
+    path = None if use_alpha or mask is None else Path(mask)
+    return MaskSpec(path, tuple(box), use_alpha, invert, start, end, prompting)

@@ -127,6 +127,15 @@ Output = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+OutputFill = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="The fill as a layer for editors, beside or instead of --output: .mov (ProRes 4444), .mkv (FFV1) or a "
+        "folder of PNGs; straight alpha, transparent but for the patches, no sound.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Codec = Annotated[
     str,
     typer.Option(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from vidfill.assemble import paired
 from vidfill.compose import ComposeSettings, compose
 from vidfill.engine import EngineSettings
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import VideoInfo
-from vidfill.pipeline import Filling, Making, OnProgress, analysed, filling, reporter
+from vidfill.frame import Frame, VideoInfo
+from vidfill.masks.prompt import Prompting
+from vidfill.pipeline import Filling, Making, analysed, filling
 from vidfill.plan import Plan, PlanSettings
 from vidfill.request import Checked, Request, mask_spec
 from vidfill.retargeting.layout import Anchor, LayoutSettings, Placement, place
 from vidfill.retargeting.objects import PartsReading, Tracks, track_objects
 from vidfill.retargeting.render import Renderer
 from vidfill.retargeting.size import Shape, reshaped, warnings_of
-from vidfill.run import Clock, collected_warnings
+from vidfill.run import Clock, OnProgress, collected_warnings, reporter
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.read import Reader
 from vidfill.video.write import Writer, open_writer
@@ -92,6 +94,7 @@ def retarget(
     object_scale: float = 1.0,
     anchor: Anchor = "bottom",
     mask: Path | str | None = None,
+    prompts: Prompting | None = None,
     box: Sequence[str] = (),
     invert: bool = False,
     start: str | None = None,
@@ -135,6 +138,7 @@ def retarget(
         anchor: which point of an object stays at its proportional place: "bottom", "center", "top", "left", "right".
         mask: what keeps its shape; a folder of images, one image for all frames, or a video. With its shadow in it, the
             shadow comes along. Parts that hang together in space and time are one object.
+        prompts: objects to select and to follow, in the place of a mask.
         box: rectangles that keep their shape, each "x,y,w,h" or "x,y,w,h@start-end".
         invert: take what the mask leaves black.
         start: no mask before this time.
@@ -160,7 +164,7 @@ def retarget(
         resume: see there; another size may be asked for than that of the interrupted run.
         work_dir: see there.
         keep_work: see there.
-        progress: called after each frame of each stage: "analyse", "track", "fill" and "assemble".
+        progress: called after each frame of each stage: "analyse", "layout", "fill" and "assemble".
 
     Raises:
         VidfillError: of the kind that says what is wrong; no output is left behind.
@@ -178,6 +182,7 @@ def retarget(
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
+        prompts=prompts,
         box=box,
         invert=invert,
         start=start,
@@ -198,7 +203,7 @@ def retarget(
     )
     with collected_warnings() as warnings, filling(request, making, clock) as filled:
         checked = filled.checked
-        with clock.stage("track"):
+        with clock.stage("layout"):
             tracks, placements = _laid_out(request, checked, filled.plan, layout, threads, progress)
         renderer = Renderer(checked.info, checked.written, placements, feather_px=layout.feather_px)
         with open_writer(output, checked.written, request.encoding, overwrite=overwrite) as writer:
@@ -232,6 +237,7 @@ def plan_retarget(
     object_scale: float = 1.0,
     anchor: Anchor = "bottom",
     mask: Path | str | None = None,
+    prompts: Prompting | None = None,
     box: Sequence[str] = (),
     invert: bool = False,
     start: str | None = None,
@@ -246,6 +252,8 @@ def plan_retarget(
     fps: Fraction | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    model_dir: Path | None = None,
+    device: str = "auto",
     progress: OnProgress | None = None,
 ) -> RetargetPlan:
     """Say what `retarget` would do, and do nothing; the arguments are those of `retarget`.
@@ -263,15 +271,19 @@ def plan_retarget(
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
+        prompts=prompts,
         box=box,
         invert=invert,
         start=start,
         end=end,
         fps=fps,
     )
-    checked = request.check(overwrite=overwrite)
-    plan = analysed(request, checked.masks, 0, progress, strict=strict)
-    _, placements = _laid_out(request, checked, plan, layout, 0, progress)
+    with tempfile.TemporaryDirectory() as folder:
+        track = Path(folder) / "masks.track"
+        checked = request.check(overwrite=overwrite, track=track)
+        request.track(track, device, model_dir, progress=reporter(progress, "track"))
+        plan = analysed(request, checked.masks, 0, progress, strict=strict)
+        _, placements = _laid_out(request, checked, plan, layout, 0, progress)
     shown = checked.written.display_size
     return RetargetPlan(shown[1], shown[0], len(placements), _scales(placements), plan)
 
@@ -291,17 +303,18 @@ def _request(
     planning: PlanSettings,
     *,
     mask: Path | str | None,
+    prompts: Prompting | None,
     box: Sequence[str],
     invert: bool,
     start: str | None,
     end: str | None,
     fps: Fraction | None,
 ) -> Request:
-    if mask is None and not box:
+    if mask is None and prompts is None and not box:
         raise MaskError(
             "no mask",
             expected="what is to keep its shape, since nothing here guesses it",
-            todo="give --mask or --box; to squeeze or to crop the whole picture, ffmpeg's scale and crop are enough",
+            todo="give --mask, --point or --box; to squeeze or crop the whole picture, ffmpeg is enough",
         )
     if mask == "alpha":
         raise UsageError(
@@ -316,7 +329,7 @@ def _request(
             _log.warning(warning)
         return reshaped(info, size)
 
-    spec = mask_spec(mask, box, invert=invert, start=start, end=end)
+    spec = mask_spec(mask, box, invert=invert, start=start, end=end, prompting=prompts)
     return Request(Path(source), output, fps, spec, planning, encoding, reshape)
 
 
@@ -329,7 +342,7 @@ def _laid_out(
     progress: OnProgress | None,
 ) -> tuple[Tracks, tuple[Placement, ...]]:
     """Follow the objects through the source, then decide where each of them goes."""
-    report = reporter(progress, "track") or (lambda done, total: None)
+    report = reporter(progress, "layout") or (lambda done, total: None)
     with Reader(request.source, fps=request.fps, threads=threads) as reader:
         tracks = track_objects(
             reader.frames(), checked.masks, plan.scenes, progress=lambda done: report(done, plan.n_frames)
@@ -349,6 +362,7 @@ def _write(
     """Write all frames; how many of them had an object."""
     report = reporter(progress, "assemble") or (lambda done, total: None)
     n_filled = 0
+    made: Frame | None = None
     with filled.checked.masks.cursor() as cursor:
         reading = PartsReading(cursor)
         for frame, patch in paired(filled.plan, filled.reader.frames(), filled.patches):
@@ -357,7 +371,10 @@ def _write(
             if patch is not None:
                 compose(frame, filled.checked.info, patch, composing)
                 n_filled += 1
-            writer.write(renderer.render(frame, planes, parts, tracks.owners[frame.index]))
+            # A held frame repeats the picture before it, and so does the output.
+            if made is None or not frame.held:
+                made = renderer.render(frame, planes, parts, tracks.owners[frame.index])
+            writer.write(replace(made, index=frame.index, pts=frame.pts, held=frame.held))
             report(frame.index + 1, filled.plan.n_frames)
     return n_filled
 

@@ -69,7 +69,13 @@ class Writer(Protocol):
 
 
 def check_output(
-    output: Path | str, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool, inputs: Sequence[Path] = ()
+    output: Path | str,
+    info: VideoInfo,
+    settings: EncodeSettings,
+    *,
+    overwrite: bool,
+    inputs: Sequence[Path] = (),
+    picture_only: bool = False,
 ) -> list[str]:
     """Answer before the work starts whether the output can be written, with one frame encoded on trial.
 
@@ -80,6 +86,7 @@ def check_output(
         settings: of the encoder.
         overwrite: whether an existing output may be replaced.
         inputs: what else is read (masks, a result to compare with) and is never replaced.
+        picture_only: whether the source's other streams and chapters are left out on purpose.
 
     Returns:
         Warnings, one line each: what the output does not keep of the source.
@@ -106,7 +113,7 @@ def check_output(
     warnings = [*encoder.warnings, *_timing_warnings(info, container), *_orientation_warnings(info, container)]
     with ExitStack() as stack:
         source = _open_source(info, stack)
-        if source is not None:
+        if source is not None and not picture_only:
             warnings += [route.warning for route in plan_routes(source, container, info.stream_index) if route.warning]
             warnings += [text] if (text := dropped_chapters(source, container)) else []
     encode_one_frame(info, encoder, container)
@@ -126,8 +133,15 @@ def check_not_an_input(output: Path, inputs: Sequence[Path]) -> None:
             raise OutputError(f"the output {output} would replace {path}, which is read", todo="give another name")
 
 
-def open_writer(output: Path | str, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> Writer:
-    """Make the writer for an output; `check_output` says beforehand whether it will do.
+def open_writer(
+    output: Path | str,
+    info: VideoInfo,
+    settings: EncodeSettings,
+    *,
+    overwrite: bool = False,
+    picture_only: bool = False,
+) -> Writer:
+    """Make the writer for an output; `check_output`, whose arguments are the same, says beforehand if it will do.
 
     Raises:
         OutputError: see `check_output`.
@@ -135,7 +149,7 @@ def open_writer(output: Path | str, info: VideoInfo, settings: EncodeSettings, *
     """
     if is_folder_output(output):
         return ImageWriter(Path(output), info, overwrite=overwrite)
-    return VideoWriter(Path(output), info, settings, overwrite=overwrite)
+    return VideoWriter(Path(output), info, settings, overwrite=overwrite, picture_only=picture_only)
 
 
 class VideoWriter:
@@ -145,8 +159,17 @@ class VideoWriter:
     is written into its packet, since neither encoders nor muxers know it.
     """
 
-    def __init__(self, output: Path, info: VideoInfo, settings: EncodeSettings, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        output: Path,
+        info: VideoInfo,
+        settings: EncodeSettings,
+        *,
+        overwrite: bool = False,
+        picture_only: bool = False,
+    ) -> None:
         self._output = output
+        self._picture_only = picture_only
         self._info = info
         self._overwrite = overwrite
         self._container_name = _container_name(output)
@@ -214,9 +237,10 @@ class VideoWriter:
         if source is None:
             self._picture = add_picture(self._target, self._info, self._encoder)
             return
-        routes = plan_routes(source, self._container_name, self._info.stream_index)
+        routes = [] if self._picture_only else plan_routes(source, self._container_name, self._info.stream_index)
         self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
-        copy_container_data(source, self._target)
+        if not self._picture_only:
+            copy_container_data(source, self._target)
         streams: list[Any] = list(source.streams)
         for stream in streams:
             if stream.index == self._info.stream_index:
