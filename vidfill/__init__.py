@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from vidfill.adapt import Adaptation as Adaptation
     from vidfill.batching.batch import BatchResult as BatchResult
     from vidfill.batching.batch import batch as batch
+    from vidfill.masking import write_masks as write_masks
+    from vidfill.masks.prompt import Prompting as Prompting
+    from vidfill.masks.prompt import Prompts as Prompts
     from vidfill.pipeline import RemoveResult as RemoveResult
     from vidfill.pipeline import remove as remove
     from vidfill.retargeting.run import RetargetResult as RetargetResult
@@ -21,17 +24,22 @@ if TYPE_CHECKING:
 _LAZY = {
     "Adaptation": "vidfill.adapt",
     "BatchResult": "vidfill.batching.batch",
+    "Prompting": "vidfill.masks.prompt",
+    "Prompts": "vidfill.masks.prompt",
     "RemoveResult": "vidfill.pipeline",
     "RetargetResult": "vidfill.retargeting.run",
     "batch": "vidfill.batching.batch",
     "probe": "vidfill.video.read",
     "remove": "vidfill.pipeline",
     "retarget": "vidfill.retargeting.run",
+    "write_masks": "vidfill.masking",
 }
 
 __all__ = [
     "Adaptation",
     "BatchResult",
+    "Prompting",
+    "Prompts",
     "RemoveResult",
     "RetargetResult",
     "__version__",
@@ -39,6 +47,7 @@ __all__ = [
     "probe",
     "remove",
     "retarget",
+    "write_masks",
 ]
 
 
