@@ -28,6 +28,7 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.batching.workers import worker_pids
 from tests.clips import damage_packets, truncate, write_clip, write_images
 
 COMMAND = [sys.executable, "-m", "vidfill"]
@@ -138,20 +139,6 @@ def kill_workers(batch: subprocess.Popen[str], *, every_s: float, most: int, see
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 n_killed += 1
     return n_killed
-
-
-def worker_pids(parent: int) -> list[int]:
-    """The workers of a batch among the children of its process."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and fields[0] != "Z" and b"spawn_main" in command:
-            found.append(int(stat.parent.name))
-    return sorted(found)
 
 
 def check_batch(code: int, shown: str, out: Path, calm: Path, reasons: dict[str, str]) -> list[str]:

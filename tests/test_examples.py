@@ -1,5 +1,8 @@
 """Every script of examples/ runs, and the committed clip is what its script makes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -99,3 +102,44 @@ def test_motion_on_a_tripod_makes_masks(tmp_path: Path) -> None:
 def test_no_script_is_forgotten_here() -> None:
     scripts = {path.stem for path in EXAMPLES.glob("*.py")}
     assert scripts == {"demo", "make_clip", "masks_from_motion", "remove_a_logo", "scene"}
+
+
+def _loop(folder: Path, vidfill: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run batch.sh with a shell script as the command `vidfill`."""
+    command = folder / "bin" / "vidfill"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f"#!/bin/sh\n{vidfill}\n")
+    command.chmod(0o755)
+    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+    script = ["sh", str(EXAMPLES / "batch.sh"), "videos", "out", *words]
+    return subprocess.run(script, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+
+
+def test_a_shell_loop_goes_on_after_a_broken_video(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    clip = write_clip(tmp_path / "videos" / "good one.mkv", n=4, size=(48, 64), with_object=True)
+    write_images(tmp_path / "videos" / "good one_masks", clip.masks)
+    (tmp_path / "videos" / "bad.mp4").write_text("no video")
+    done = _loop(tmp_path, f'exec {sys.executable} -m vidfill "$@"', "--model", "propagate")
+    assert done.returncode == 8
+    assert done.stdout == "failed  bad.mp4: cannot be read\ndone    good one.mkv\n"
+    assert "is not a video" in done.stderr
+    assert "1 failed" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good one_filled.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "n_calls"), [((0, 0, 0), 0, 3), ((0, 4, 7), 8, 3), ((0, 2, 0), 2, 2), ((130, 0, 0), 130, 1)]
+)
+def test_a_shell_loop_obeys_the_exit_codes(tmp_path: Path, codes: tuple[int, ...], code: int, n_calls: int) -> None:
+    (tmp_path / "videos").mkdir()
+    for number, ends in enumerate(codes):
+        (tmp_path / "videos" / f"{number}-{ends}.mp4").write_text("")
+    counting = 'echo "$@" >> calls; name=${2##*/}; name=${name%.mp4}; exit ${name#*-}'
+    done = _loop(tmp_path, counting)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert (done.returncode, len(calls)) == (code, n_calls)
+    first = f"videos/0-{codes[0]}"
+    assert calls[0].startswith(
+        f"remove {first}.mp4 --mask {first}_masks -o out/0-{codes[0]}_filled.mp4 --skip-existing"
+    )

@@ -16,8 +16,20 @@ from vidfill.store import WorkFolder
 Answer = Outcome | Died
 Script = Callable[[Part], Answer]
 
-KILLED = ("killed", "the worker was killed by SIGKILL")
-CRASHED = ("crashed", "the worker died of SIGSEGV")
+
+def killed(part: Part) -> Answer:
+    """The worker is killed from outside."""
+    return Died(part, "killed", "the worker was killed by SIGKILL")
+
+
+def crashed(part: Part) -> Answer:
+    """The worker dies of itself."""
+    return Died(part, "crashed", "the worker died of SIGSEGV")
+
+
+def killed_for_memory(part: Part) -> Answer:
+    """The system kills the worker."""
+    return Died(part, "memory", "the system killed the worker since memory ran out")
 
 
 def succeed(part: Part) -> Answer:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.crash import worker_pids
 from tests.batching.fakes import InProcess
+from tests.batching.workers import worker_pids
 from tests.clips import write_clip, write_images
 from vidfill import batch, remove
 from vidfill.batching.driver import JobEvent
@@ -134,7 +134,7 @@ def test_the_report_shows_what_went_and_what_went_wrong(tmp_path: Path, in_proce
         ".vidfill/a%26b%20%231_filled.mkv.before.jpg",
         ".vidfill/a%26b%20%231_filled.mkv.after.jpg",
     ]
-    before, after = (cv2.imread(str(path)).astype(np.float32) for path in result.jobs[1].thumbnails)
+    before, after = (np.asarray(cv2.imread(str(path)), np.float32) for path in result.jobs[1].thumbnails)
     assert before.shape == after.shape == (213, 320, 3)
     changed = np.abs(before - after).max(axis=2) > 40
     mask = cv2.resize(clip.masks[4].astype(np.uint8), (320, 213)) > 0

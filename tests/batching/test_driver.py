@@ -4,18 +4,19 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.batching.fakes import CRASHED, KILLED, Answer, Script, fail, run_batch, succeed
+from tests.batching.fakes import Answer, Script, crashed, fail, killed, killed_for_memory, run_batch, succeed
 from vidfill.batching import driver as driver_module
 from vidfill.batching.driver import JobEvent
+from vidfill.batching.inputs import BatchJob
 from vidfill.batching.scheduling import Died
 from vidfill.batching.state import MAX_FAILURES, MAX_KILLS, JobFile
-from vidfill.batching.work import Failure, Part
+from vidfill.batching.work import Done, Failure, Part
 from vidfill.lock import FileLock
 
 
@@ -32,17 +33,15 @@ def _state(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _each(*answers: Answer | Callable[[Part], Answer]) -> Script:
-    """One answer after another; the last for ever. KILLED and CRASHED are deaths."""
-    coming: Iterator[Any] = iter(answers)
-    last: list[Any] = []
+def _each(*answers: Answer | Script) -> Script:
+    """One answer after another; the last for ever."""
+    coming = iter(answers)
+    last: list[Answer | Script] = []
 
     def script(part: Part) -> Answer:
         last[:] = [next(coming, *last)]
         answer = last[0]
-        if isinstance(answer, tuple):
-            return Died(part, *answer)
-        return answer(part) if callable(answer) else answer
+        return answer if isinstance(answer, Done | Failure | Died) else answer(part)
 
     return script
 
@@ -127,35 +126,41 @@ def test_a_mended_source_is_a_new_job(folder: Path) -> None:
 
 
 def test_a_killed_worker_is_no_fault_of_the_job(folder: Path) -> None:
-    (report,), started = run_batch(folder, _each(KILLED, KILLED, KILLED, succeed))
+    (report,), started = run_batch(folder, _each(killed, killed, killed, succeed))
     assert (report.status, report.n_attempts) == ("done", 4)
     assert [part.resume for part in started.parts] == [False, True, True, True]
 
 
 def test_but_not_for_ever_unless_it_gets_on(folder: Path) -> None:
-    (report,), started = run_batch(folder, _each(KILLED))
-    assert (report.status, report.message, len(started.parts)) == ("failed", KILLED[1], MAX_KILLS)
+    (report,), started = run_batch(folder, _each(killed))
+    assert (report.status, report.message, len(started.parts)) == (
+        "failed",
+        "the worker was killed by SIGKILL",
+        MAX_KILLS,
+    )
 
     def gets_on(part: Part) -> Answer:
         part.work.mkdir(exist_ok=True)
         n_stored = len(list(part.work.iterdir()))
         (part.work / f"segment_{n_stored:05d}.patches").write_text("")
-        return Died(part, "killed", KILLED[1]) if n_stored < 2 * MAX_KILLS else succeed(part)
+        return killed(part) if n_stored < 2 * MAX_KILLS else succeed(part)
 
     assert run_batch(folder, gets_on, retry_failed=True)[0][0].status == "done"
 
 
 def test_a_worker_that_dies_of_itself_twice_is_the_job_s_fault(folder: Path) -> None:
-    (report,), started = run_batch(folder, _each(CRASHED))
+    (report,), started = run_batch(folder, _each(crashed))
     assert (report.status, report.kind, len(started.parts)) == ("failed", "Crashed", 2)
 
 
 OUT_OF_MEMORY = Failure("OutOfMemoryError", "cpu ran out of memory", 7, out_of_memory=True)
 
 
-@pytest.mark.parametrize("how", [OUT_OF_MEMORY, ("memory", "the system killed the worker")], ids=["told", "killed"])
+@pytest.mark.parametrize("how", [OUT_OF_MEMORY, killed_for_memory], ids=["told", "killed"])
 @pytest.mark.parametrize(("given", "half"), [(None, str(432 * 240 // 2)), ("320x200", "32000"), ("500", "250")])
-def test_out_of_memory_is_tried_once_at_half_the_size(folder: Path, how: Answer, given: str | None, half: str) -> None:
+def test_out_of_memory_is_tried_once_at_half_the_size(
+    folder: Path, how: Answer | Script, given: str | None, half: str
+) -> None:
     settings = {"working_size": given}
     (report,), started = run_batch(folder, _each(how, succeed), settings=settings)
     assert report.status == "done"
@@ -164,7 +169,7 @@ def test_out_of_memory_is_tried_once_at_half_the_size(folder: Path, how: Answer,
 
 
 def test_and_only_once(folder: Path) -> None:
-    (report,), started = run_batch(folder, _each(OUT_OF_MEMORY, KILLED, OUT_OF_MEMORY))
+    (report,), started = run_batch(folder, _each(OUT_OF_MEMORY, killed, OUT_OF_MEMORY))
     assert (report.status, report.exit_code) == ("failed", 7)
     assert [(part.settings.get("working_size"), part.resume) for part in started.parts] == [
         (None, False),
@@ -248,7 +253,7 @@ def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.
         JobFile(folder / "out", started_job).lock.unlink()
         return fail("late news")
 
-    started_job = driver_module.BatchJob(folder / "in" / "a.mp4", "a_filled.mp4", None, makes_folder=False)
+    started_job = BatchJob(folder / "in" / "a.mp4", "a_filled.mp4", None, makes_folder=False)
     (report,), _ = run_batch(folder, _each(loses, succeed))
     assert report.status == "done"
     assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["killed", "done"]
@@ -273,7 +278,7 @@ def test_of_a_split_job_only_what_was_killed_is_done_again(folder: Path) -> None
     def script(part: Part) -> Answer:
         if part.kind == "segment" and part.segment != 1 and part.segment not in died:
             died.append(part.segment)
-            return Died(part, "killed", KILLED[1])
+            return killed(part)
         return succeed(part)
 
     (report,), started = run_batch(folder, script, split=True, n_workers=2)

@@ -15,9 +15,8 @@ from vidfill.cli.progress import JSON_EVERY_S, ProgressMode
 from vidfill.cli.session import Session
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
-    from rich.table import Table
 
 N_ENDED_SHOWN = 8
 """Rows of jobs that have ended, the latest; running ones are all shown."""
@@ -167,7 +166,7 @@ class LiveTable:
 
         self._news: dict[str, News] = {}
         self._ended: list[str] = []
-        self._live: Live = Live(console=console, get_renderable=self.table, refresh_per_second=_DRAWN_PER_S)
+        self._live: Live = Live(console=console, get_renderable=self.drawing, refresh_per_second=_DRAWN_PER_S)
 
     def __enter__(self) -> Self:
         """Draw it."""
@@ -186,21 +185,22 @@ class LiveTable:
         if news.status in _ENDED:
             self._ended.append(news.job)
 
-    def table(self) -> Table:
-        """What is drawn."""
+    def drawing(self) -> Group:
+        """The counts, and the table below them."""
+        from rich.console import Group
         from rich.table import Table
 
         counts = Counter(news.status for news in self._news.values())
-        title = f"{len(self._ended)}/{len(self._news)} videos: " + ", ".join(
+        head = f"{len(self._ended)}/{len(self._news)} videos: " + ", ".join(
             f"{counts[status]} {status}" for status in _STYLES if counts[status]
         )
-        table = Table("video", "status", "how far", title=title, title_justify="left", box=None, pad_edge=False)
+        table = Table("video", "status", "how far", box=None, pad_edge=False)
         shown = self._ended[-N_ENDED_SHOWN:]
         shown += [job for job, news in self._news.items() if news.status in ("running", "held")]
         for job in shown:
             news = self._news[job]
             table.add_row(Text(job), Text(news.status, _STYLES.get(news.status, "")), Text(_how_far(news)))
-        return table
+        return Group(Text(head, "bold"), table)
 
 
 def _how_far(news: News) -> str:
