@@ -8,23 +8,32 @@ from __future__ import annotations
 import logging
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidfill.engine.device import choose_device
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.frame import Bool, Box, Frame, Orientation, Samples, VideoInfo
+from vidfill.masks.boxes import TimeRange
 from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.masks.prompt import Prompting
 from vidfill.pipeline import Progress
 from vidfill.request import mask_spec
+from vidfill.run import reporter
+from vidfill.track.draw import annotate
+from vidfill.track.layer import TrackLayer
+from vidfill.track.prompted import Where, track_prompted
+from vidfill.track.result import Track
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
 from vidfill.video.partial import partial_path, remove_stale
@@ -61,6 +70,7 @@ def preview(
     *,
     mask: Path | str | None = None,
     box: Sequence[str] = (),
+    prompts: Prompting | None = None,
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
@@ -68,17 +78,23 @@ def preview(
     layout: Layout | None = None,
     n_cells: int = 12,
     columns: int = 0,
+    model_dir: Path | None = None,
+    device: str = "auto",
     fps: Fraction | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> PreviewResult:
     """Show a source with its mask, or beside a result.
 
+    Masks from prompts are tracked first. The prompts are drawn, a strip below the picture shows how confident the
+    track is over time, and frames on which an object is lost have a red border and the reason.
+
     Args:
         source: a video, or a folder of images.
         output: a PNG or JPEG for a contact sheet, else a video.
         mask: drawn over the source, tinted and outlined; this and the next four as for `vidfill.remove`.
         box: rectangles that are added to it.
+        prompts: objects to select and follow, in the place of a mask; lost ones are shown, not refused.
         invert: take what the mask leaves black.
         start: no mask before this time.
         end: no mask from this time on.
@@ -86,9 +102,11 @@ def preview(
         layout: how both lie in one picture; None for side by side with a result, the overlay without.
         n_cells: frames on a sheet, spread evenly over the video.
         columns: of a sheet; 0 for about as wide as high.
+        model_dir: the user's folder of weights, for trackers that are networks; None for the default one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps", for the same.
         fps: frame rate of a folder of images.
         overwrite: replace an existing output.
-        progress: called after each frame, stage "preview".
+        progress: called after each frame, stages "track" and "preview".
 
     Raises:
         UsageError: neither masks nor a result, or a layout that needs the one that is not there.
@@ -99,27 +117,64 @@ def preview(
     Example:
         >>> preview("in.mp4", "sheet.png", mask="masks")  # doctest: +SKIP
     """
-    has_mask = mask is not None or bool(box)
-    masks = mask_spec(mask, box, invert=invert, start=start, end=end) if has_mask else None
+    has_mask = mask is not None or bool(box) or prompts is not None
+    masks = None
+    if has_mask:
+        prompts = prompts and replace(prompts, allow_lost=True)
+        masks = mask_spec(mask, box, invert=invert, start=start, end=end, prompting=prompts)
     layout = _chosen_layout(layout, has_mask=has_mask, has_result=result is not None)
     is_sheet = Path(output).suffix.lower() in SHEET_SUFFIXES and not is_folder_output(output)
     inputs = [Path(path) for path in (mask, result) if path is not None and path != "alpha"]
     if is_sheet:
         check_not_an_input(Path(output), [Path(source), *inputs])
         _check_sheet(Path(output), overwrite=overwrite)
-    with Reader(Path(source), fps=fps) as reader:
+    with Reader(Path(source), fps=fps) as reader, ExitStack() as stack:
         total = reader.info.n_frames
+        tracked = None
+        if masks is not None and masks.prompting is not None:
+            if not is_sheet:  # tracking takes long: what is sure to fail fails before it
+                check_output(output, _even(reader.info), EncodeSettings(), overwrite=overwrite, inputs=inputs)
+            report = reporter(progress, "track")
+            tracked = stack.enter_context(_tracked(reader, masks, Where(str(choose_device(device)), model_dir), report))
+        wanted = None
         if is_sheet:
             total = total or sum(1 for _ in reader.frames())
-            wanted = frozenset(spread(total, n_cells))
-        else:
-            wanted = None
-        pictures = _pictures(reader, masks, result, layout, wanted=wanted, fps=fps)
+            wanted = _cells(total, n_cells, tracked.track if tracked is not None else None)
+        pictures = _pictures(reader, masks, result, layout, wanted=wanted, fps=fps, tracked=tracked)
         if progress is not None:
             pictures = _counted(pictures, total, progress)
         if is_sheet:
             return _write_sheet(pictures, Path(output), columns)
         return _write_video(pictures, reader.info, output, inputs, overwrite=overwrite)
+
+
+class _Tracked(NamedTuple):
+    """What the prompts led to: masks at the source's size, and the track itself."""
+
+    layer: TrackLayer
+    track: Track
+
+
+@contextmanager
+def _tracked(
+    reader: Reader, masks: MaskSpec, where: Where, progress: Callable[[int, int], None] | None
+) -> Iterator[_Tracked]:
+    """Track into a temporary file."""
+    assert masks.prompting is not None
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "masks.track"
+        when = TimeRange.parse(masks.start, masks.end)
+        track_prompted(reader, masks.prompting, file, where, when=when, progress=progress)
+        with Track.open(file, reader.info) as track:
+            yield _Tracked(TrackLayer(file, reader.info, masks.prompting), track)
+
+
+def _cells(n_frames: int, n_cells: int, track: Track | None) -> frozenset[int]:
+    """The frames of a sheet: those with prompts and those where an object gets lost, the rest spread evenly."""
+    chosen: list[int] = []
+    if track is not None:
+        chosen = sorted({*track.prompted, *(lost.start for lost in track.lost)})[: n_cells // 2]
+    return frozenset(chosen) | frozenset(spread(n_frames, n_cells - len(chosen)))
 
 
 def spread(n_frames: int, n_cells: int) -> list[int]:
@@ -209,13 +264,15 @@ def _pictures(
     *,
     wanted: frozenset[int] | None,
     fps: Fraction | None,
+    tracked: _Tracked | None = None,
 ) -> Iterator[tuple[Frame, Picture]]:
     """Each wanted frame (all of them for None) with the picture that is to be shown for it, as a player turns it."""
     info = reader.info
     with ExitStack() as stack:
         mask_at = None
         if spec is not None:
-            mask_at = stack.enter_context(open_masks(spec, info, rate=info.rate).cursor()).at
+            layer = tracked.layer if tracked is not None else None
+            mask_at = stack.enter_context(open_masks(spec, info, rate=info.rate, tracked=layer).cursor()).at
         other = None
         if result is not None and layout != "overlay":
             other = stack.enter_context(Reader(Path(result), fps=fps if Path(result).is_dir() else None))
@@ -238,6 +295,8 @@ def _pictures(
                         f"the result ends before frame {frame.index}", expected="as many frames as in the source"
                     )
                 shown = join(shown, _rgb(after, other.info), layout)
+            elif tracked is not None:
+                shown = annotate(shown, tracked.track, frame.index)
             yield frame, shown
 
 
@@ -293,8 +352,9 @@ def _write_video(
     start = next(pictures, None)
     if start is None:
         raise InputError(f"no frames in {info.path}", expected="a video with at least one")
-    height, width = (side - side % 2 for side in start[1].shape[:2])
-    shown = replace(info, height=height, width=width, orientation=Orientation())
+    height, width = start[1].shape[:2]
+    shown = _even(replace(info, height=height, width=width, orientation=Orientation()))
+    height, width = shown.height, shown.width
     settings = EncodeSettings()
     for warning in check_output(output, shown, settings, overwrite=overwrite, inputs=inputs):
         _log.warning(warning)
@@ -304,6 +364,12 @@ def _write_video(
             writer.write(_as_frame(frame, picture, shown))
             n_frames += 1
     return PreviewResult(Path(output), n_frames, (height, width))
+
+
+def _even(info: VideoInfo) -> VideoInfo:
+    """A picture without its odd last row or column."""
+    height, width = info.display_size
+    return replace(info, height=height - height % 2, width=width - width % 2, orientation=Orientation())
 
 
 def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:

@@ -11,6 +11,7 @@ from vidfill.cli import weights
 from vidfill.cli.batch import batch
 from vidfill.cli.evaluate import evaluate
 from vidfill.cli.info import info
+from vidfill.cli.mask import mask
 from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
 from vidfill.cli.retarget import retarget
@@ -46,6 +47,7 @@ def _vidfill(
 app.command()(remove)
 app.command()(batch)
 app.command()(retarget)
+app.command()(mask)
 app.command()(preview)
 app.command()(info)
 app.command()(train)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vidfill.cli import options as opt
+from vidfill.cli import prompts as pr
 from vidfill.cli.progress import ProgressMode
 from vidfill.cli.session import Voice, session
 
@@ -31,6 +32,14 @@ def preview(
     mask: opt.Mask = None,
     box: opt.Boxes = None,
     invert: opt.Invert = False,
+    point: pr.Points = None,
+    not_point: pr.NotPoints = None,
+    object_box: pr.ObjectBoxes = None,
+    prompts: pr.PromptFile = None,
+    tracker: pr.Tracker = pr.TrackerName.auto,
+    whole: pr.Whole = None,
+    grow: pr.Grow = None,
+    shadow: pr.Shadow = False,
     start: opt.Start = None,
     end: opt.End = None,
     result: Annotated[
@@ -42,6 +51,8 @@ def preview(
     ] = None,
     cells: Annotated[int, typer.Option(min=1, metavar="N", help="Frames on a sheet, spread over the video.")] = 12,
     columns: Annotated[int, typer.Option(min=0, metavar="N", help="Columns of a sheet, 0 for what fits.")] = 0,
+    model_dir: opt.ModelDir = None,
+    device: opt.Device = "auto",
     fps: opt.Fps = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -59,6 +70,17 @@ def preview(
             output,
             mask=mask,
             box=tuple(box or ()),
+            prompts=pr.parse_prompting(
+                point,
+                not_point,
+                object_box,
+                prompts,
+                tracker=tracker,
+                whole=whole,
+                allow_lost=True,
+                grow=grow,
+                shadow=shadow,
+            ),
             invert=invert,
             start=start,
             end=end,
@@ -66,6 +88,8 @@ def preview(
             layout=layout.value if layout else None,
             n_cells=cells,
             columns=columns,
+            model_dir=model_dir,
+            device=device,
             fps=opt.parse_rate(fps),
             overwrite=overwrite,
             progress=run.progress,

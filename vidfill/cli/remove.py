@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidfill.cli import options as opt
+from vidfill.cli import prompts as pr
 from vidfill.cli.progress import ProgressMode
 from vidfill.cli.session import Session, Voice, session
 from vidfill.errors import UsageError
@@ -20,6 +21,15 @@ def remove(
     mask: opt.Mask = None,
     box: opt.Boxes = None,
     invert: opt.Invert = False,
+    point: pr.Points = None,
+    not_point: pr.NotPoints = None,
+    object_box: pr.ObjectBoxes = None,
+    prompts: pr.PromptFile = None,
+    tracker: pr.Tracker = pr.TrackerName.auto,
+    whole: pr.Whole = None,
+    allow_lost: pr.AllowLost = False,
+    grow: pr.Grow = None,
+    shadow: pr.Shadow = False,
     start: opt.Start = None,
     end: opt.End = None,
     dilate: opt.Dilate = 4,
@@ -33,6 +43,7 @@ def remove(
     working_size: opt.WorkingSize = None,
     adapt: opt.Adapt = None,
     output: opt.Output = None,
+    output_fill: opt.OutputFill = None,
     overwrite: opt.Overwrite = False,
     codec: opt.Codec = "auto",
     crf: opt.Crf = None,
@@ -60,8 +71,20 @@ def remove(
     with session("remove", Voice(as_json, progress, quiet, verbose, debug)) as run:
         run.resume_hint = "run the same command again with --resume to go on from there"
         wanted: dict[str, Any] = {
+            "output_fill": output_fill,
             "mask": mask,
             "box": tuple(box or ()),
+            "prompts": pr.parse_prompting(
+                point,
+                not_point,
+                object_box,
+                prompts,
+                tracker=tracker,
+                whole=whole,
+                allow_lost=allow_lost,
+                grow=grow,
+                shadow=shadow,
+            ),
             "invert": invert,
             "start": start,
             "end": end,
@@ -81,12 +104,13 @@ def remove(
         adaptation = None if adapt is None else _adaptation(adapt, model, model_dir)
         if dry_run:
             opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
-            _plan(run, path, output, wanted)
+            _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
             return
-        if output is None:
-            raise UsageError("no output named", todo="name one with -o, or ask for --dry-run")
-        if skip_existing and _is_there(Path(output), overwrite=overwrite):
-            run.say(f"{output} exists, nothing is done")
+        named = output_fill if output is None else output
+        if named is None:
+            raise UsageError("no output named", todo="name one with -o or --output-fill, or ask for --dry-run")
+        if skip_existing and _is_there(Path(named), overwrite=overwrite):
+            run.say(f"{named} exists, nothing is done")
             run.result(result=None, skipped=True)
             return
         from vidfill.pipeline import remove as remove_from
@@ -141,7 +165,8 @@ def _is_there(output: Path, *, overwrite: bool) -> bool:
 
 def _summary(result: RemoveResult) -> str:
     held = f", {result.n_held} damaged ones held" if result.n_held else ""
+    layer = f" and the layer {result.output_fill}" if result.output_fill not in (None, result.output) else ""
     return (
-        f"wrote {result.output}: {result.n_frames} frames, {result.n_filled} filled{held}; "
+        f"wrote {result.output}{layer}: {result.n_frames} frames, {result.n_filled} filled{held}; "
         f"{result.model} on {result.device}, {sum(result.seconds.values()):.1f} s"
     )

@@ -1,0 +1,85 @@
+"""What tracking did, drawn for people: the prompts, the confidence over time, where an object is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from vidfill.masks.prompt import FramePrompt
+from vidfill.track.base import CONFIDENT, Picture
+from vidfill.track.result import Track
+
+STRIP_PX = 16
+_ON_OBJECT, _BESIDE, _EDGE = (60, 220, 60), (240, 60, 60), (255, 255, 255)
+_SURE, _DOUBTFUL, _LOST, _ABSENT, _NOW = (60, 170, 60), (230, 190, 40), (200, 40, 40), (70, 70, 70), (255, 255, 255)
+
+
+def annotate(picture: Picture, track: Track, index: int) -> Picture:
+    """A frame with its prompts, a red border where an object is lost, and the confidence of all frames below it.
+
+    Args:
+        picture: (H, W, 3) as a player shows it; not changed.
+        track: what was found.
+        index: of the frame.
+
+    Returns:
+        (H + `STRIP_PX`, W, 3).
+    """
+    drawn = picture.copy()
+    draw_prompts(drawn, track.prompted.get(index, {}))
+    if lost := next((lost for lost in track.lost if lost.start <= index < lost.stop), None):
+        thickness = max(2, picture.shape[1] // 200)
+        cv2.rectangle(drawn, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), _LOST, 2 * thickness - 1)
+        _write(drawn, f"object {lost.object_id} is lost: {lost.reason}")
+    return np.vstack([drawn, strip(track, index, picture.shape[1])])
+
+
+def draw_prompts(picture: Picture, prompts: Mapping[int, FramePrompt]) -> None:
+    """Draw the prompts of a frame in place: green on the object, red beside it, with the object's number."""
+    radius = max(3, picture.shape[1] // 150)
+    for object_id, prompt in prompts.items():
+        if prompt.box is not None:
+            x0, y0, x1, y1 = (round(edge) for edge in prompt.box)
+            cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), _ON_OBJECT, max(1, radius // 3))
+            _label(picture, str(object_id), (x0 + 3, y0 + 14))
+        for (x, y), is_object in zip(prompt.points, prompt.is_object, strict=True):
+            place = round(float(x)), round(float(y))
+            cv2.circle(picture, place, radius + 1, _EDGE, -1, cv2.LINE_AA)
+            cv2.circle(picture, place, radius, _ON_OBJECT if is_object else _BESIDE, -1, cv2.LINE_AA)
+            _label(picture, str(object_id), (place[0] + radius + 2, place[1] - radius))
+
+
+def strip(track: Track, index: int, width: int) -> Picture:
+    """(`STRIP_PX`, width, 3) the lowest confidence over time, green to yellow, red where lost; a line marks `index`."""
+    columns = np.minimum(np.arange(width) * track.n_frames // width, track.n_frames - 1)
+    confidence = track.confidences()[columns]
+    sure = np.clip((confidence - CONFIDENT) / (1 - CONFIDENT), 0, 1)[:, None]
+    colors = sure * np.array(_SURE) + (1 - sure) * np.array(_DOUBTFUL)
+    colors[confidence < CONFIDENT] = _ABSENT  # outside --start and --end nothing is tracked
+    for lost in track.lost:
+        colors[(columns >= lost.start) & (columns < lost.stop)] = _LOST
+    drawn = np.repeat(colors[None].astype(np.uint8), STRIP_PX, axis=0)
+    for prompted in track.prompted:
+        _mark(drawn, prompted, track.n_frames, rows=slice(0, STRIP_PX // 3))
+    _mark(drawn, index, track.n_frames, rows=slice(0, STRIP_PX))
+    return drawn
+
+
+def _mark(drawn: Picture, index: int, n_frames: int, *, rows: slice) -> None:
+    x = round((index + 0.5) * drawn.shape[1] / n_frames)
+    drawn[rows, max(0, x - 1) : x + 1] = _NOW
+
+
+def _label(picture: Picture, text: str, place: tuple[int, int]) -> None:
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _EDGE, 1, cv2.LINE_AA)
+
+
+def _write(picture: Picture, text: str) -> None:
+    """A line on top of the picture, on a dark ground so that it can be read."""
+    scale = max(0.4, picture.shape[1] / 1000)
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    picture[: height + 14, : width + 16] //= 4
+    cv2.putText(picture, text, (8, height + 7), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 210, 210), 1, cv2.LINE_AA)
