@@ -16,9 +16,9 @@ from vidfill.errors import InputError
 from vidfill.frame import Bool, Samples
 from vidfill.models.base import Model, View
 
-# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a window of 40 frames
+# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a window of 20 frames
 # at the default working size, and never fewer than a short window of large ones.
-_TENSOR_BYTES = 96 * 2**20
+_TENSOR_BYTES = 32 * 2**20
 _MIN_TENSORS = 16
 
 
