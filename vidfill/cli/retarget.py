@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vidfill.cli import options as opt
+from vidfill.cli import prompts as pr
 from vidfill.cli.progress import ProgressMode
 from vidfill.cli.session import Voice, session
 from vidfill.errors import UsageError
@@ -64,6 +65,15 @@ def retarget(
             rich_help_panel=opt.MASKS,
         ),
     ] = None,
+    point: pr.Points = None,
+    not_point: pr.NotPoints = None,
+    object_box: pr.ObjectBoxes = None,
+    prompts: pr.PromptFile = None,
+    tracker: pr.Tracker = pr.TrackerName.auto,
+    whole: pr.Whole = None,
+    allow_lost: pr.AllowLost = False,
+    grow: pr.Grow = None,
+    shadow: pr.Shadow = False,
     box: opt.Boxes = None,
     invert: opt.Invert = False,
     start: opt.Start = None,
@@ -118,6 +128,17 @@ def retarget(
             "object_scale": object_scale,
             "anchor": anchor.value,
             "mask": mask,
+            "prompts": pr.parse_prompting(
+                point,
+                not_point,
+                object_box,
+                prompts,
+                tracker=tracker,
+                whole=whole,
+                allow_lost=allow_lost,
+                grow=grow,
+                shadow=shadow,
+            ),
             "box": tuple(box or ()),
             "invert": invert,
             "start": start,
@@ -132,6 +153,8 @@ def retarget(
             "fps": opt.parse_rate(fps),
             "strict": strict,
             "overwrite": overwrite,
+            "model_dir": model_dir,
+            "device": device,
             "progress": run.progress,
         }
         path = opt.parse_source(source)
@@ -151,8 +174,6 @@ def retarget(
             output,
             model=model,
             checkpoint=checkpoint,
-            model_dir=model_dir,
-            device=device,
             precision=precision,
             threads=threads,
             blend=blend,
