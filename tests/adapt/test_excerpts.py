@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.adapt.models import SIZE, opened, write_pan
+from tests.clips import write_images
 from vidfill.adapt.excerpts import EXCERPT_FRAMES, LEAST_FRAMES, MOST_BYTES, N_EXCERPTS, choose_spans, read_excerpts
 from vidfill.frame import Box
 from vidfill.plan import Plan, Segment
@@ -60,3 +61,14 @@ def test_the_frames_are_those_of_the_span(tmp_path: Path) -> None:
     assert np.abs(excerpt.frames.astype(int) - clip.pictures[2:7]).mean() < 2
     assert excerpt.holes[:, 20:44, 44:68].all()
     assert excerpt.holes.sum() == 5 * 24 * 24
+
+
+def test_an_excerpt_without_any_hole_is_none(tmp_path: Path) -> None:
+    clip = write_pan(tmp_path, n=8)
+    masks = clip.masks.copy()
+    masks[0, 20:44, 44:68] = True
+    write_images(tmp_path / "masks", masks)
+    given = opened(tmp_path)
+    spans = [span._replace(start=1, stop=8) for span in choose_spans(given.plan)]
+    assert spans and not list(read_excerpts(given, spans, lambda: None))
+    given.reader.close()  # type: ignore[attr-defined]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Adaptation:
     """Fine-tunes a model on a clip; an `Adapter` for `vidfill.remove(..., adapt=Adaptation(minutes=2))`.
 
-    Which holes are cut, which frames are learned from and in which order follows from `seed` alone. On a CPU the weights
-    after a given step are the same in every run with as many threads, while there is time for new holes. How many steps
-    there are depends on the speed of the machine: two runs agree bit for bit only if neither runs out of time.
+    Which holes are cut, which frames are learned from and in which order follows from `seed` alone. On a CPU the
+    weights after a given step are the same in every run with as many threads, while there is time for new holes. How
+    many steps there are depends on the speed of the machine: two runs agree bit for bit only if neither runs out of
+    time.
 
     Attributes:
         minutes: of wall time at most, decoding and checking included.

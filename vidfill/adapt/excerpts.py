@@ -71,7 +71,7 @@ def choose_spans(plan: Plan) -> list[Span]:
 
 
 def read_excerpts(clip: Clip, spans: list[Span], on_frame: Callable[[], None]) -> Iterator[Excerpt]:
-    """Decode the frames of spans.
+    """Decode the frames of spans; those that happen to lie in a gap of the hole are left out.
 
     Args:
         clip: where they are from.
@@ -88,7 +88,7 @@ def read_excerpts(clip: Clip, spans: list[Span], on_frame: Callable[[], None]) -
                     holes.append(picture.hole)
                 if index + 1 == stop:
                     break
-        if len(frames) == stop - start:
+        if len(frames) == stop - start and any(hole.any() for hole in holes):
             yield Excerpt(np.stack(frames), np.stack(holes))
 
 

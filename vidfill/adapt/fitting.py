@@ -21,7 +21,7 @@ from vidfill.engine.device import choose_runtime, is_out_of_memory, limited_thre
 from vidfill.models.base import Model
 from vidfill.train.clock import Clock, Part
 from vidfill.train.parallel import Place
-from vidfill.train.recipes import DataBudget, LossWeights, Recipe, Stage
+from vidfill.train.recipes import DataBudget, Recipe, Stage, find_recipe
 from vidfill.train.state import TrainingState
 from vidfill.train.step import Stepper
 
@@ -41,8 +41,8 @@ PATIENCE = 3
 TRIES_PER_SAMPLE = 6
 WARM_UP = 10
 TOO_SHORT = "the time is too short"
-# What fuse and its kin are trained with; terms over whole frames or flows would look at what is to be removed.
-LOSS = LossWeights(frame=0, ssim=0, edges=2, psnr=0.8, flow=0, short=1, long=0)
+LOSS = find_recipe("cpu", model="fuse").stages[0].loss
+"""For every model: it looks at holes alone, while whole frames and flows would show what is to be removed."""
 
 RECIPE = Recipe(
     name="adapt",
@@ -91,6 +91,10 @@ class _Obstacle(Exception):  # noqa: N818 - no fault
 
 class _OutOfTime(_Obstacle):
     """There is just enough time left for a verdict."""
+
+
+class _NoRoom(_Obstacle):
+    """No place for a hole was found."""
 
 
 class _Fitting:
@@ -196,25 +200,30 @@ class _Fitting:
         """One more sample, in the place of the oldest if there are many; none if the time is short."""
         if self._samples and not self._clock.has_time_for("sample", "step", "validation"):
             return
-        sample = self._sample(excerpts, self._n_samples, is_judged=False)
+        try:
+            sample = self._sample(excerpts, self._n_samples, is_judged=False)
+        except _NoRoom:
+            if not self._samples:
+                raise
+            return
         self._samples = [*self._samples, sample][-N_SAMPLES:]
         self._n_samples += 1
         self.outcome = replace(self.outcome, n_holes=self._n_samples)
 
     def _sample(self, excerpts: list[Excerpt], number: int, *, is_judged: bool) -> Sample:
-        """A sample from one of the excerpts, one after the other."""
-        excerpt = excerpts[number % len(excerpts)]
-        n_frames = len(excerpt.frames)
-        n_held = max(1, round(n_frames * HELD_OUT))
-        targets = range(n_held) if is_judged else range(n_held, n_frames)
+        """A sample from one of the excerpts, one after the other; the next where there is no room."""
         crop_px = JUDGED_CROP_PX if is_judged else CROP_PX
         for attempt in range(TRIES_PER_SAMPLE):
+            excerpt = excerpts[(number + attempt) % len(excerpts)]
+            n_frames = len(excerpt.frames)
+            n_held = max(1, round(n_frames * HELD_OUT))
+            targets = range(n_held) if is_judged else range(n_held, n_frames)
             rng = np.random.default_rng((self._adaptation.seed, 2 + is_judged, number, attempt))
             with self._clock.timed("sample"):
                 sample = make_sample(self._state.model, excerpt, targets, crop_px, rng, self._on_frame)
             if sample is not None:
                 return sample
-        raise _Obstacle("the object leaves no room for a hole beside it")
+        raise _NoRoom("the object leaves no room for a hole beside it")
 
     def _on_frame(self) -> None:
         self._tell()
