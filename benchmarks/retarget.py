@@ -74,51 +74,73 @@ def motion_of(source: Picture, mask: Bool, result: Picture) -> NDArray[np.float6
     return None if affine is None or inliers.sum() < MIN_MATCHES else np.asarray(affine, np.float64)
 
 
+class Path2D:
+    """The object's path through the result, and what of it is the object's own motion.
+
+    Attributes:
+        aspects: how much wider the object has become for its height, of each frame in which it was found.
+    """
+
+    def __init__(self) -> None:
+        self.aspects: list[float] = []
+        self._places: list[NDArray[np.float64]] = []
+        self._own: list[NDArray[np.float64]] = []
+
+    def add(self, source: Picture, mask: Bool, result: Picture) -> None:
+        """Take the next frame."""
+        box = Box.around(mask)
+        affine = None if box is None else motion_of(source, mask, result)
+        if affine is None or box is None:
+            self._places.append(np.full(2, np.nan))
+            self._own.append(np.full(2, np.nan))
+            return
+        self.aspects.append(float(np.hypot(*affine[:, 0]) / np.hypot(*affine[:, 1])))
+        centre = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
+        self._places.append(affine @ [*centre, 1])
+        self._own.append(centre * np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+
+    def describe(self) -> str:
+        """The measures, a line each."""
+        farthest = max(self.aspects, key=lambda ratio: abs(np.log(ratio)))
+        bends, own = (np.diff(np.array(places), 2, axis=0) for places in (self._places, self._own))
+        added, total, natural = (np.linalg.norm(values, axis=1) for values in (bends - own, bends, own))
+        return (
+            f"  {len(self.aspects)} of {len(self._places)} frames matched\n"
+            f"  aspect of the object: median {np.median(self.aspects):.4f}, worst {farthest:.4f}\n"
+            f"  second differences, px: {np.nanpercentile(total, 95):.2f} (95 %), of the object itself "
+            f"{np.nanpercentile(natural, 95):.2f}; added: median {np.nanmedian(added):.2f}, "
+            f"95 % {np.nanpercentile(added, 95):.2f}"
+        )
+
+
 def main(source: Path, masks: Path, result: Path, output: Path) -> None:
     cv2.setRNGSeed(0)
+    with Reader(source) as reader:
+        shown = spread(reader.info.n_frames or sum(1 for _ in reader.frames()), N_COLUMNS)
     rows: list[list[tuple[str, Picture]]] = [[], [], [], []]
-    aspects, centres, own = [], [], []
-    frames = list(triples(source, masks, result))  # of a short clip
-    for index, (before, mask, after) in enumerate(frames):
-        if index in spread(len(frames), N_COLUMNS):
+    path = Path2D()
+    for index, (before, mask, after) in enumerate(triples(source, masks, result)):
+        path.add(before, mask, after)
+        if index in shown:
             size = after.shape[0], after.shape[1]
             rows[0].append((f"source {index}", before))
             rows[1].append(("resized", resized(before, size)))
             rows[2].append(("centre crop", centre_crop(before, size)))
             rows[3].append(("retargeted", after))
-        affine = motion_of(before, mask, after) if mask.any() else None
-        box = Box.around(mask)
-        if affine is None or box is None:
-            centres.append(np.full(2, np.nan))
-            own.append(np.full(2, np.nan))
-            continue
-        aspects.append(np.hypot(*affine[:, 0]) / np.hypot(*affine[:, 1]))
-        centre = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
-        centres.append(affine @ [*centre, 1])
-        own.append(centre * np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    height = max(picture.shape[0] for _, picture in rows[3])
-    papers = [sheet([(label, padded(picture, height)) for label, picture in row], columns=N_COLUMNS) for row in rows]
+    cv2.imwrite(str(output), stacked(rows)[..., ::-1])
+    print(output.name)
+    print(path.describe())
+
+
+def stacked(rows: list[list[tuple[str, Picture]]]) -> Picture:
+    """A sheet of rows of pictures, each row with sizes of its own but all with one height."""
+    height = max(picture.shape[0] for row in rows for _, picture in row)
+    sized = [
+        [(label, resized(p, (height, round(p.shape[1] * height / p.shape[0])))) for label, p in row] for row in rows
+    ]
+    papers = [sheet(row, columns=N_COLUMNS) for row in sized]
     width = max(paper.shape[1] for paper in papers)
-    whole = np.vstack([np.pad(paper, ((0, 0), (0, width - paper.shape[1]), (0, 0))) for paper in papers])
-    cv2.imwrite(str(output), whole[..., ::-1])
-    aspects_array, path, natural = np.array(aspects), np.array(centres), np.array(own)
-    bends = [float(np.nanpercentile(np.linalg.norm(np.diff(p, 2, axis=0), axis=1), 95)) for p in (path, natural)]
-    added = np.linalg.norm(np.diff(path, 2, axis=0) - np.diff(natural, 2, axis=0), axis=1)
-    print(f"{output.name}: {len(aspects)} of {len(frames)} frames matched")
-    farthest = aspects_array[worst(aspects_array)]
-    print(f"  aspect of the object: median {np.median(aspects_array):.4f}, worst {farthest:.4f}")
-    print(f"  second differences, px: {bends[0]:.2f} (95 %), {bends[1]:.2f} of the object itself, ", end="")
-    print(f"added: median {np.nanmedian(added):.2f}, 95 % {np.nanpercentile(added, 95):.2f}")
-
-
-def worst(ratios: NDArray[np.float64]) -> int:
-    """The position of the ratio farthest from 1."""
-    return int(np.argmax(np.abs(np.log(ratios))))
-
-
-def padded(picture: Picture, height: int) -> Picture:
-    """The picture scaled to a height, for sheets."""
-    return resized(picture, (height, round(picture.shape[1] * height / picture.shape[0])))
+    return np.vstack([np.pad(paper, ((0, 0), (0, width - paper.shape[1]), (0, 0))) for paper in papers])
 
 
 if __name__ == "__main__":

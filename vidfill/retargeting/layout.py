@@ -3,7 +3,7 @@
 An object's pixel at (x, y) of the source is shown at (scale x + dx, scale y + dy). The scale is that of the axis that
 shrinks less, so that the object keeps its shape and, where one side of the picture stays, its size; it is less where
 the object would not fit. Its anchor stays at the proportional place, as in the retargeting of Kim et al., "Deep Video
-Inpainting" (2019), unless it would leave the picture there. What the source cuts off, the picture cuts off too.
+Inpainting" (2019), unless it would leave the picture there. What the source's border cuts off lies at the new one.
 
 Only scale and offset are smoothed over time. The object's own motion is in its pixels: it is neither damped nor late.
 """

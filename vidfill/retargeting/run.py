@@ -380,5 +380,7 @@ def _write(
 
 
 def _scales(placements: Sequence[Placement]) -> tuple[float, float]:
+    if not placements:
+        return 1.0, 1.0
     lows, highs = zip(*(placement.scale_range for placement in placements), strict=True)
     return min(lows), max(highs)
