@@ -53,7 +53,7 @@ def test_json_has_the_numbers_and_nothing_is_left_behind(run: Run) -> None:
     assert outcome.code == 0, outcome.err
     result = outcome.json["result"]
     adapted = result["adapted"]
-    assert set(result["seconds"]) == {"analyse", "adapt", "fill", "assemble"}
+    assert result["seconds"]["adapt"] > 0
     assert set(adapted) == {"is_kept", "before", "after", "n_steps", "n_holes", "seconds", "obstacle"}
     assert adapted["n_steps"] == 2 and adapted["before"]["hole_psnr_db"] > 0 and adapted["after"]["warp_error"] > 0
     events = [json.loads(line) for line in outcome.err.splitlines()]
