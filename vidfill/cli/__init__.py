@@ -16,6 +16,7 @@ from vidfill.cli.preview import preview
 from vidfill.cli.remove import remove
 from vidfill.cli.retarget import retarget
 from vidfill.cli.train import train
+from vidfill.cli.ui import ui
 from vidfill.cli.usage import Commands
 
 app = typer.Typer(
@@ -45,10 +46,11 @@ def _vidfill(
 
 
 app.command()(remove)
-app.command()(batch)
 app.command()(retarget)
+app.command()(batch)
 app.command()(mask)
 app.command()(preview)
+app.command()(ui)
 app.command()(info)
 app.command()(train)
 app.command()(evaluate)

@@ -1,0 +1,184 @@
+"""The requests of the page: each one call of `Project`. Nothing that a request holds is ever used as a path."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from vidfill.errors import BusyError, InputError, UsageError, VidfillError
+from vidfill.ui.project import Project
+from vidfill.ui.views import error_view, mask_view, state_view, track_view
+
+# The page's own files, by the only names that are answered.
+_PAGE = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "style.css": ("style.css", "text/css; charset=utf-8"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+    **{
+        f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("app", "api", "prompts", "stage", "timeline", "panels")
+    },
+}
+_STATUS = {BusyError: 409, InputError: 404}
+
+
+class PreviewRequest(BaseModel):
+    """Which frames to fill for a look, half-open."""
+
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(ge=1)]
+    dilate: Annotated[int, Field(ge=0, le=100)] = 4
+
+
+class RemoveRequest(BaseModel):
+    """How to remove."""
+
+    dilate: Annotated[int, Field(ge=0, le=100)] = 4
+    allow_lost: bool = False
+
+
+def make_app(project: Project) -> FastAPI:
+    """The page and its requests, without any guard.
+
+    Args:
+        project: what the page is about.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    _answer_errors(app)
+    _serve_page(app)
+    _serve_pictures(app, project)
+    _serve_work(app, project)
+    _serve_downloads(app, project)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Whatever goes wrong is a JSON object that says what."""
+
+    @app.exception_handler(VidfillError)
+    def refused(request: Request, error: VidfillError) -> JSONResponse:
+        return JSONResponse({"error": error_view(error)}, _STATUS.get(type(error), 400))
+
+    @app.exception_handler(RequestValidationError)
+    def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        return JSONResponse({"error": error_view(UsageError(f"{where}: {fault['msg']}"))}, 422)
+
+    @app.exception_handler(HTTPException)
+    def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error_view(UsageError(error.detail))}, error.status_code)
+
+    @app.exception_handler(Exception)
+    def fault(request: Request, error: Exception) -> JSONResponse:
+        internal = VidfillError(f"internal error: {type(error).__name__}: {error}")
+        return JSONResponse({"error": error_view(internal)}, 500)
+
+
+def _serve_page(app: FastAPI) -> None:
+    folder = files("vidfill.ui") / "page"
+    pages = {name: ((folder / file).read_bytes(), kind) for name, (file, kind) in _PAGE.items()}
+
+    @app.get("/")
+    def index() -> Response:
+        return page("")
+
+    @app.get("/{name}")
+    def page(name: str) -> Response:
+        if name not in pages:
+            raise HTTPException(404, "no such page")
+        return Response(pages[name][0], media_type=pages[name][1])
+
+
+def _serve_pictures(app: FastAPI, project: Project) -> None:
+    def jpeg(data: bytes, index: int) -> Response:
+        time_s = float(project.known()[0].time_s(index))
+        return Response(data, media_type="image/jpeg", headers={"x-time-s": f"{time_s:.6f}"})
+
+    @app.get("/api/frames/{index}")
+    def frame(index: int) -> Response:
+        return jpeg(project.picture(index).jpeg, index)
+
+    @app.get("/api/filled/{index}")
+    def filled(index: int) -> Response:
+        return jpeg(project.filled(index), index)
+
+    @app.get("/api/result/{index}")
+    def result(index: int) -> Response:
+        return jpeg(project.result(index), index)
+
+    @app.get("/api/masks/{index}")
+    def mask(index: int) -> dict[str, Any]:
+        return mask_view(project.mask(index))
+
+
+def _serve_work(app: FastAPI, project: Project) -> None:
+    @app.get("/api/state")
+    def state() -> dict[str, Any]:
+        return state_view(project)
+
+    @app.put("/api/prompts")
+    def prompts(wanted: dict[str, Any]) -> dict[str, Any]:
+        try:
+            text = json.dumps(wanted, allow_nan=False)
+        except ValueError as error:
+            raise UsageError("a number that is not finite", expected="coordinates in pixels") from error
+        project.set_prompts(text)
+        return state_view(project)
+
+    @app.get("/api/track")
+    def track() -> dict[str, Any]:
+        return track_view(project.followed().track)
+
+    @app.post("/api/track", status_code=202)
+    def start_tracking() -> dict[str, Any]:
+        project.start_tracking()
+        return state_view(project)
+
+    @app.post("/api/preview", status_code=202)
+    def start_preview(wanted: PreviewRequest) -> dict[str, Any]:
+        project.start_preview(range(wanted.start, wanted.stop), dilate_px=wanted.dilate)
+        return state_view(project)
+
+    @app.post("/api/remove", status_code=202)
+    def start_removal(wanted: RemoveRequest) -> dict[str, Any]:
+        project.start_removal(dilate_px=wanted.dilate, allow_lost=wanted.allow_lost)
+        return state_view(project)
+
+    @app.post("/api/cancel", status_code=202)
+    def cancel() -> dict[str, Any]:
+        project.jobs.cancel()
+        return state_view(project)
+
+
+def _serve_downloads(app: FastAPI, project: Project) -> None:
+    @app.get("/download/result")
+    def result() -> FileResponse:
+        path = project.finished().path
+        if not path.is_file():
+            raise InputError(f"the result is the folder {path}", todo="take it from there")
+        return FileResponse(path, filename=path.name)
+
+    @app.get("/download/masks")
+    def masks() -> StreamingResponse:
+        name = f"{project.settings.source.stem}-masks.zip"
+        return StreamingResponse(project.masks_zip(), media_type="application/zip", headers=_as_file(name))
+
+    @app.get("/download/prompts")
+    def prompts() -> Response:
+        return Response(
+            project.prompts.to_json(), media_type="application/json", headers=_as_file(project.settings.prompts.name)
+        )
+
+
+def _as_file(name: str) -> dict[str, str]:
+    """The header that has a browser keep an answer as a file of this name."""
+    plain = "".join(letter if " " <= letter <= "~" and letter not in '"\\' else "_" for letter in name)
+    return {"content-disposition": f'attachment; filename="{plain}"'}

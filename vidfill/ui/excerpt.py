@@ -1,0 +1,93 @@
+"""The fill of a few frames, to look at before the whole video is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+
+from vidfill.compose import ComposeSettings, compose
+from vidfill.engine import EngineSettings, fill
+from vidfill.errors import MaskError
+from vidfill.frame import Box, Frame
+from vidfill.masks.files import MaskSource
+from vidfill.models.base import Model
+from vidfill.plan import Plan, PlanSettings, cut_segments, estimate_memory
+from vidfill.track.timeline import Timeline
+from vidfill.video.read import Reader
+
+
+def filled_frames(
+    reader: Reader,
+    timeline: Timeline,
+    masks: MaskSource,
+    frames: range,
+    model: Model,
+    settings: EngineSettings,
+    *,
+    planning: PlanSettings,
+    progress: Callable[[int, int], None],
+) -> Iterator[Frame]:
+    """Fill a run of frames as a removal would, looking at the frames around them as well.
+
+    Args:
+        reader: the source; it is decoded from near the frames up to some way after them, a few times.
+        timeline: of the source.
+        masks: what goes.
+        frames: which ones.
+        model: fills.
+        settings: how it is run.
+        planning: how masks are grown and how large the model works.
+        progress: called with (frames done, frames in all).
+
+    Yields:
+        Every frame of the run, with its fill in it.
+
+    Raises:
+        MaskError: nothing goes on any of them.
+    """
+    plan = _plan(reader, timeline, masks, frames, planning)
+    patches = fill(plan, reader, masks, model, settings, progress=progress)
+    coming = next(patches, None)
+    for frame in _run(reader, timeline, frames):
+        if coming is not None and coming.index == frame.index:
+            compose(frame, reader.info, coming, ComposeSettings())
+            coming = next(patches, None)
+        yield frame
+
+
+def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
+    start_pts = timeline.pts[frames.start]
+    coming = reader.frames(start_pts=start_pts, start_index=frames.start)
+    return takewhile(lambda frame: frame.index < frames.stop, coming)
+
+
+def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
+    """A plan that has holes on these frames only; the engine still learns where the object is on those around."""
+    info = timeline.info
+    reach = settings.dilate_px + settings.feather_px
+    holes: list[Box | None] = [None] * len(timeline)
+    with masks.cursor() as cursor:
+        for frame in _run(reader, timeline, frames):
+            box = Box.around(cursor.at(frame))
+            holes[frame.index] = box and box.grow(reach, height=info.height, width=info.width)
+    n_hole_frames = sum(hole is not None for hole in holes)
+    if not n_hole_frames:
+        raise MaskError(
+            f"nothing to remove on frames #{frames.start} to #{frames.stop - 1}", todo="look at another part"
+        )
+    scenes = tuple((scene.start, scene.stop) for scene in timeline.scenes)
+    segments = tuple(cut_segments(holes, scenes, timeline.pts, info, settings))
+    return Plan(
+        source=str(info.path),
+        height=info.height,
+        width=info.width,
+        n_frames=len(timeline),
+        n_held=0,
+        scenes=scenes,
+        segments=segments,
+        n_hole_frames=n_hole_frames,
+        dilate_px=settings.dilate_px,
+        feather_px=settings.feather_px,
+        memory_bytes=estimate_memory(segments, info),
+        max_references=settings.max_references,
+    )

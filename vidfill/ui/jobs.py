@@ -1,0 +1,126 @@
+"""One piece of long work at a time, in a thread: its progress, its end, and a way to stop it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from vidfill.errors import BusyError, VidfillError
+from vidfill.run import OnProgress, Progress, collected_warnings
+
+_log = logging.getLogger("vidfill")
+
+Work = Callable[[OnProgress], None]
+"""Long work; calls back often, and lets what is raised there through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What there is to say of a piece of work.
+
+    Attributes:
+        number: counts up.
+        kind: what is done, one word.
+        state: "running", "done", "failed" or "cancelled".
+        stage: of the work, see `vidfill.run.Progress`.
+        done: frames of the stage that are done.
+        total: frames of the stage, 0 where not known.
+        error: what went wrong, None if nothing did.
+        warnings: one line each, once it has ended.
+    """
+
+    number: int
+    kind: str
+    state: str = "running"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    error: VidfillError | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it goes on."""
+        return self.state == "running"
+
+
+class _Cancelled(Exception):  # noqa: N818 - not a fault, the user's wish
+    """Passes through the library on the way of any error, so that it cleans up behind itself."""
+
+
+class Jobs:
+    """Runs one job at a time and remembers the last one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: Job | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._is_closed = False
+
+    @property
+    def last(self) -> Job | None:
+        """The job that runs, or the last one that did."""
+        return self._last
+
+    def start(self, kind: str, work: Work) -> Job:
+        """Begin.
+
+        Raises:
+            BusyError: another job runs.
+        """
+        with self._lock:
+            last = self._last
+            if last is not None and last.is_running:
+                raise BusyError(f"{kind} while {last.kind} is running", todo="wait for it, or cancel it")
+            if self._is_closed:
+                raise BusyError(f"{kind} while the program ends", todo="start it again")
+            job = self._last = Job(last.number + 1 if last else 1, kind)
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, args=(work,), name=f"vidfill {kind}", daemon=True)
+            self._thread.start()
+            return job
+
+    def cancel(self) -> None:
+        """Ask the job that runs to stop; it does so when it next says how far it is."""
+        self._stop.set()
+
+    def wait(self, timeout_s: float | None = None) -> Job | None:
+        """Wait until nothing runs, or for so long."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._last
+
+    def close(self) -> None:
+        """Stop what runs, wait for it, and take nothing more."""
+        with self._lock:
+            self._is_closed = True
+        self.cancel()
+        self.wait()
+
+    def _run(self, work: Work) -> None:
+        with collected_warnings() as warnings:
+            try:
+                work(self._report)
+                self._end("done", warnings)
+            except _Cancelled:
+                self._end("cancelled", warnings)
+            except VidfillError as error:
+                self._end("failed", warnings, error)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong in a thread must be told on the page
+                _log.debug("fault in a job", exc_info=error)
+                self._end("failed", warnings, VidfillError(f"internal error: {type(error).__name__}: {error}"))
+
+    def _report(self, step: Progress) -> None:
+        if self._stop.is_set():
+            raise _Cancelled
+        assert self._last is not None
+        if step.stage == "fill" and self._last.stage == "assemble":
+            return  # both go hand in hand, and writing counts the frames without a hole as well
+        self._last = replace(self._last, stage=step.stage, done=step.done, total=step.total)
+
+    def _end(self, state: str, warnings: list[str], error: VidfillError | None = None) -> None:
+        assert self._last is not None
+        self._last = replace(self._last, state=state, warnings=tuple(warnings), error=error)

@@ -1,0 +1,83 @@
+// The lists beside the picture, and what is being done.
+
+const DOING = {
+  reading: "Reading the video",
+  tracking: "Tracking",
+  preview: "Preview",
+  removing: "Removing",
+};
+const STAGES = { analyse: "looking for holes", fill: "filling", assemble: "filling and writing", check: "checking the result" };
+
+export function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+// Radio buttons for the objects; keeps them, and the focus, where nothing has changed.
+export function showObjects(ids, chosen, onChoose) {
+  const box = byId("objects");
+  const old = [...box.querySelectorAll("input")];
+  if (old.map((radio) => Number(radio.value)).join() !== ids.join()) {
+    box.querySelectorAll("label").forEach((label) => label.remove());
+    for (const id of ids) {
+      const radio = element("input", { type: "radio", name: "object", value: id });
+      radio.addEventListener("change", () => onChoose(id));
+      box.append(element("label", {}, radio, element("span", { textContent: `Object ${id}` })));
+    }
+  }
+  for (const radio of box.querySelectorAll("input")) radio.checked = Number(radio.value) === chosen;
+}
+
+export function showPrompts(entries, on) {
+  const rows = entries.map((entry) => {
+    const what = [count(entry.points, "point"), count(entry.not_points, "not"), entry.box ? "box" : ""];
+    const text = `#${entry.frame}, object ${entry.id}: ${what.filter(Boolean).join(", ")}`;
+    const go = element("button", { type: "button", textContent: text });
+    go.addEventListener("click", () => on.go(entry));
+    const forget = element("button", { type: "button", textContent: "\u00d7", ariaLabel: `Forget ${text}` });
+    forget.addEventListener("click", () => on.forget(entry));
+    return element("li", {}, go, forget);
+  });
+  byId("prompts").replaceChildren(...rows);
+}
+
+export function showLost(track, onGo) {
+  const rows = (track?.lost ?? []).map((lost) => {
+    const seen = lost.seen ? ` (last seen near ${lost.seen.x}, ${lost.seen.y} at #${lost.seen.frame})` : "";
+    const todo = `Add a point or a box at #${lost.start}${seen}.`;
+    const text = lost.text[0].toUpperCase() + lost.text.slice(1);
+    const go = element("button", { type: "button" }, `${text}. `, element("b", { textContent: todo }));
+    go.addEventListener("click", () => onGo(lost));
+    return element("li", {}, go);
+  });
+  byId("lost").replaceChildren(...rows);
+}
+
+export function showJob(job) {
+  const isRunning = job?.state === "running";
+  byId("job").hidden = !isRunning;
+  if (!isRunning) return;
+  const stage = STAGES[job.stage];
+  const what = stage ? `${DOING[job.kind]}: ${stage}` : DOING[job.kind];
+  byId("job-text").textContent = job.total ? `${what}, ${job.done} of ${job.total} frames` : `${what}\u2026`;
+  const bar = byId("job-bar");
+  if (job.total) {
+    bar.max = job.total;
+    bar.value = Math.min(job.done, job.total);
+  } else {
+    bar.removeAttribute("value");
+  }
+}
+
+export function showWarnings(texts) {
+  byId("warnings").replaceChildren(...texts.map((text) => element("li", { textContent: text })));
+}
+
+function count(list, noun) {
+  return list.length ? `${list.length} ${noun}${list.length > 1 && noun === "point" ? "s" : ""}` : "";
+}

@@ -1,0 +1,106 @@
+// What the user has said of which object on which frame, in the form of `--prompts` files, with undo.
+
+const MOST_UNDO = 200;
+
+function copy(value) {
+  return JSON.parse(JSON.stringify(value));
+}
+
+function frameOf(entry) {
+  return Number(entry.time.slice(1)); // the server gives every time as "#frame"
+}
+
+export class PromptBook {
+  constructor() {
+    this.content = { schema_version: 1, objects: [] };
+    this.undone = [];
+    this.done = [];
+  }
+
+  load(content) {
+    this.content = copy(content);
+  }
+
+  get isEmpty() {
+    return this.content.objects.length === 0;
+  }
+
+  get objectIds() {
+    return this.content.objects.map((object) => object.id);
+  }
+
+  // [{id, frame, points, not_points, box}], by frame, then object.
+  entries() {
+    const found = [];
+    for (const object of this.content.objects) {
+      for (const entry of object.prompts) {
+        found.push({
+          id: object.id,
+          frame: frameOf(entry),
+          points: entry.points ?? [],
+          not_points: entry.not_points ?? [],
+          box: entry.box ?? null,
+        });
+      }
+    }
+    return found.sort((a, b) => a.frame - b.frame || a.id - b.id);
+  }
+
+  at(frame) {
+    return this.entries().filter((entry) => entry.frame === frame);
+  }
+
+  // kind: "points" or "not_points" with [x, y], "box" with [x0, y0, x1, y1], which replaces an earlier one.
+  add(id, frame, kind, value) {
+    this.change((content) => {
+      let object = content.objects.find((one) => one.id === id);
+      if (!object) {
+        object = { id, prompts: [] };
+        content.objects.push(object);
+        content.objects.sort((a, b) => a.id - b.id);
+      }
+      let entry = object.prompts.find((one) => frameOf(one) === frame);
+      if (!entry) {
+        entry = { time: `#${frame}` };
+        object.prompts.push(entry);
+      }
+      if (kind === "box") entry.box = value;
+      else (entry[kind] ??= []).push(value);
+    });
+  }
+
+  forget(id, frame) {
+    this.change((content) => {
+      const object = content.objects.find((one) => one.id === id);
+      if (object) object.prompts = object.prompts.filter((entry) => frameOf(entry) !== frame);
+      content.objects = content.objects.filter((one) => one.prompts.length > 0);
+    });
+  }
+
+  change(edit) {
+    this.done.push(copy(this.content));
+    if (this.done.length > MOST_UNDO) this.done.shift();
+    this.undone = [];
+    edit(this.content);
+  }
+
+  undo() {
+    return this.#step(this.done, this.undone);
+  }
+
+  redo() {
+    return this.#step(this.undone, this.done);
+  }
+
+  // Takes the last change back as if it had never been.
+  drop() {
+    if (this.done.length) this.content = this.done.pop();
+  }
+
+  #step(from, to) {
+    if (from.length === 0) return false;
+    to.push(this.content);
+    this.content = from.pop();
+    return true;
+  }
+}

@@ -1,0 +1,146 @@
+"""What is known of the objects on one frame: a mask to draw, and what to say of each object."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vidfill.errors import MaskError, UsageError
+from vidfill.frame import Bool, VideoInfo
+from vidfill.masks.prompt import Prompts
+from vidfill.track.base import CONFIDENT, Picture, Selector
+from vidfill.track.result import NOT_TRACKED, Track
+
+N_KEPT = 16
+_TINT = (255, 0, 200)  # as in vidfill.preview
+_TINT_ALPHA = 115
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectView:
+    """One object on one frame.
+
+    Attributes:
+        object_id: which one.
+        confidence: in [0, 1], `NOT_TRACKED` where nothing is known.
+        reason: what speaks against the mask, "" for nothing.
+    """
+
+    object_id: int
+    confidence: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMask:
+    """All objects on one frame.
+
+    Attributes:
+        origin: "selection" (of this frame's prompts), "track", or "none".
+        is_stale: whether the prompts have changed since that track.
+        mask: (H, W), at the size of tracking, turned as a player shows it.
+        objects: those that something is known of.
+    """
+
+    origin: str
+    is_stale: bool
+    mask: Bool
+    objects: tuple[ObjectView, ...] = ()
+
+    @classmethod
+    def empty(cls, picture: Picture) -> FrameMask:
+        """No mask."""
+        return cls("none", False, np.zeros(picture.shape[:2], np.bool_))
+
+    @classmethod
+    def of_track(cls, track: Track, index: int, *, is_stale: bool) -> FrameMask:
+        """What a track has on a frame."""
+        reasons = {lost.object_id: lost.reason for lost in track.lost if lost.start <= index < lost.stop}
+        left = {left.object_id: "has left the picture" for left in track.left if left.start <= index < left.stop}
+        objects = tuple(
+            ObjectView(object_id, round(float(values[index]), 2), reasons.get(object_id, left.get(object_id, "")))
+            for object_id, values in track.confidence.items()
+        )
+        return cls("track", is_stale, track.mask(index), objects)
+
+    def data_url(self) -> str:
+        """The mask as a picture to lay over the frame: tinted, outlined, clear elsewhere."""
+        bgra = np.zeros((*self.mask.shape, 4), np.uint8)
+        bgra[..., :3] = _TINT[::-1]
+        bgra[self.mask, 3] = _TINT_ALPHA
+        contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        alpha = np.ascontiguousarray(bgra[..., 3])
+        cv2.drawContours(alpha, contours, -1, 255, 1)
+        bgra[..., 3] = alpha
+        _, data = cv2.imencode(".png", bgra)
+        return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+class Selections:
+    """Selects objects from the prompts of a frame; one at a time, and remembers the last ones.
+
+    Args:
+        open_selector: opens what selects; called when the first prompt comes.
+    """
+
+    def __init__(self, open_selector: Callable[[], Selector]) -> None:
+        self._open_selector = open_selector
+        self._selector: Selector | None = None
+        self._turn = threading.Lock()
+        self._kept: OrderedDict[tuple[object, ...], FrameMask] = OrderedDict()
+
+    def select(
+        self, index: int, picture: Picture, prompts: Prompts, info: VideoInfo, *, prior: FrameMask | None
+    ) -> FrameMask:
+        """What the prompts of a frame select.
+
+        Args:
+            index: of the frame.
+            picture: the frame, as selectors see it.
+            prompts: all there are.
+            info: of the source.
+            prior: what a track from earlier prompts has there; used where it is of one object.
+        """
+        here = Prompts(
+            tuple(click for click in prompts.clicks if click.at.frame == index),
+            tuple(box for box in prompts.boxes if box.at.frame == index),
+        )
+        known = _known(prior) if len(prompts.object_ids) == 1 else None
+        key = (index, here, None if known is None else known.tobytes())
+        with self._turn:
+            if key not in self._kept:
+                self._kept[key] = self._select(picture, here, info, known)
+                if len(self._kept) > N_KEPT:
+                    self._kept.popitem(last=False)
+            return self._kept[key]
+
+    def _select(self, picture: Picture, here: Prompts, info: VideoInfo, prior: Bool | None) -> FrameMask:
+        if self._selector is None:
+            self._selector = self._open_selector()
+        height, width = info.display_size
+        scale = picture.shape[1] / width, picture.shape[0] / height
+        union = np.zeros(picture.shape[:2], np.bool_)
+        objects = []
+        for by_object in here.on_frames(lambda at: at.frame or 0).values():
+            for object_id, prompt in by_object.items():
+                try:
+                    found = self._selector.select(picture, prompt.scaled(*scale), prior=prior)
+                except (UsageError, MaskError) as error:  # points beside the object alone
+                    objects.append(ObjectView(object_id, NOT_TRACKED, error.found))
+                    continue
+                union |= found.mask
+                objects.append(ObjectView(object_id, round(found.confidence, 2), found.reason))
+        return FrameMask("selection", False, union, tuple(objects))
+
+
+def _known(prior: FrameMask | None) -> Bool | None:
+    """The mask of an object that a track is sure of."""
+    if prior is None or not prior.mask.any() or any(view.confidence < CONFIDENT for view in prior.objects):
+        return None
+    return prior.mask

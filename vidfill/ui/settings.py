@@ -1,0 +1,69 @@
+"""What `vidfill ui` is told on the command line, and the command that does the same without the page."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from vidfill.engine import EngineSettings
+from vidfill.masks.files import MaskSpec
+from vidfill.masks.prompt import Prompting, Prompts
+from vidfill.plan import PlanSettings
+from vidfill.request import Request
+from vidfill.video.codecs import EncodeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for as long as the page is there.
+
+    Attributes:
+        source: a video, or a folder of images.
+        output: as `vidfill.remove` takes it.
+        prompts: the file that the prompts are kept in; read at the start if it exists.
+        fps: frame rate of a folder of images.
+        tracker: one of `vidfill.track.tools.TRACKER_NAMES`.
+        whole: what a click may mean, see `vidfill.track.tools.open_tools`.
+        model: a name of `vidfill.models.MODEL_NAMES`, or "auto".
+        model_dir: the user's folder of weights; None for the default one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        overwrite: replace an existing output.
+    """
+
+    source: Path
+    output: Path | str
+    prompts: Path
+    fps: Fraction | None = None
+    tracker: str = "auto"
+    whole: bool | None = None
+    model: str = "auto"
+    model_dir: Path | None = None
+    device: str = "auto"
+    overwrite: bool = False
+
+    @property
+    def engine(self) -> EngineSettings:
+        """How the model is run."""
+        return EngineSettings(device=self.device)
+
+    def prompting(self, prompts: Prompts, *, allow_lost: bool) -> Prompting:
+        """Prompts with how they are followed."""
+        return Prompting(prompts, self.tracker, self.whole, allow_lost)
+
+    def request(self, prompting: Prompting) -> Request:
+        """The removal of what is meant; its track is that of `vidfill.remove` with the same prompts."""
+        spec = MaskSpec(prompting=prompting)
+        return Request(self.source, None, self.fps, spec, PlanSettings(), EncodeSettings())
+
+    def command(self) -> str:
+        """The line for a shell that removes what the file of prompts says."""
+        words: list[object] = ["vidfill", "remove", self.source, "--prompts", self.prompts, "-o", self.output]
+        options: dict[str, object] = {"--fps": self.fps, "--model-dir": self.model_dir}
+        options |= {"--tracker": self.tracker, "--model": self.model, "--device": self.device}
+        for name, value in options.items():
+            words += [] if value in (None, "auto") else [name, value]
+        if self.whole is not None:
+            words.append("--whole" if self.whole else "--part")
+        return shlex.join(str(word) for word in words)

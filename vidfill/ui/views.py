@@ -1,0 +1,128 @@
+"""What the page is told, as values that JSON holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.errors import VidfillError
+from vidfill.track.base import CONFIDENT
+from vidfill.track.result import Track
+from vidfill.ui.jobs import Job
+from vidfill.ui.project import MAX_PREVIEW_FRAMES, Project
+from vidfill.ui.selection import FrameMask
+
+N_COLUMNS = 600
+"""Of the confidence strip, at most."""
+
+
+def error_view(error: VidfillError) -> dict[str, str]:
+    """What went wrong."""
+    parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
+    return {"kind": type(error).__name__, "message": str(error), **parts}
+
+
+def state_view(project: Project) -> dict[str, Any]:
+    """All but pictures and the strip: small, asked for several times a second while something runs."""
+    timeline, tracked = project.timeline, project.tracked
+    preview, removed = project.preview, project.removed
+    return {
+        "source": _source_view(project),
+        "is_ready": timeline is not None,
+        "prompts": json.loads(project.prompts.to_json()),
+        "prompts_file": str(project.settings.prompts),
+        "command": project.settings.command(),
+        "job": _job_view(project.jobs.last),
+        "track": tracked and {"number": tracked.number, "is_stale": project.is_stale},
+        "preview": preview
+        and {"number": preview.number, "start": preview.frames.start, "stop": preview.frames.stop}
+        | {"done": sorted(preview.jpegs)},
+        "result": removed and {"number": removed.number, "name": removed.path.name, "is_file": removed.path.is_file()},
+        "warnings": list(project.warnings),
+    }
+
+
+def track_view(track: Track) -> dict[str, Any]:
+    """The strip of confidences, and where objects are lost or have left."""
+    return {
+        "tracker": track.tracker,
+        "confident": CONFIDENT,
+        "objects": [
+            {"id": object_id, "columns": strip(values).tolist()} for object_id, values in track.confidence.items()
+        ],
+        "prompted": list(track.prompted),
+        "lost": [
+            {"object": lost.object_id, "start": lost.start, "stop": lost.stop}
+            | {"text": lost.describe(), "hint": lost.hint(), "seen": _seen(lost.seen, lost.seen_x, lost.seen_y)}
+            for lost in track.lost
+        ],
+        "left": [
+            {"object": left.object_id, "start": left.start, "stop": left.stop, "time_s": left.time_s}
+            for left in track.left
+        ],
+    }
+
+
+def mask_view(frame_mask: FrameMask) -> dict[str, Any]:
+    """The mask of a frame, and how sure it is."""
+    return {
+        "origin": frame_mask.origin,
+        "is_stale": frame_mask.is_stale,
+        "image": frame_mask.data_url() if frame_mask.mask.any() else None,
+        "objects": [
+            {
+                "id": view.object_id,
+                "confidence": view.confidence,
+                "is_sure": view.confidence >= CONFIDENT,
+                "reason": view.reason,
+            }
+            for view in frame_mask.objects
+        ],
+    }
+
+
+def strip(values: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Confidences as per cent in at most `N_COLUMNS` columns, each the lowest of its frames; -1 where one has none."""
+    edges = np.linspace(0, len(values), min(len(values), N_COLUMNS), endpoint=False).astype(int)
+    lowest = np.minimum.reduceat(values, edges)
+    return np.where(lowest < 0, -1, np.floor(100 * lowest + 1e-3)).astype(np.int16)
+
+
+def _source_view(project: Project) -> dict[str, Any]:
+    height, width = project.info.display_size
+    timeline = project.timeline
+    return {
+        "name": Path(project.settings.source).name,
+        "output": str(project.settings.output),
+        "height": height,
+        "width": width,
+        "aspect": float(project.info.sample_aspect),
+        "rate": float(project.info.rate),
+        "n_frames": 0 if timeline is None else len(timeline),
+        "duration_s": 0.0 if timeline is None else float(timeline.time_s(len(timeline) - 1)),
+        "cuts": [] if timeline is None else [scene.start for scene in timeline.scenes[1:]],
+        "max_preview": MAX_PREVIEW_FRAMES,
+    }
+
+
+def _job_view(job: Job | None) -> dict[str, Any] | None:
+    if job is None:
+        return None
+    return {
+        "number": job.number,
+        "kind": job.kind,
+        "state": job.state,
+        "stage": job.stage,
+        "done": job.done,
+        "total": job.total,
+        "error": None if job.error is None else error_view(job.error),
+        "warnings": list(job.warnings),
+    }
+
+
+def _seen(index: int, x: int, y: int) -> dict[str, int] | None:
+    return None if index < 0 else {"frame": index, "x": x, "y": y}
