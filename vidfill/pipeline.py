@@ -341,10 +341,11 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             if plan is None and making.segments:
                 raise UsageError(f"no Plan in {folder.path} to do segments of", todo="make it first, with no segments")
             if plan is None:
-                with clock.stage("track"):
-                    report = reporter(progress, "track")
-                    where = making.engine.device, weights.model_dir
-                    job.track(folder.track, *where, resume=making.resume, progress=report)
+                if job.masks.prompting is not None:
+                    with clock.stage("track"):
+                        report = reporter(progress, "track")
+                        where = making.engine.device, weights.model_dir
+                        job.track(folder.track, *where, resume=making.resume, progress=report)
                 plan = analysed(job, checked.masks, threads, progress, strict=making.strict)
                 folder.begin(fingerprint, plan)
         adapted = None
