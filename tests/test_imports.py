@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "vidfill"
 ORDER = [
-    *["errors", "lock", "processes", "frame", "weights", "video", "align", "masks", "scenes", "track", "models"],
-    *["plan", "engine", "compose", "layer", "assemble", "store", "adapter", "run", "request", "masking", "pipeline"],
-    *["retargeting", "preview", "batching", "metrics", "train", "adapt", "ui", "cli"],
+    *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "track"],
+    *["models", "plan", "engine", "compose", "layer", "assemble", "store", "adapter", "run", "request", "masking"],
+    *["pipeline", "retargeting", "preview", "batching", "metrics", "train", "adapt", "ui", "cli"],
 ]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem not in ("__init__", "__main__"))
 

@@ -258,6 +258,18 @@ def install_weights(card: Card, tensors: Mapping[str, Tensor], *, model_dir: Pat
     return Installed(written, "imported", path)
 
 
+def register_file(card: Card, folder: Path) -> Installed:
+    """Enter a weight file that lies in a folder into the folder's manifest, in the place of one of the same name.
+
+    Raises:
+        WeightsError: the manifest cannot be read or written.
+    """
+    cards = read_manifest(folder)
+    if card not in cards:
+        write_manifest(folder, (*(other for other in cards if other.name != card.name), card))
+    return Installed(card, "imported", folder / card.file)
+
+
 def read_manifest(folder: Path) -> tuple[Card, ...]:
     """The cards of a folder's manifest, in its order; none where there is no manifest.
 

@@ -17,6 +17,8 @@ PLAIN_EVERY_S = 5.0
 JSON_EVERY_S = 0.25
 IN_SECONDS = frozenset({"adapt"})
 """Stages that last as long as they are told to: what they report is seconds, not frames."""
+_UNITS = {"adapt": ("s", ""), "fetch": ("MB", "MB/s")}
+_FRAMES = ("frames", "fps")
 
 
 class ProgressMode(StrEnum):
@@ -32,7 +34,7 @@ class ProgressMode(StrEnum):
 class Step(Protocol):
     """What the library reports: `done` of `total` frames of a stage (total 0 where it is not known yet).
 
-    Of a stage in `IN_SECONDS` it is seconds.
+    Of a stage in `IN_SECONDS` it is seconds, of "fetch" megabytes.
     """
 
     @property
@@ -134,9 +136,10 @@ class Lines:
 
 def plain_line(step: Step, fps: float | None, eta_s: float | None) -> str:
     """A report as people read it: "fill 120/480 frames, 6.3 fps, 0:57 left", "adapt 37/120 s, 1:23 left"."""
-    line = f"{step.stage} {step.done}/{step.total or '?'} {'s' if step.stage in IN_SECONDS else 'frames'}"
+    unit, pace = _UNITS.get(step.stage, _FRAMES)
+    line = f"{step.stage} {step.done}/{step.total or '?'} {unit}"
     if fps is not None:
-        line += f", {fps:.1f} fps"
+        line += f", {fps:.1f} {pace}"
     if eta_s is not None and step.done < step.total:
         line += f", {_clock_time(eta_s)} left"
     return line
@@ -186,7 +189,7 @@ class Bars:
             completed=step.done,
             total=step.total or None,
             frames=f"{step.done}/{step.total or '?'}",
-            fps="" if fps is None else f"{fps:.1f} fps",
+            fps="" if fps is None else f"{fps:.1f} {_UNITS.get(step.stage, _FRAMES)[1]}",
             left="" if eta_s is None else f"{_clock_time(eta_s)} left" if step.done < step.total else "done",
         )
 

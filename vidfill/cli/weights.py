@@ -1,4 +1,4 @@
-"""`vidfill weights`: list, verify, import; and where they are."""
+"""`vidfill weights`: list, verify, import, fetch; and where they are."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from vidfill.cli import options as opt
+from vidfill.cli.progress import ProgressMode
 from vidfill.cli.session import Voice, session
 from vidfill.errors import WeightsError
 
-app = typer.Typer(help="The weights of the models: list, verify, import.", no_args_is_help=True)
+app = typer.Typer(help="The weights of the models: list, verify, import, fetch.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -65,6 +66,37 @@ def import_weights(
         installed = import_checkpoint(model, checkpoint, model_dir=model_dir)
         run.result(installed=installed)
         run.say(f"imported {checkpoint} as {installed.path}; use it with --model {model}")
+
+
+@app.command("fetch")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="sam_vit_b, sam_vit_l or sam_vit_h.")],
+    model_dir: opt.ModelDir = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="VIDFILL_OFFLINE", help="Use no network: only what is here already.")
+    ] = False,
+    as_json: opt.Json = False,
+    progress: opt.Shown = ProgressMode.auto,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    debug: opt.Debug = False,
+) -> None:
+    """Download a published checkpoint, after saying its size and licence. Nothing else in vidfill ever downloads."""
+    with session("weights fetch", Voice(as_json, progress, quiet, verbose, debug)) as run:
+        from vidfill.fetch import fetch, published
+        from vidfill.run import Progress
+
+        item = published(name)
+        run.resume_hint = "run the same command again to go on from there"
+        run.say(item.describe())
+        installed = fetch(
+            item,
+            model_dir=model_dir,
+            offline=offline,
+            progress=lambda done, total: run.progress(Progress("fetch", done // 10**6, -(-total // 10**6))),
+        )
+        run.result(published=item, installed=installed)
+        run.say(f"{installed.path}: sha256 is right")
 
 
 @app.command("path")

@@ -55,7 +55,7 @@ class FlowTracker:
     def start(self, picture: Picture, mask: Bool) -> None:
         """See `vidfill.track.base.Tracker`."""
         self._state = _State(picture, _grey(picture), mask.astype(np.float32), 1.0)
-        self._anchor = _ColorsOf(picture, self._state.probability)
+        self._anchor = ColorsOf(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
 
@@ -75,12 +75,12 @@ class FlowTracker:
         consistent = _is_consistent(back, forth)
         if np.count_nonzero(carried > 0.5) < MIN_AREA_PX:
             return self._lose(Tracked(np.zeros(grey.shape, np.bool_), 0.0, "nothing is left of it"))
-        probability = self._weigh(picture, carried, back, consistent)
+        probability, agreement = self._weigh(picture, carried, back, consistent)
         mask = probability > 0.5
         expected = np.count_nonzero(before.probability > 0.5) * motion.scale * motion.share_inside
         signs = Signs(
             kept=np.count_nonzero(mask) / max(1.0, expected),
-            overlap=iou(mask, carried > 0.5),
+            overlap=min(agreement, iou(mask, carried > 0.5)),
             consistent=float(consistent[carried > 0.5].mean()),
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
@@ -95,8 +95,15 @@ class FlowTracker:
         self._lost = found._replace(n_withdrawn=WINDOW)
         return self._lost
 
-    def _weigh(self, picture: Picture, carried: Float, back: Float, consistent: Bool) -> Float:
-        """(H, W) the probability of the object, from all that is known of it."""
+    def _weigh(self, picture: Picture, carried: Float, back: Float, consistent: Bool) -> Weighed:
+        """The object on a frame, from all that is known of it.
+
+        Args:
+            picture: (H, W, 3).
+            carried: (H, W) the probability that flow brings from the frame before.
+            back: (H, W, 2) the flow to the frame before.
+            consistent: (H, W) whether flow forward and backward agree.
+        """
         assert self._state is not None
         around = Box.around(carried > 0.5)
         assert around is not None
@@ -123,7 +130,19 @@ class FlowTracker:
         probability[too_far] = 0
         whole = np.zeros_like(carried)
         whole[region.slices] = _without_crumbs(probability)
-        return whole
+        return Weighed(whole, 1.0)
+
+
+class Weighed(NamedTuple):
+    """The object on a frame.
+
+    Attributes:
+        probability: (H, W) in [0, 1].
+        agreement: in [0, 1], how far what was found agrees with what was carried along, where it is not taken over.
+    """
+
+    probability: Float
+    agreement: float
 
 
 class _State(NamedTuple):
@@ -149,7 +168,7 @@ class _Motion(NamedTuple):
     share_inside: float
 
 
-class _ColorsOf:
+class ColorsOf:
     """The colours of the object at the prompt, without their places."""
 
     def __init__(self, picture: Picture, probability: Float) -> None:

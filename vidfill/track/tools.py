@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from vidfill.errors import UsageError
+from vidfill.errors import UsageError, WeightsError
 from vidfill.track.clip import Tools
 from vidfill.track.flow import FlowTracker
+from vidfill.track.sam import SamSelector, SamTracker, find_sam
+from vidfill.track.sam2 import find_sam2, has_transformers, open_sam2
+from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import ColorMotionSelector
 
-TRACKER_NAMES = ("auto", "sam", "flow", "sam2")
+TRACKER_NAMES = ("auto", "sam2", "sam", "flow")
+"""The best first; "auto" is the first one that can be had without fetching anything."""
 
 
 def open_tools(
-    name: str = "auto", *, whole: bool | None = None, device: str = "auto", model_dir: Path | None = None
+    name: str = "auto", *, whole: bool | None = None, device: str = "cpu", model_dir: Path | None = None
 ) -> Tools:
     """What `--tracker` stands for; "auto" is the best whose weights are here. Nothing is ever fetched.
 
     Args:
         name: one of `TRACKER_NAMES`.
         whole: what a click may mean: the largest thing (True), the smallest (False), the most likely (None).
-        device: as `vidfill.engine.device.choose_device` takes it.
+        device: of torch: "cpu", "cuda:0", "mps".
         model_dir: the user's folder of weights; None for the default one.
 
     Raises:
-        UsageError: no such tracker.
+        UsageError: no such tracker, or one whose packages are not installed.
+        WeightsError: the weights that it needs are not here.
     """
     if name not in TRACKER_NAMES:
         raise UsageError(f"the tracker {name!r}", expected="one of " + ", ".join(TRACKER_NAMES))
+    if name == "sam2" or (name == "auto" and find_sam2(model_dir) is not None and has_transformers()):
+        return open_sam2(device=device, model_dir=model_dir)
+    path = find_sam(model_dir) if name in ("auto", "sam") else None
+    if path is not None:
+        network = SamNetwork(path, device=device)
+        return Tools(SamSelector(network, whole=whole), partial(SamTracker, network), "sam")
+    if name == "sam":
+        raise WeightsError(
+            "no weights of Segment Anything are here",
+            todo="fetch them with `vidfill weights fetch sam_vit_b`, or track without weights: --tracker flow",
+        )
     return Tools(ColorMotionSelector(whole=whole), FlowTracker, "flow")
