@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tests.clips import BT709, HDR10, write_clip
 from tests.engine.models import Raising, Recorder
+from tests.ffmpeg import run_ffmpeg
 from vidfill.errors import OutputError, UsageError
 from vidfill.frame import Box, Float, Frame
 from vidfill.masks.edit import soft_alpha
@@ -85,6 +86,16 @@ def test_the_layer_over_the_source_is_the_finished_picture(
     for shown, finished in zip(_over(_rgb(clip.path), layer), _rgb(result.output), strict=True):
         assert np.abs(shown - finished).mean() < tolerance / 4
         assert np.quantile(np.abs(shown - finished), 0.999) < tolerance
+
+
+def test_ffmpeg_lays_it_over_the_source_as_we_do(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", n=6, codec="ffv1", pix_fmt="yuv444p")
+    remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", codec="ffv1", **QUICK)
+    how = ["-filter_complex", "[0][1]overlay=format=yuv444", "-pix_fmt", "yuv444p", "-f", "rawvideo", "-"]
+    raw = run_ffmpeg("-i", clip.path, "-i", tmp_path / "fill.mkv", *how)
+    shown = np.frombuffer(raw, np.uint8).reshape(6, 3, 64, 96).astype(int)
+    for theirs, ours in zip(shown, _frames(tmp_path / "out.mkv"), strict=True):
+        assert np.abs(theirs - np.stack(ours.planes)).max() <= 2
 
 
 @pytest.mark.parametrize("name", ["fill.mkv", "fill.mov", "fill/"])
