@@ -74,10 +74,24 @@ def retarget(
     allow_lost: pr.AllowLost = False,
     grow: pr.Grow = None,
     shadow: pr.Shadow = False,
-    box: opt.Boxes = None,
-    invert: opt.Invert = False,
-    start: opt.Start = None,
-    end: opt.End = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H[@START-END]",
+            help="A rectangle that keeps its shape, in pixels; may be given several times. Times are seconds (12.5), "
+            "clock times (1:02.5) or frames (#120).",
+            rich_help_panel=opt.MASKS,
+        ),
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Take what is black in the mask instead.", rich_help_panel=opt.MASKS)
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="No mask before this.", rich_help_panel=opt.MASKS)
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="No mask from here on.", rich_help_panel=opt.MASKS)
+    ] = None,
     dilate: Annotated[
         int,
         typer.Option(
