@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test test-cluster lint bench install clean
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -16,6 +16,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A batch on two nodes of a Ray cluster, one of which is killed; not in `test`, since Ray is large and slow to start.
+test-cluster: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,cluster]'
+	$(BIN)/python -m pytest tests/batching/two_nodes.py
 
 # Speed and memory; CLIPS=FOLDER (of clips: see vidfill evaluate --help) scores the models' quality as well.
 bench: install

@@ -186,7 +186,7 @@ def batch_under_fire(folder: Path, *, n_good: int, every_s: float, most: int = 1
     return faults
 
 
-BOXES = ("20,10,30,20@#2-#8", "40,20,30,20@#24-#30", "8,30,30,20@#46-#52", "30,8,30,20@#68-#74")
+BOXES = tuple(f"{x},{y},30,20@#{n}-#{n + 6}" for x, y, n in ((20, 10, 2), (40, 20, 24), (8, 30, 46), (30, 8, 68)))
 
 
 def remove_command(source: Path, output: Path) -> list[str]:
@@ -201,25 +201,29 @@ def killed_and_resumed(folder: Path, *, n_moments: int, seed: int = 0) -> list[s
     began_s = time.monotonic()
     _run(remove_command(source, whole), expected=0)
     takes_s = time.monotonic() - began_s
-    faults, kept = [], []
+    faults: list[str] = []
+    kept: list[int] = []
     rng = random.Random(seed)
-    for moment in range(n_moments):
-        output = folder / f"out{moment}.mkv"
+    while len(kept) < n_moments:
+        output = folder / f"out{len(kept)}.mkv"
+        delay_s = takes_s * rng.random()
+        began_s = time.monotonic()
         with subprocess.Popen(remove_command(source, output), cwd=ROOT) as process:
-            delay_s = takes_s * rng.uniform(0.3, 1.0)  # before that Python is still importing
             try:
                 process.wait(delay_s)
+                takes_s = time.monotonic() - began_s  # it was too fast for us: no kill
             except subprocess.TimeoutExpired:
                 process.kill()
-        work = folder / f".{output.name}.vidfill"
-        kept.append(len(list(work.glob("segment_*.patches"))) if not output.exists() else -1)
-        if not output.exists():
-            _run([*remove_command(source, output), "--resume"], expected=0)
+        if process.returncode == 0:
+            output.unlink()
+            continue
+        kept.append(len(list((folder / f".{output.name}.vidfill").glob("segment_*.patches"))))
+        _run([*remove_command(source, output), "--resume"], expected=0)
         if output.read_bytes() != whole.read_bytes():
             faults.append(f"killed after {delay_s:.2f} s: other bytes")
         if litter := [path.name for path in folder.iterdir() if output.name in path.name and path != output]:
             faults.append(f"killed after {delay_s:.2f} s: left {litter}")
-    print(f"a removal of {takes_s:.1f} s, killed {n_moments} times; segments kept (-1: it was done already): {kept}")
+    print(f"a removal of {takes_s:.1f} s, killed {n_moments} times; segments kept of {len(BOXES)}: {kept}")
     return faults
 
 

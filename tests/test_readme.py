@@ -15,6 +15,7 @@ import imageio_ffmpeg
 import pytest
 from typer.testing import CliRunner
 
+from tests.batching.fakes import InProcess
 from tests.clips import write_clip, write_images
 from tests.metrics.clips import write_clips
 from tests.models.test_registry import authors_tensors, save_authors
@@ -42,6 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "frames").mkdir()
     save_authors(folder / "save_agg_rec_512.pth", authors_tensors())
     write_clips(folder / "clips", n_frames=2, names=["camel"])
+    (folder / "videos").mkdir()
+    write_clip(folder / "videos" / "clip.mp4", pictures=clip.pictures[:4])
+    write_images(folder / "videos" / "clip_masks", clip.masks[:4])
     return folder
 
 
@@ -54,6 +58,7 @@ def test_there_is_something_to_run() -> None:
 def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("VIDFILL_MODEL_DIR", str(folder / "models"))
+    monkeypatch.setattr("vidfill.batching.batch.LocalScheduler", InProcess)  # a process more for each would take long
     program, *words = shlex.split(command, comments=True)
     if program == "vidfill":
         result = CliRunner().invoke(app, words)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 import platform
+import signal
+import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from vidfill.pipeline import Progress
 
 _log = logging.getLogger("vidfill")
 _ASK_EVERY_S = 1.0
+_CONNECT_S = 10.0
 
 
 class RayScheduler:
@@ -31,7 +35,8 @@ class RayScheduler:
     cluster, and grows with it up to the first number of workers.
 
     Args:
-        address: of a running cluster ("auto", "HOST:PORT", "ray://HOST:PORT"), or "local" for one on this machine.
+        address: of a running cluster, "HOST:PORT" or "auto" for that which this machine is part of; "local" starts one
+            on this machine alone.
         n_workers: 0 for as many as there is room for.
         threads: CPU threads of each; 0 for one, or for all that the settings say where there is a GPU.
         wants_gpu: whether the model gains by one.
@@ -54,19 +59,7 @@ class RayScheduler:
     def __enter__(self) -> Self:
         """Connect and ask for the actors."""
         if self._starts_ray:
-            try:
-                self._ray.init(
-                    address=None if self._address == "local" else self._address,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                )
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise DeviceError(
-                    f"no Ray cluster at {self._address!r}: {str(error).splitlines()[0]}",
-                    todo="start one with `ray start --head`, or give its address",
-                ) from error
-            _keep_off_stdout()
+            _connect(self._ray, self._address)
         room = self._ray.cluster_resources()
         n_gpus, n_cpus = int(room.get("GPU", 0)), int(room.get("CPU", 1))
         uses_gpu = self._wants_gpu and n_gpus > 0
@@ -115,11 +108,28 @@ class RayScheduler:
         return events
 
 
-def _keep_off_stdout() -> None:
-    """Ray tells of dead nodes at length on standard output, which is not its own; there is no public switch for it."""
-    from ray._private import worker
-
-    worker._worker_logs_enabled = False
+def _connect(ray: Any, address: str) -> None:
+    """Join the cluster at an address, and keep what Ray would take over: standard output and SIGTERM."""
+    host, _, port = address.rpartition(":")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        if host and port.isdecimal():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        ray.init(
+            address=None if address == "local" else address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DeviceError(
+            f"no Ray cluster at {address!r} ({str(error).splitlines()[0]})",
+            todo="start one with `ray start --head`, or give the address of one",
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    # Ray tells of dead nodes at length on standard output, and has no public switch for that.
+    ray._private.worker._worker_logs_enabled = False
 
 
 class _Actor:
