@@ -8,14 +8,14 @@ moved together, so neither jumps when they meet. A cut ends all objects.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidfill.engine.fill import MaskReading, Masks
 from vidfill.frame import Bool, Box, Frame
 
 Labels = NDArray[np.int32]
@@ -51,15 +51,24 @@ def split_mask(mask: Bool) -> Parts:
     coarse = np.asarray(padded.reshape(rows, step, columns, step).any(axis=(1, 3)), np.uint8)
     reach = max(1, round(JOIN_SHARE * max(rows, columns) / 2))
     grown = cv2.dilate(coarse, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    n_labels, found = cv2.connectedComponents(grown, connectivity=8, ltype=cv2.CV_32S)
+    n_labels, found, places, _ = cv2.connectedComponentsWithStats(grown, connectivity=8, ltype=cv2.CV_32S)
     zones = np.asarray(found, np.int32)
     if n_labels == 2:  # one part: no need to look at each pixel
         labels = mask.astype(np.int32)
     else:
         full = zones.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
         labels = np.where(mask, full, 0).astype(np.int32)
-    boxes = tuple(box for label in range(1, n_labels) if (box := Box.around(labels == label)) is not None)
+    boxes = tuple(_tight(labels, label, step * places[label]) for label in range(1, n_labels))
     return Parts(labels, boxes, zones)
+
+
+def _tight(labels: Labels, label: int, place: NDArray[np.integer[Any]]) -> Box:
+    """The tight box of a label, all of whose pixels lie within a place (x, y, width, height; it may stick out)."""
+    x, y, width, height = (int(value) for value in place[:4])
+    box = Box.around(labels[y : y + height, x : x + width] == label)
+    if box is None:
+        raise ValueError(f"no pixel has label {label}")
+    return Box(box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +97,6 @@ class Tracks:
 
     tracks: tuple[Track, ...]
     owners: tuple[tuple[int, ...], ...]
-
-
-class MaskReading(Protocol):
-    """One forward reading of the masks (see `vidfill.masks.files.MaskCursor`)."""
-
-    def at(self, frame: Frame) -> Bool:
-        """The mask of a frame, (H, W); the same object again where it has not changed."""
-        ...
-
-
-class Masks(Protocol):
-    """What is needed of the masks (see `vidfill.masks.files.MaskSource`)."""
-
-    def cursor(self) -> AbstractContextManager[MaskReading]:
-        """Read the masks from the start."""
-        ...
 
 
 class PartsReading:
@@ -159,7 +152,6 @@ class _Links:
         self._frames: list[tuple[int, tuple[Box, ...]]] = []  # number of the first part, boxes
         self._canvas: Labels | None = None  # 1 + the part that was last seen at a place, 0 for none
         self._ages: NDArray[np.int32] | None = None
-        self._last: Parts | None = None
 
     def add(self, parts: Parts, *, is_cut: bool) -> None:
         """Take the parts of the next frame."""
