@@ -99,6 +99,28 @@ def test_an_object_crosses_half_the_width_unsqueezed_over_its_clean_background(t
 
 
 @pytest.mark.usefixtures("quick_model")
+@pytest.mark.parametrize(("shape", "scale"), [({"width": 80}, 0.92), ({"aspect": "9:16"}, 0.62), ({"height": 48}, 1.0)])
+def test_the_aspect_is_that_of_the_source_to_one_in_a_hundred(
+    tmp_path: Path, shape: dict[str, Any], scale: float
+) -> None:
+    """Measured by second moments, on edges that fall between pixels."""
+    boxes = [[Box(20 + 7 * t, 30 + t, 100 + 7 * t, 70 + t)] for t in range(8)]
+    clip = _clip(tmp_path, boxes, size=(96, 160))
+    result = retarget(clip.path, tmp_path / "out.mkv", mask=tmp_path / "masks", feather=0, **shape, **QUICK)
+    np.testing.assert_allclose(result.scale, scale, atol=0.01)
+    for red in _redness(result.output):
+        spreads = [_spread(red.sum(axis=axis)) for axis in (0, 1)]
+        assert spreads[0] / spreads[1] == pytest.approx(2, rel=0.01)
+
+
+def _spread(profile: NDArray[np.float64]) -> float:
+    """The standard deviation of a density."""
+    at = np.arange(len(profile))
+    share = profile / profile.sum()
+    return float(np.sqrt((share * at**2).sum() - (share * at).sum() ** 2))
+
+
+@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
 def test_at_its_own_size_a_video_stays_as_it_is(tmp_path: Path, pix_fmt: str) -> None:
     clip = _clip(tmp_path, _crossing(6), pix_fmt=pix_fmt)
