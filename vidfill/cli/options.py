@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidfill.cli.progress import ProgressMode
 from vidfill.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidfill.adapt import Adaptation
 
 MASKS, MODEL, OUTPUT, RUN, SPEECH = "Masks", "Model", "Output", "Run", "What is shown"
 
@@ -234,3 +237,19 @@ def check_model(model: str, checkpoint: Path | None, model_dir: Path | None, mac
     settings = EngineSettings(device=device, precision=precision, threads=threads)
     check_settings(settings)
     choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)
+
+
+def adaptation(minutes: float | None, model: str, model_dir: Path | None) -> Adaptation | None:
+    """What `--adapt` asks for, refused at once where it cannot be; None without it.
+
+    Raises:
+        VidfillError: of the kind that says what is wrong.
+    """
+    if minutes is None:
+        return None
+    from vidfill.adapt import Adaptation
+    from vidfill.models import resolve_model
+
+    adaptation = Adaptation(minutes)
+    adaptation.check(resolve_model(model, model_dir=model_dir))
+    return adaptation

@@ -12,7 +12,6 @@ from vidfill.cli.session import Session, Voice, session
 from vidfill.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidfill.adapt import Adaptation
     from vidfill.pipeline import RemoveResult
 
 
@@ -101,7 +100,7 @@ def remove(
             "progress": run.progress,
         }
         path = opt.parse_source(source)
-        adaptation = None if adapt is None else _adaptation(adapt, model, model_dir)
+        adaptation = opt.adaptation(adapt, model, model_dir)
         if dry_run:
             opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
             _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
@@ -136,16 +135,6 @@ def remove(
             run.say(result.adapted.describe(result.model))
         run.say(_summary(result))
         run.result(result=result)
-
-
-def _adaptation(minutes: float, model: str, model_dir: Path | None) -> Adaptation:
-    """What is asked for, refused at once where it cannot be."""
-    from vidfill.adapt import Adaptation
-    from vidfill.models import resolve_model
-
-    adaptation = Adaptation(minutes)
-    adaptation.check(resolve_model(model, model_dir=model_dir))
-    return adaptation
 
 
 def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:
