@@ -30,8 +30,12 @@ from vidfill.track.evidence import (
 N_ITERATIONS = 5
 MARGIN = 0.4
 """Surroundings looked at, as a part of the longer side of the box."""
-CLICK_SCALES = (0.03, 0.05, 0.08, 0.12, 0.17)
+CLICK_SCALES = (0.03, 0.05, 0.08, 0.12, 0.17, 0.23)
 """Radii of objects that a click without a box may mean, as parts of the picture's diagonal."""
+MOST = 0.6
+"""A disc that covers more of the picture than this leaves no surroundings to compare with."""
+STEADY = 0.05
+"""What the overlap of selections in two discs must exceed the ratio of the discs' areas by."""
 CLICK_RADIUS = 0.06
 """Of the disc that a click stands for, as a part of the object's size."""
 
@@ -60,9 +64,10 @@ class ColorMotionSelector:
     Colours are looked at together with their places (see `ColorPlaces`), motion against the camera's; object and
     surroundings are told apart again and again, each time with what the time before has learnt of both, as GrabCut
     (Rother et al., SIGGRAPH 2004) does with colours alone. A box says what surely is not the object. Without one,
-    discs of several sizes round the clicks stand for it, and what hardly changes from one to the next is taken.
+    discs of several sizes round the clicks stand for it, and what grows least from one to the next is taken.
 
-    The confidence is how much selections overlap that weigh the evidence differently.
+    The confidence is, with a box, how much selections overlap that weigh the evidence differently; without one, how
+    much less than the discs the selection grows.
 
     Args:
         whole: of what a click may mean take the largest (True), the smallest (False), the steadiest (None).
@@ -123,14 +128,24 @@ class ColorMotionSelector:
             allowed = _hull(allowed)
             box = Box.around(allowed)
             assert box is not None
+            if len(masks) >= 2 and allowed.mean() > MOST:
+                break
             masks.append(_select(scene, prompt, box, allowed, USUAL))
-        overlaps = [iou(a, b) for a, b in zip(masks, masks[1:], strict=False)]
-        best = max(range(len(overlaps)), key=overlaps.__getitem__)
-        steady = [i for i, overlap in enumerate(overlaps) if overlap >= max(CONFIDENT, 0.8 * overlaps[best])]
+        # A mask hardly larger than what a click stands for says that nothing around it goes with it.
+        least = 2 * len(prompt.on_object) * math.pi * _click_radius(3 * CLICK_SCALES[0] * diagonal) ** 2
+        steadiness = [
+            _steadiness(masks[i], masks[i + 1], (CLICK_SCALES[i] / CLICK_SCALES[i + 1]) ** 2)
+            if np.count_nonzero(masks[i + 1]) > least
+            else 0.0
+            for i in range(len(masks) - 1)
+        ]
+        best = max(range(len(steadiness)), key=steadiness.__getitem__)
+        steady = [i for i, value in enumerate(steadiness) if value >= CONFIDENT]
         if steady and self._whole is not None:
             best = steady[-1] if self._whole else steady[0]
-        reason = "" if overlaps[best] >= CONFIDENT else "a click alone does not say how far the object goes: draw a box"
-        return Tracked(masks[best + 1], overlaps[best], reason)
+        confidence = steadiness[best]
+        reason = "" if confidence >= CONFIDENT else "a click alone does not say how far the object goes: draw a box"
+        return Tracked(masks[max(best, 1)], confidence, reason)
 
 
 class _Scene:
@@ -155,6 +170,17 @@ def iou(a: Bool, b: Bool) -> float:
     """Intersection over union of two masks of one size; 1 where both are empty."""
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 1.0
+
+
+def _steadiness(small: Bool, large: Bool, ratio: float) -> float:
+    """How much less a selection grows than the disc that it is looked for in, in [0, 1]; `CONFIDENT` for hardly less.
+
+    Args:
+        small: (H, W), what was found in the smaller disc.
+        large: (H, W), in the larger one.
+        ratio: of the discs' areas, below 1.
+    """
+    return min(1.0, max(0.0, CONFIDENT + 2 * (iou(small, large) - ratio - STEADY)))
 
 
 def _judged(masks: list[Bool]) -> Tracked:
@@ -185,7 +211,7 @@ def _select(
     picture, outside = scene.picture[region.slices], ~allowed[region.slices]
     moved = scene.motion(~allowed)[region.slices]
     leaning = ways.place * (_nearness(box, region) - 0.4) if prior is None else 3.0 * (prior[region.slices] - 0.5)
-    radius = max(2.0, CLICK_RADIUS * min(box.width, box.height))
+    radius = _click_radius(min(box.width, box.height))
     on_object, beside = (_discs(points, region, radius) for points in (prompt.on_object, prompt.beside))
     places = ColorPlaces(region, n_places=ways.n_places)
     colors, motions = places.bins(picture), motion_bins(moved, outside)
@@ -252,6 +278,11 @@ def filled(mask: Bool, *, part: float = 0.02) -> Bool:
     n, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
     small = [i for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] <= part * mask.sum()]
     return np.asarray(mask | np.isin(labels, small)) if small else mask
+
+
+def _click_radius(size: float) -> float:
+    """Of the disc that a click stands for, in pixels, in an object of this size."""
+    return max(2.0, CLICK_RADIUS * size)
 
 
 def _discs(points: NDArray[np.float32], region: Box, radius: float) -> Bool:

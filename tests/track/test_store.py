@@ -1,0 +1,36 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidfill.errors import InputError
+from vidfill.track.store import MaskFile, finish, open_stored
+
+
+def test_masks_come_back_as_they_were_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.random((6, 13, 29)) > 0.7
+    masks[2] = False
+    file = io.BytesIO()
+    stored = MaskFile(file, (13, 29), 6)
+    for index in (5, 0, 3, 2):
+        stored.put(index, ~masks[index])
+        stored.put(index, masks[index])
+    for index in (0, 2, 3, 5):
+        assert np.array_equal(stored.get(index), masks[index])
+    assert not stored.get(1).any()
+    finish(stored, file, {"what": "a test"})
+    again, header = open_stored(Path("x"), file)
+    assert header["what"] == "a test"
+    assert np.array_equal(again.get(5), masks[5])
+    assert again.size == (13, 29)
+    assert len(again.offsets) == 6
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
+    file = io.BytesIO()
+    finish(MaskFile(file, (4, 4), 3), file, {})
+    with pytest.raises(InputError, match="not a finished track"):
+        open_stored(Path("x"), io.BytesIO(file.getvalue()[:-cut]))
