@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from vidfill.errors import InputError
 from vidfill.frame import Box, Frame, VideoInfo
 from vidfill.track.base import Picture
-from vidfill.track.timeline import working_picture
+from vidfill.track.timeline import Timeline, pictures_near, working_picture
 from vidfill.video.color import rgb_crop
 from vidfill.video.read import Reader
 
@@ -47,13 +47,13 @@ class Pictures:
 
     Args:
         path: a video or a folder of images.
-        pts: of each frame, in ticks.
+        timeline: of that.
         fps: frame rate of a folder of images.
     """
 
-    def __init__(self, path: Path, pts: Sequence[int], *, fps: Fraction | None = None) -> None:
+    def __init__(self, path: Path, timeline: Timeline, *, fps: Fraction | None = None) -> None:
         self._reader = Reader(path, fps=fps)
-        self._pts = pts
+        self._timeline = timeline
         self._turn = threading.Lock()
         self._kept: OrderedDict[int, Shown] = OrderedDict()
         self._going: Iterator[Frame] | None = None
@@ -71,6 +71,11 @@ class Pictures:
             self._kept.move_to_end(index)
             return self._kept[index]
 
+    def near(self, index: int) -> dict[int, Picture]:
+        """The frames around one that selectors look at, see `vidfill.track.timeline.pictures_near`."""
+        with self._turn:
+            return pictures_near(self._reader, self._timeline, index)
+
     def close(self) -> None:
         """Close the file."""
         with self._turn:
@@ -78,8 +83,8 @@ class Pictures:
             self._kept.clear()
 
     def _decode(self, index: int) -> None:
-        if not 0 <= index < len(self._pts):
-            raise InputError(f"frame {index}", expected=f"0 to {len(self._pts) - 1}")
+        if not 0 <= index < len(self._timeline):
+            raise InputError(f"frame {index}", expected=f"0 to {len(self._timeline) - 1}")
         keep_from = index
         if self._going is None or not self._next <= index <= self._next + N_AHEAD:
             is_step_back = self._next - N_BACK <= index < self._next
@@ -97,7 +102,8 @@ class Pictures:
 
     def _start(self, index: int) -> None:
         self._stop()
-        self._going = self._reader.frames(start_pts=self._pts[index] if index else None, start_index=index)
+        start_pts = self._timeline.pts[index] if index else None
+        self._going = self._reader.frames(start_pts=start_pts, start_index=index)
         self._next = index
 
     def _stop(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidfill.engine.device import choose_device
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.frame import VideoInfo
 from vidfill.masks.boxes import Moment
@@ -19,6 +20,7 @@ from vidfill.pipeline import remove
 from vidfill.plan import PlanSettings
 from vidfill.run import OnProgress, Progress, reporter
 from vidfill.store import WorkFolder
+from vidfill.track.base import Selector
 from vidfill.track.result import Track
 from vidfill.track.timeline import Timeline, survey
 from vidfill.track.tools import open_tools
@@ -94,13 +96,7 @@ class Project:
         self.preview: Preview | None = None
         self.removed: Removed | None = None
         self._pictures: Pictures | None = None
-        self._selections = Selections(
-            lambda: (
-                open_tools(
-                    settings.tracker, whole=settings.whole, device=settings.device, model_dir=settings.model_dir
-                ).selector
-            )
-        )
+        self._selections = Selections(_open_selector(settings), lambda index: self.known()[1].near(index))
         self._changing = threading.Lock()
         self._unfinished: object = None
         name = Path(settings.output).name
@@ -272,7 +268,7 @@ class Project:
         with Reader(self.settings.source, fps=self.settings.fps) as reader:
             timeline = survey(reader, progress=reporter(report, "read"))
         self.prompts = _numbered(self.prompts, timeline)
-        self._pictures = Pictures(self.settings.source, timeline.pts, fps=self.settings.fps)
+        self._pictures = Pictures(self.settings.source, timeline, fps=self.settings.fps)
         self.timeline = timeline
 
     def _track(self, prompts: Prompts, report: OnProgress) -> None:
@@ -341,13 +337,18 @@ class Project:
             timeline = survey(reader, progress=reporter(report, "check"))
         before = self.removed
         number = before.number + 1 if before else 1
-        self.removed = Removed(number, output, Pictures(output, timeline.pts, fps=fps))
+        self.removed = Removed(number, output, Pictures(output, timeline, fps=fps))
         if before is not None:
             before.pictures.close()
 
     def _masks_of(self, tracked: Tracked) -> MaskSource:
         request = self.settings.request(self.settings.prompting(tracked.prompts, allow_lost=True))
         return request.check(overwrite=False, track=tracked.path).masks
+
+
+def _open_selector(settings: Settings) -> Selector:
+    device = str(choose_device(settings.device))
+    return open_tools(settings.tracker, whole=settings.whole, device=device, model_dir=settings.model_dir).selector
 
 
 def _numbered(prompts: Prompts, timeline: Timeline) -> Prompts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from vidfill.errors import MaskError, UsageError
+from vidfill.errors import UsageError
 from vidfill.frame import Bool, VideoInfo
 from vidfill.masks.prompt import Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector
@@ -86,12 +86,13 @@ class Selections:
     """Selects objects from the prompts of a frame; one at a time, and remembers the last ones.
 
     Args:
-        open_selector: opens what selects; called when the first prompt comes.
+        selector: what selects.
+        near: gives the frames around one, see `vidfill.track.base.Selector.select`.
     """
 
-    def __init__(self, open_selector: Callable[[], Selector]) -> None:
-        self._open_selector = open_selector
-        self._selector: Selector | None = None
+    def __init__(self, selector: Selector, near: Callable[[int], Mapping[int, Picture]]) -> None:
+        self._selector = selector
+        self._near = near
         self._turn = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], FrameMask] = OrderedDict()
 
@@ -115,27 +116,25 @@ class Selections:
         key = (index, here, None if known is None else known.tobytes())
         with self._turn:
             if key not in self._kept:
-                self._kept[key] = self._select(picture, here, info, known)
+                self._kept[key] = self._select(index, picture, here, info, known)
                 if len(self._kept) > N_KEPT:
                     self._kept.popitem(last=False)
             return self._kept[key]
 
-    def _select(self, picture: Picture, here: Prompts, info: VideoInfo, prior: Bool | None) -> FrameMask:
-        if self._selector is None:
-            self._selector = self._open_selector()
+    def _select(self, index: int, picture: Picture, here: Prompts, info: VideoInfo, prior: Bool | None) -> FrameMask:
         height, width = info.display_size
         scale = picture.shape[1] / width, picture.shape[0] / height
+        near = self._near(index)
         union = np.zeros(picture.shape[:2], np.bool_)
         objects = []
-        for by_object in here.on_frames(lambda at: at.frame or 0).values():
-            for object_id, prompt in by_object.items():
-                try:
-                    found = self._selector.select(picture, prompt.scaled(*scale), prior=prior)
-                except (UsageError, MaskError) as error:  # points beside the object alone
-                    objects.append(ObjectView(object_id, NOT_TRACKED, error.found))
-                    continue
-                union |= found.mask
-                objects.append(ObjectView(object_id, round(found.confidence, 2), found.reason))
+        for object_id, prompt in here.on_frames(lambda at: index)[index].items():
+            try:
+                found = self._selector.select(picture, prompt.scaled(*scale), prior=prior, near=near)
+            except UsageError as error:  # points beside the object alone
+                objects.append(ObjectView(object_id, NOT_TRACKED, error.found))
+                continue
+            union |= found.mask
+            objects.append(ObjectView(object_id, round(found.confidence, 2), found.reason))
         return FrameMask("selection", False, union, tuple(objects))
 
 

@@ -21,6 +21,8 @@ let view = "mask";
 let isPlaying = false;
 let isLoading = false;
 let needsLoad = false;
+let isCommitting = false;
+let needsCommit = false;
 let polling = null;
 
 const stage = new Stage(byId("canvas"), {
@@ -124,7 +126,7 @@ function addPrompt(kind, value) {
   if (view !== "mask") setView("mask");
   book.add(object, frame, kind, value);
   extraObject = null;
-  commit(true);
+  commit();
 }
 
 function forget({ id, frame: at }) {
@@ -132,20 +134,29 @@ function forget({ id, frame: at }) {
   commit();
 }
 
-// Has the server keep the prompts; a change that it refuses is dropped.
-async function commit(canDrop = false) {
+// Has the server keep the prompts, one state of them after the other; what it refuses is as if it had not been.
+async function commit() {
   render();
   say("Selecting\u2026");
-  await attempt(async () => {
-    try {
-      await accept(await send("PUT", "prompts", book.content));
-    } catch (error) {
-      if (canDrop) book.drop();
-      render();
-      throw error;
-    }
-  });
+  needsCommit = true;
+  if (isCommitting) return;
+  isCommitting = true;
+  while (needsCommit) {
+    needsCommit = false;
+    await attempt(keepPrompts);
+  }
+  isCommitting = false;
   load();
+}
+
+async function keepPrompts() {
+  try {
+    await accept(await send("PUT", "prompts", book.content));
+  } catch (error) {
+    book.load(server.prompts);
+    render();
+    throw error;
+  }
 }
 
 async function start(what, content) {

@@ -92,11 +92,6 @@ export class PromptBook {
     return this.#step(this.undone, this.done);
   }
 
-  // Takes the last change back as if it had never been.
-  drop() {
-    if (this.done.length) this.content = this.done.pop();
-  }
-
   #step(from, to) {
     if (from.length === 0) return false;
     to.push(this.content);

@@ -1,0 +1,76 @@
+"""Any frame in any order, from a bounded number of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import write_clip
+from vidfill.errors import InputError
+from vidfill.track.base import Picture
+from vidfill.track.timeline import Timeline, survey, working_picture
+from vidfill.ui import pictures
+from vidfill.ui.pictures import N_KEPT, Pictures, encode_jpeg, shown
+from vidfill.video.read import Reader
+
+N_FRAMES = 40
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("pictures") / "in.mp4", n=N_FRAMES, vfr=True, rotation=90).path
+
+
+@pytest.fixture(scope="module")
+def timeline(path: Path) -> Timeline:
+    with Reader(path) as reader:
+        return survey(reader)
+
+
+def test_any_order_gives_the_frames_of_one_pass(path: Path, timeline: Timeline) -> None:
+    with Reader(path) as reader:
+        straight = [(encode_jpeg(shown(f, reader.info)), working_picture(f, reader.info)) for f in reader.frames()]
+    some = Pictures(path, timeline)
+    forward, back, jumps = range(0, 6), range(39, 20, -1), (3, 30, 2, 30, 12, 13, 0, 39)
+    for index in (*forward, *back, *jumps):
+        got = some.at(index)
+        assert got.jpeg == straight[index][0]
+        assert np.array_equal(got.working, straight[index][1])
+    some.close()
+
+
+def test_few_are_kept_and_steps_back_decode_a_few_at_once(
+    path: Path, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+
+    def encode(picture: Picture) -> bytes:
+        made.append(b"")
+        return made[-1]
+
+    monkeypatch.setattr(pictures, "encode_jpeg", encode)
+    some = Pictures(path, timeline)
+    for index in range(N_FRAMES):
+        some.at(index)
+    assert len(made) == N_FRAMES
+    assert len(some._kept) == N_KEPT
+    some.at(N_FRAMES - 1)
+    assert len(made) == N_FRAMES, "what is kept is not decoded again"
+    for index in range(N_FRAMES - 1, -1, -1):
+        some.at(index)
+    assert len(made) <= 2 * N_FRAMES + pictures.N_BACK
+    some.close()
+
+
+@pytest.mark.parametrize("index", [-1, N_FRAMES])
+def test_there_is_no_such_frame(path: Path, timeline: Timeline, index: int) -> None:
+    with pytest.raises(InputError, match=f"expected 0 to {N_FRAMES - 1}"):
+        Pictures(path, timeline).at(index)
+
+
+def test_large_pictures_are_shown_smaller_small_ones_as_they_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Reader(path) as reader:
+        frame = next(iter(reader.frames()))
+        assert shown(frame, reader.info).shape == (96, 64, 3)
+        monkeypatch.setattr(pictures, "SHOWN_PIXELS", 96 * 64 // 4)
+        assert shown(frame, reader.info).shape == (48, 32, 3)
