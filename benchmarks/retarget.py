@@ -24,8 +24,8 @@ from vidfill.preview import Picture, sheet, spread
 from vidfill.video.color import rgb_crop
 from vidfill.video.read import Reader
 
-N_COLUMNS = 5
 MIN_MATCHES = 12
+PAPER, JPEG_QUALITY = 24, 85
 
 
 def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Picture, Bool, Picture]]:
@@ -113,10 +113,10 @@ class Path2D:
         )
 
 
-def main(source: Path, masks: Path, result: Path, output: Path) -> None:
+def main(source: Path, masks: Path, result: Path, output: Path, columns: int = 5) -> None:
     cv2.setRNGSeed(0)
     with Reader(source) as reader:
-        shown = spread(reader.info.n_frames or sum(1 for _ in reader.frames()), N_COLUMNS)
+        shown = spread(reader.info.n_frames or sum(1 for _ in reader.frames()), columns)
     rows: list[list[tuple[str, Picture]]] = [[], [], [], []]
     path = Path2D()
     for index, (before, mask, after) in enumerate(triples(source, masks, result)):
@@ -127,7 +127,8 @@ def main(source: Path, masks: Path, result: Path, output: Path) -> None:
             rows[1].append(("resized", resized(before, size)))
             rows[2].append(("centre crop", centre_crop(before, size)))
             rows[3].append(("retargeted", after))
-    cv2.imwrite(str(output), stacked(rows)[..., ::-1])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if output.suffix == ".jpg" else []
+    cv2.imwrite(str(output), stacked(rows)[..., ::-1], quality)
     print(output.name)
     print(path.describe())
 
@@ -138,13 +139,15 @@ def stacked(rows: list[list[tuple[str, Picture]]]) -> Picture:
     sized = [
         [(label, resized(p, (height, round(p.shape[1] * height / p.shape[0])))) for label, p in row] for row in rows
     ]
-    papers = [sheet(row, columns=N_COLUMNS) for row in sized]
+    papers = [sheet(row, columns=len(row)) for row in sized]
     width = max(paper.shape[1] for paper in papers)
-    return np.vstack([np.pad(paper, ((0, 0), (0, width - paper.shape[1]), (0, 0))) for paper in papers])
+    sides = [((0, 0), (0, width - paper.shape[1]), (0, 0)) for paper in papers]
+    return np.vstack([np.pad(p, side, constant_values=PAPER) for p, side in zip(papers, sides, strict=True)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("source", "masks", "result", "output"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--columns", type=int, default=5, help="frames on the sheet")
     main(**vars(parser.parse_args()))
