@@ -1,10 +1,13 @@
 """`vidfill ui` as a command: what it prints, refuses and leaves."""
 
 import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +20,8 @@ from tests.clips import Clip
 from tests.ui.conftest import box_around, prompts_of
 from vidfill.cli import app
 from vidfill.ui.settings import Settings
+
+README = Path(__file__).parent.parent.parent / "README.md"
 
 
 @pytest.fixture
@@ -34,7 +39,9 @@ def _ask(method: str, url: str, content: object = None) -> dict[str, Any]:
 
 
 def test_ctrl_c_in_the_middle_of_a_removal_leaves_the_prompts_alone(folder: Path, clip: Clip) -> None:
-    command = [sys.executable, "-m", "vidfill", "ui", "in.mp4", "--no-browser"]
+    found = re.search(r"^\$ vidfill (ui .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    command = [sys.executable, "-m", "vidfill", *shlex.split(found[1]), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -57,7 +64,7 @@ def test_ctrl_c_in_the_middle_of_a_removal_leaves_the_prompts_alone(folder: Path
 
 def _wait(address: str) -> None:
     while _ask("GET", address + "api/state")["job"]["state"] == "running":
-        pass
+        time.sleep(0.05)
 
 
 def test_a_port_that_is_taken_is_a_usage_error(folder: Path) -> None:
