@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vidfill.batching.driver import BatchRules, Driver, JobEvent, JobReport
+from vidfill.batching.driver import BatchRules, Driver
+from vidfill.batching.events import JobEvent, JobReport
 from vidfill.batching.inputs import find_jobs
 from vidfill.batching.scheduling import Died, Ended, Event, Progressed
 from vidfill.batching.work import Done, Failure, Outcome, Part, Worker

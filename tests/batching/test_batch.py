@@ -16,7 +16,7 @@ from tests.batching.fakes import InProcess
 from tests.batching.workers import worker_pids
 from tests.clips import write_clip, write_images
 from vidfill import batch, remove
-from vidfill.batching.driver import JobEvent
+from vidfill.batching.events import JobEvent
 from vidfill.errors import InputError, OutputError, UsageError, WeightsError
 
 SETTINGS: dict[str, Any] = {"codec": "ffv1", "model": "propagate", "device": "cpu", "threads": 1}

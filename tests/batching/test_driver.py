@@ -12,7 +12,7 @@ import pytest
 
 from tests.batching.fakes import Answer, Script, crashed, fail, killed, killed_for_memory, run_batch, succeed
 from vidfill.batching import driver as driver_module
-from vidfill.batching.driver import JobEvent
+from vidfill.batching.events import JobEvent
 from vidfill.batching.inputs import BatchJob
 from vidfill.batching.scheduling import Died
 from vidfill.batching.state import MAX_FAILURES, MAX_KILLS, JobFile

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clips import write_clip, write_images
 from vidfill import batch, remove
-from vidfill.batching.driver import JobEvent
+from vidfill.batching.events import JobEvent
 from vidfill.errors import DeviceError
 
 ray = pytest.importorskip("ray")

@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.batching.fakes import InProcess
 from tests.cli.conftest import N_FRAMES, Run
 from tests.clips import Clip, write_clip, write_images
-from vidfill.batching.driver import JobEvent
+from vidfill.batching.events import JobEvent
 from vidfill.cli.batch import batch
 from vidfill.cli.batch_view import JsonLines, LiveTable
 from vidfill.cli.remove import remove

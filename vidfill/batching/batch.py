@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidfill.batching.driver import BatchRules, Driver, JobEvent, JobReport, OnEvent
+from vidfill.batching.driver import BatchRules, Driver
+from vidfill.batching.events import JobEvent, JobReport, OnEvent
 from vidfill.batching.inputs import DEFAULT_NAME, BatchJob, Shard, find_jobs
 from vidfill.batching.local import LocalScheduler
 from vidfill.batching.report import write_report, write_summary
@@ -102,7 +103,7 @@ def batch(
     sources = [inputs] if isinstance(inputs, (str, Path)) else inputs
     jobs = find_jobs(sources, out, name=name, mask_pattern=mask_pattern, fps=settings.get("fps"))
     jobs = [job for job in jobs if part is None or part.holds(job)]
-    model = _tried_out(settings)
+    model = _tried_out(settings, here=cluster is None)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -155,16 +156,20 @@ def _checked(settings: Mapping[str, Any], mask_pattern: str | None) -> dict[str,
     return dict(settings)
 
 
-def _tried_out(settings: Mapping[str, Any]) -> str:
+def _tried_out(settings: Mapping[str, Any], *, here: bool) -> str:
     """The name of the model, which is loaded once on trial: better one error now than the same one for each video.
+
+    Args:
+        settings: of the removals.
+        here: whether they run on this machine, whose devices are then looked at.
 
     Raises:
         UsageError: no such model, device or precision.
         WeightsError: no weights, or ones that do not fit.
         DeviceError: the device is not there.
     """
-    machine = {name: settings[name] for name in ("device", "precision", "threads") if name in settings}
-    check_settings(EngineSettings(**machine))
+    device = str(settings.get("device", "auto")) if here else "cpu"
+    check_settings(EngineSettings(device, settings.get("precision", "auto"), settings.get("threads", 0)))
     model_dir, checkpoint = settings.get("model_dir"), settings.get("checkpoint")
     model = resolve_model(settings.get("model", "auto"), model_dir=model_dir)
     load_model(model, checkpoint=None if checkpoint is None else Path(checkpoint), model_dir=model_dir)

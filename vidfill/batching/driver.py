@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from vidfill import __version__
+from vidfill.batching.events import JobEvent, JobReport, OnEvent, Status
 from vidfill.batching.inputs import BatchJob
 from vidfill.batching.scheduling import Died, Ended, Event, Progressed, Scheduler
 from vidfill.batching.state import KILLED, RESUMABLE, Attempt, JobFile, JobState, difference, made_from, may_retry
@@ -23,62 +24,8 @@ from vidfill.store import WorkFolder
 from vidfill.video.partial import remove_partials
 from vidfill.video.read import probe
 
-Status = Literal["waiting", "running", "held", "done", "already done", "failed"]
-
 _WAIT_S = 0.5
 _HELD_AGAIN_S = 2.0  # until a job that another run holds is looked at again
-
-
-class JobEvent(NamedTuple):
-    """News of a job.
-
-    Attributes:
-        job: its name, that of its output.
-        status: what it is now; "held" by another run.
-        stage: of a running one: "analyse", "fill", "assemble", or "" before the first.
-        done: frames of the stage that are done.
-        total: frames in all, 0 where not known.
-        message: why it failed, or is to be tried again, or who holds it.
-    """
-
-    job: str
-    status: Status
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    message: str = ""
-
-
-OnEvent = Callable[[JobEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class JobReport:
-    """How a job ended.
-
-    Attributes:
-        source: the video.
-        output: where its result is, or was to be.
-        status: "done", "already done" (by an earlier run, or another one at the same time) or "failed".
-        n_attempts: how often it was tried.
-        seconds: what the attempts took together.
-        kind: of the error of a failed one, as its class is named.
-        message: the error in one line.
-        exit_code: that `vidfill remove` would have ended with.
-        result: of a done one: frames, model, device, seconds by stage, warnings.
-        thumbnails: small pictures of before and after; empty where there are none.
-    """
-
-    source: Path
-    output: Path
-    status: Status
-    n_attempts: int = 0
-    seconds: float = 0.0
-    kind: str = ""
-    message: str = ""
-    exit_code: int = 0
-    result: Mapping[str, Any] = field(default_factory=dict)
-    thumbnails: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +55,8 @@ class _Active:
     todo: deque[Part] = field(default_factory=deque)
     n_running: int = 0
     n_segments: int = 0
-    is_draining: bool = False
+    is_draining: bool = False  # no more parts are begun
+    is_busy: bool = False  # another process is at its work folder
     began_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -144,6 +92,7 @@ class Driver:
         self._later: deque[tuple[float, BatchJob]] = deque()
         self._active: dict[str, _Active] = {}
         self._reports: dict[str, JobReport] = {}
+        self._held: set[str] = set()  # by other runs, and told so
 
     def run(self) -> list[JobReport]:
         """Do all jobs, in the end wait for those that other runs hold; gives a report for each, in their order."""
@@ -183,12 +132,20 @@ class Driver:
     def _claim(self, job: BatchJob) -> _Active | None:
         """Take a job on, unless it is settled or held by another run."""
         file = JobFile(self._out, job)
-        file.prepare()
         lock = FileLock(file.lock)
-        if not lock.acquire():
-            self._tell(JobEvent(job.name, "held", message=f"held by {lock.holder() or 'another run'}"))
+        try:
+            file.prepare()
+            is_ours = lock.acquire()
+        except OSError as error:
+            self._refuse(job, file, f"cannot write to {file.lock.parent} ({error.strerror})")
+            return None
+        if not is_ours:
+            if job.name not in self._held:
+                self._tell(JobEvent(job.name, "held", message=f"held by {lock.holder() or 'another run'}"))
+            self._held.add(job.name)
             self._later.append((time.monotonic() + _HELD_AGAIN_S, job))
             return None
+        self._held.discard(job.name)
         try:
             active = self._opened(job, file, lock)
         except BaseException:
@@ -209,11 +166,13 @@ class Driver:
             self._settle(job, file, state, "failed")
             return None
         if present and not self._rules.overwrite and (reason := _objection(state, now, present)):
-            self._refuse(job, file, f"{file.output} {reason}")
+            self._refuse(
+                job, file, f"{file.output} {reason}", "give --overwrite to replace it, or another --out or --name"
+            )
             return None
         if state is None or not is_same or state.status != "open":
             state = JobState(str(job.source), now)
-        state.close_cut_off()
+        state.close_cut_off(WorkFolder(file.work).n_stored())
         if state.attempts and not may_retry(state.attempts):
             state.status = "failed"
             file.write(state)
@@ -294,8 +253,7 @@ class Driver:
         if bad.is_busy:
             active.state.attempts.pop()  # nobody's fault, and no attempt
             active.file.write(active.state)
-            active.is_draining = True
-            active.todo.clear()
+            active.is_draining = active.is_busy = True
             return
         self._end_attempt(active, "killed" if bad.kind == KILLED else "failed", bad)
         goes_on = part.kind == "segment" and (active.attempt.outcome == "killed" or active.attempt.kind in RESUMABLE)
@@ -309,13 +267,12 @@ class Driver:
     def _put_back(self, active: _Active) -> None:
         """Let go of a job that is not done; whoever claims it next tries again or gives it up."""
         self._release(active)
-        attempts = active.state.attempts
-        if attempts and attempts[-1].outcome != "running":
-            if may_retry(attempts):
-                self._tell(JobEvent(active.job.name, "waiting", message=f"trying again: {attempts[-1].message}"))
-            self._waiting.append(active.job)
-        else:
+        if active.is_busy:
             self._later.append((time.monotonic() + _HELD_AGAIN_S, active.job))
+            return
+        if may_retry(active.state.attempts):
+            self._tell(JobEvent(active.job.name, "waiting", message=f"trying again: {active.attempt.message}"))
+        self._waiting.append(active.job)
 
     def _finish(self, active: _Active, done: Done) -> None:
         active.state.status, active.state.result = "done", done.result
@@ -356,8 +313,9 @@ class Driver:
             )
         )
 
-    def _refuse(self, job: BatchJob, file: JobFile, found: str) -> None:
-        error = OutputError(found, todo="give --overwrite to replace it, or another --out or --name")
+    def _refuse(self, job: BatchJob, file: JobFile, found: str, todo: str = "give another --out") -> None:
+        """Report a job as failed without an attempt."""
+        error = OutputError(found, todo=todo)
         self._report(
             JobReport(
                 job.source,

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vidfill import __version__
-from vidfill.batching.driver import JobReport
+from vidfill.batching.events import JobReport
 from vidfill.errors import OutputError
 
 _SCHEMA_VERSION = 1

@@ -126,10 +126,11 @@ class JobState:
         self.attempts.append(attempt)
         return attempt
 
-    def close_cut_off(self) -> None:
-        """Say of an attempt that nobody saw ending that it was killed."""
+    def close_cut_off(self, n_stored: int) -> None:
+        """Say of an attempt that nobody saw ending that it was killed, with so many segments finished."""
         if self.attempts and self.attempts[-1].outcome == "running":
             last = self.attempts[-1]
+            last.n_stored = n_stored
             last.outcome, last.kind, last.message, last.exit_code = "killed", KILLED, "the batch was killed", 1
 
 
@@ -190,15 +191,10 @@ class JobFile:
         """Make the folders.
 
         Raises:
-            OutputError: they cannot be made.
+            OSError: they cannot be made.
         """
-        try:
-            self._base.parent.mkdir(parents=True, exist_ok=True)
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot make {self._base.parent} ({error.strerror})", todo="give another --out"
-            ) from error
+        self._base.parent.mkdir(parents=True, exist_ok=True)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> JobState | None:
         """The state; None where there is none, or one that is damaged or of another version of this file."""

@@ -37,8 +37,9 @@ def remove_stale(output: Path) -> None:
 def remove_partials(output: Path) -> None:
     """Remove what any run has left for an output that is complete; for whoever knows that nobody writes it any more."""
     output = output.absolute()
+    pattern = re.compile(re.escape(output.name) + r"\.[\w-]+-\d+\.part")
     for path in output.parent.iterdir():
-        if path.name.startswith(f"{output.name}.") and path.suffix == ".part":
+        if pattern.fullmatch(path.name):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
