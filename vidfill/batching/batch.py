@@ -22,8 +22,9 @@ from vidfill.pipeline import remove
 from vidfill.plan import parse_working_size
 from vidfill.processes import cpu_count
 
-# Arguments of `remove` that the batch itself gives.
+# Arguments of `remove` that the batch itself gives, and those that are of one video alone.
 _OWN = frozenset(["source", "output", "overwrite", "resume", "work_dir", "keep_work", "segments", "load", "progress"])
+_OF_ONE = frozenset(["output_fill", "prompts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _checked(settings: Mapping[str, Any], mask_pattern: str | None) -> dict[str,
     Raises:
         UsageError: it does not, or values out of range.
     """
-    known = inspect.signature(remove).parameters.keys() - _OWN
+    known = inspect.signature(remove).parameters.keys() - _OWN - _OF_ONE
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise UsageError(f"no setting {unknown[0]!r}", expected="one of " + ", ".join(sorted(known)))
