@@ -21,7 +21,8 @@ _log = logging.getLogger("vidfill")
 N_TRIES = 4
 WAIT_S = 1.0
 TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""What a broken transfer loses at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,13 +74,15 @@ class Doubt:
         kept = 1.0
         for recent in self._recent:
             kept *= recent.kept
-        n = len(self._recent)
+        n_before = WINDOW - len(self._recent)  # before the track began nothing was wrong
+        overlap = (sum(recent.overlap for recent in self._recent) + n_before) / WINDOW
+        consistent = (sum(recent.consistent for recent in self._recent) + n_before) / WINDOW
         verdicts = [
             (SHRINKS.confidence(kept), "it shrinks faster than it moves away"),
             (GROWS.confidence(kept), "it spreads over its surroundings"),
             (SMALL.confidence(self._kept), "little is left of what was selected"),
-            (OVERLAP.confidence(sum(s.overlap for s in self._recent) / n), "its outline jumps about"),
-            (CONSISTENT.confidence(sum(s.consistent for s in self._recent) / n), "its motion cannot be made out"),
+            (OVERLAP.confidence(overlap), "its outline jumps about"),
+            (CONSISTENT.confidence(consistent), "its motion cannot be made out"),
             (COLORS.confidence(signs.colors), "its colours are no longer those of the object"),
         ]
         if signs.area_px < MIN_AREA_PX:

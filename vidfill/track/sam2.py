@@ -83,15 +83,17 @@ class Sam2Network:
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         import torch
         from transformers import Sam2VideoModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         try:
-            model = Sam2VideoModel.from_pretrained(folder, local_files_only=True, dtype=self._dtype)
+            model: Any = Sam2VideoModel.from_pretrained(folder, local_files_only=True, dtype=self._dtype)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(
                 f"{folder} holds no SAM 2 ({str(error).splitlines()[0]})", todo="fetch it again"
             ) from error
-        self.model: Any = model.to(device).eval()
+        self.model = model.to(device).eval()
         self._device = device
         self.side: int = self.model.image_size
         self.n_remembered: int = max(self.model.num_maskmem, self.model.config.max_object_pointers_in_encoder)

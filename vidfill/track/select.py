@@ -120,7 +120,7 @@ class ColorMotionSelector:
 
     def _from_clicks(self, scene: _Scene, prompt: FramePrompt) -> Tracked:
         diagonal = math.hypot(*scene.picture.shape[:2])
-        masks = []
+        masks: list[Bool] = []
         for scale in CLICK_SCALES:
             allowed = np.zeros(scene.picture.shape[:2], np.bool_)
             for x, y in prompt.on_object:
