@@ -218,7 +218,8 @@ def killed_and_resumed(folder: Path, *, n_moments: int, seed: int = 0) -> list[s
             output.unlink()
             continue
         kept.append(len(list((folder / f".{output.name}.vidfill").glob("segment_*.patches"))))
-        _run([*remove_command(source, output), "--resume"], expected=0)
+        # -y: the kill may fall between the moment when the output is complete and the end of the process.
+        _run([*remove_command(source, output), "--resume", "-y"], expected=0)
         if output.read_bytes() != whole.read_bytes():
             faults.append(f"killed after {delay_s:.2f} s: other bytes")
         if litter := [path.name for path in folder.iterdir() if output.name in path.name and path != output]:

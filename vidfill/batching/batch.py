@@ -12,7 +12,7 @@ from typing import Any
 from vidfill.batching.driver import BatchRules, Driver
 from vidfill.batching.events import JobEvent, JobReport, OnEvent
 from vidfill.batching.inputs import DEFAULT_NAME, BatchJob, Shard, find_jobs
-from vidfill.batching.local import LocalScheduler
+from vidfill.batching.local import LocalScheduler, share_out
 from vidfill.batching.report import write_report, write_summary
 from vidfill.batching.scheduling import Scheduler
 from vidfill.engine.device import EngineSettings, check_settings, choose_device
@@ -20,7 +20,6 @@ from vidfill.errors import OutputError, UsageError
 from vidfill.models import LEARNED_NAMES, load_model, resolve_model
 from vidfill.pipeline import remove
 from vidfill.plan import parse_working_size
-from vidfill.processes import cpu_count
 
 # Arguments of `remove` that the batch itself gives, and those that are of one video alone.
 _OWN = frozenset(["source", "output", "overwrite", "resume", "work_dir", "keep_work", "segments", "load", "progress"])
@@ -186,12 +185,8 @@ def _scheduler(cluster: str | None, n_workers: int, settings: Mapping[str, Any],
 
         return RayScheduler(cluster, n_workers, threads=threads, wants_gpu=model in LEARNED_NAMES)
     n_gpus = _n_gpus(str(settings.get("device", "auto")), model)
-    n_workers = n_workers or max(1, n_gpus)
-    if n_gpus:
-        return LocalScheduler([f"cuda:{index % n_gpus}" for index in range(n_workers)])
-    if threads == 0 and n_workers > 1:
-        threads = max(1, cpu_count() // n_workers)
-    return LocalScheduler([""] * n_workers, threads=threads)
+    devices, threads = share_out(n_workers, n_gpus=n_gpus, threads=threads)
+    return LocalScheduler(devices, threads=threads)
 
 
 def _n_gpus(device: str, model: str) -> int:

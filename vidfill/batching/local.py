@@ -17,7 +17,7 @@ from typing import NoReturn, Self
 from vidfill.batching.scheduling import Died, Ended, Event, Progressed
 from vidfill.batching.work import Part, Worker
 from vidfill.pipeline import Progress
-from vidfill.processes import no_interrupts
+from vidfill.processes import cpu_count, no_interrupts
 
 _REPORT_EVERY_S = 0.2
 _GRACE_S = 10.0  # for a worker to clear away its half-written output
@@ -121,13 +121,7 @@ class _Process:
         return events
 
     def obituary(self, part: Part) -> Died:
-        code = self._process.exitcode or 0
-        if code == -signal.SIGKILL and _oom_kills() > self._n_oom_kills:
-            return Died(part, "memory", "the system killed the worker since memory ran out")
-        if -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            return Died(part, "killed", f"the worker was killed by {signal.Signals(-code).name}")
-        reason = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return Died(part, "crashed", f"the worker died {reason}")
+        return obituary(part, self._process.exitcode or 0, n_oom_kills=_oom_kills() - self._n_oom_kills)
 
     def ask_to_end(self) -> None:
         self._process.terminate()
@@ -138,6 +132,40 @@ class _Process:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def obituary(part: Part, exit_code: int, *, n_oom_kills: int) -> Died:
+    """What a worker died of.
+
+    Args:
+        part: what it was at.
+        exit_code: of its process; minus the number of a signal.
+        n_oom_kills: processes that the system has killed for want of memory meanwhile.
+    """
+    if exit_code >= 0:
+        return Died(part, "crashed", f"the worker died with exit code {exit_code}")
+    number = signal.Signals(-exit_code)
+    if number == signal.SIGKILL and n_oom_kills:
+        return Died(part, "memory", "the system killed the worker since memory ran out")
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return Died(part, "killed", f"the worker was killed by {number.name}")
+    return Died(part, "crashed", f"the worker died of {number.name}")
+
+
+def share_out(n_workers: int, *, n_gpus: int, threads: int) -> tuple[list[str], int]:
+    """The devices of the workers of this machine, and the CPU threads of each.
+
+    Args:
+        n_workers: 0 for one a GPU, or one without a GPU.
+        n_gpus: that they are to use.
+        threads: of each, 0 for a fair share where they compute on the CPU.
+    """
+    n_workers = n_workers or max(1, n_gpus)
+    if n_gpus:
+        return [f"cuda:{index % n_gpus}" for index in range(n_workers)], threads
+    if threads == 0 and n_workers > 1:
+        threads = max(1, cpu_count() // n_workers)
+    return [""] * n_workers, threads
 
 
 def _serve(pipe: Connection, device: str, threads: int) -> None:
