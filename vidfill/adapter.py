@@ -66,7 +66,7 @@ class Adapted:
             f"PSNR {self.before.hole_psnr_db:.2f} -> {self.after.hole_psnr_db:.2f} dB, "
             f"warp error {self.before.warp_error:.2f} -> {self.after.warp_error:.2f}"
         )
-        verdict = "kept" if self.is_kept else "not better, so the weights stay as they were"
+        verdict = "kept" if self.is_kept else "not clearly better, so the weights stay as they were"
         return f"{model} adapted in {self.n_steps} steps{obstacle}; in held-out holes {numbers}: {verdict}"
 
     @classmethod

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vidfill.adapt.excerpts import Excerpt, choose_spans, read_excerpts
-from vidfill.adapt.judge import is_better, judge
+from vidfill.adapt.judge import is_better, judge, mean_score
 from vidfill.adapt.samples import Sample, drawn, make_sample
 from vidfill.adapter import Adapted, Clip, Report, Score
 from vidfill.engine import EngineSettings
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CROP_PX = 160
 JUDGED_CROP_PX = 224
-N_JUDGED = 3
+N_JUDGED = 4
 HELD_OUT = 1 / 3
 """Of each excerpt, its first part: only there holes are judged, only after it they are learned from."""
 N_SAMPLES = 8
@@ -140,13 +140,14 @@ class _Fitting:
         judged = [self._sample(excerpts, k, is_judged=True) for k in range(N_JUDGED)]
         if not self._clock.has_time_for("sample"):  # about as long as the first verdict will take
             raise _OutOfTime(TOO_SHORT)
-        self.outcome = replace(self.outcome, before=self._verdict(judged))
+        before = self._verdict(judged)
+        self.outcome = replace(self.outcome, before=mean_score(before))
         n_judged = n_in_vain = 0
         while self._state.step < self._adaptation.steps and n_in_vain < PATIENCE and self._learn(excerpts):
             if self._state.step % STEPS_PER_VERDICT == 0 and self._clock.has_time_for("validation", "validation"):
-                n_judged, n_in_vain = self._state.step, 0 if self._keep_better(judged) else n_in_vain + 1
+                n_judged, n_in_vain = self._state.step, 0 if self._keep_better(judged, before) else n_in_vain + 1
         if self._state.step > n_judged:
-            self._keep_better(judged)
+            self._keep_better(judged, before)
 
     def _learn(self, excerpts: list[Excerpt]) -> bool:
         """One step, with a new sample before it if it is time for one; False if the time is up."""
@@ -164,19 +165,19 @@ class _Fitting:
             self._step()
         return True
 
-    def _keep_better(self, judged: list[Sample]) -> bool:
+    def _keep_better(self, judged: list[Sample], before: list[Score]) -> bool:
         """Judge the averaged weights; keep them if they are better than those before, and the best so far."""
-        score, before, best = self._verdict(judged), self.outcome.before, self.outcome.after
-        assert before is not None
+        scores, best = self._verdict(judged), self.outcome.after
+        score = mean_score(scores)
         is_best = best is None or not self.outcome.is_kept or score.hole_psnr_db > best.hole_psnr_db
-        is_kept = is_best and is_better(score, before)
+        is_kept = is_best and is_better(scores, before)
         if is_kept:
             self.best = {name: tensor.detach().clone() for name, tensor in self._state.averaged.state_dict().items()}
         if is_kept or not self.outcome.is_kept:
             self.outcome = replace(self.outcome, is_kept=is_kept, after=score)
         return is_kept
 
-    def _verdict(self, judged: list[Sample]) -> Score:
+    def _verdict(self, judged: list[Sample]) -> list[Score]:
         with self._clock.timed("validation"):
             return judge(self._state.averaged, judged, self._runtime)
 

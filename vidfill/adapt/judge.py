@@ -15,31 +15,39 @@ from vidfill.metrics.temporal import warp_error
 from vidfill.models.base import Model, composite, recur
 from vidfill.train.validation import hole_psnr_db
 
-LEAST_GAIN_DB = 0.05
+LEAST_GAIN_DB = 0.1
 MOST_WARP_GROWTH = 1.02
 
 
-def is_better(score: Score, than: Score) -> bool:
-    """Whether weights with one score are to be preferred: nearer to the truth, and no less steady.
+def is_better(scores: Sequence[Score], than: Sequence[Score]) -> bool:
+    """Whether weights are to be preferred to others: nearer to the truth in every hole, and no less steady.
 
-    Both come from a few holes, so that a gain too small to be seen counts as none.
+    The holes are few, and lie elsewhere than the one that counts. A gain of 0.07 dB in the mean alone has been seen to
+    go with a loss of 0.45 dB there.
+
+    Args:
+        scores: of the weights, hole by hole.
+        than: of the others, in the same holes.
     """
-    return (
-        score.hole_psnr_db >= than.hole_psnr_db + LEAST_GAIN_DB
-        and score.warp_error <= than.warp_error * MOST_WARP_GROWTH
-    )
+    gains_db = [ours.hole_psnr_db - theirs.hole_psnr_db for ours, theirs in zip(scores, than, strict=True)]
+    is_steady = mean_score(scores).warp_error <= mean_score(than).warp_error * MOST_WARP_GROWTH
+    return min(gains_db) >= 0 and float(np.mean(gains_db)) >= LEAST_GAIN_DB and is_steady
 
 
-def judge(model: Model, samples: Sequence[Sample], runtime: Runtime) -> Score:
-    """Fill the extra holes of samples as the engine would, and compare them with the truth; means over the samples.
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean of each measure."""
+    return Score(*(float(np.mean(values)) for values in zip(*scores, strict=True)))
+
+
+def judge(model: Model, samples: Sequence[Sample], runtime: Runtime) -> list[Score]:
+    """Fill the extra holes of samples as the engine would, and compare them with the truth.
 
     Args:
         model: on the runtime's device, in evaluation mode.
         samples: held out; at least one.
         runtime: how to compute.
     """
-    scores = [_judged(model, sample, runtime) for sample in samples]
-    return Score(*(float(np.mean(values)) for values in zip(*scores, strict=True)))
+    return [_judged(model, sample, runtime) for sample in samples]
 
 
 def _judged(model: Model, sample: Sample, runtime: Runtime) -> Score:
