@@ -119,8 +119,9 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """Write the whole page as a PNG."""
-        size = self._devtools("Page.getLayoutMetrics", {})["cssContentSize"]
-        wanted = {"format": "png", "captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+        width, height = self.run("return [innerWidth, document.documentElement.scrollHeight]")  # no scrollbar is drawn
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        wanted = {"format": "png", "captureBeyondViewport": True, "clip": clip}
         path.write_bytes(base64.b64decode(self._devtools("Page.captureScreenshot", wanted)["data"]))
 
     def _devtools(self, name: str, parameters: dict[str, Any]) -> Any:

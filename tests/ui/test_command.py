@@ -115,9 +115,19 @@ def test_the_command_for_the_shell_has_all_that_was_given() -> None:
     plain = Settings(Path("in.mp4"), "out.mp4", Path("a b.json"))
     assert plain.command() == "vidfill remove in.mp4 --prompts 'a b.json' -o out.mp4"
     full = Settings(
-        Path("frames"), "out/", Path("p.json"), Fraction(30000, 1001), "flow", False, "opn", Path("m"), "cuda:1"
+        source=Path("frames"),
+        output="out/",
+        prompts=Path("p.json"),
+        fps=Fraction(30000, 1001),
+        tracker="flow",
+        whole=False,
+        grow=0,
+        shadow=True,
+        model="opn",
+        model_dir=Path("m"),
+        device="cuda:1",
     )
     assert full.command() == (
-        "vidfill remove frames --prompts p.json -o out/ --fps 30000/1001 --model-dir m --tracker flow --model opn "
-        "--device cuda:1 --part"
+        "vidfill remove frames --prompts p.json -o out/ --fps 30000/1001 --model-dir m --grow 0 --tracker flow "
+        "--model opn --device cuda:1 --part --shadow"
     )

@@ -38,6 +38,8 @@ def ui(
     overwrite: opt.Overwrite = False,
     tracker: pr.Tracker = pr.TrackerName.auto,
     whole: pr.Whole = None,
+    grow: pr.Grow = None,
+    shadow: pr.Shadow = False,
     model: opt.ModelName = "auto",
     model_dir: opt.ModelDir = None,
     device: opt.Device = "auto",
@@ -67,7 +69,6 @@ def ui(
         path = opt.parse_source(source)
         target = output if output is not None else str(_beside(path))
         file = prompts or Path(target).parent / f"{path.stem}.prompts.json"
-        run.resume_hint = f"the same command opens the prompts again that are kept in {file}"
         settings = Settings(
             source=path,
             output=target,
@@ -75,6 +76,8 @@ def ui(
             fps=opt.parse_rate(fps),
             tracker=str(tracker),
             whole=whole,
+            grow=grow,
+            shadow=shadow,
             model=model,
             model_dir=model_dir,
             device=device,
@@ -83,7 +86,11 @@ def ui(
         project = Project(settings)
         for warning in project.warnings:
             run.warn(warning)
-        serve(project, port=port, ready=lambda address: _show(run, address, browser=browser))
+        try:
+            serve(project, port=port, ready=lambda address: _show(run, address, browser=browser))
+        finally:
+            if file.exists():
+                run.resume_hint = f"the same command opens the prompts again that are kept in {file}"
 
 
 def _beside(source: Path) -> Path:

@@ -26,6 +26,8 @@ class Settings:
         fps: frame rate of a folder of images.
         tracker: one of `vidfill.track.tools.TRACKER_NAMES`.
         whole: what a click may mean, see `vidfill.track.tools.open_tools`.
+        grow: how far tracked masks are grown, in source pixels, see `vidfill.masks.prompt.Prompting`.
+        shadow: whether shadows go with the objects.
         model: a name of `vidfill.models.MODEL_NAMES`, or "auto".
         model_dir: the user's folder of weights; None for the default one.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -38,6 +40,8 @@ class Settings:
     fps: Fraction | None = None
     tracker: str = "auto"
     whole: bool | None = None
+    grow: int | None = None
+    shadow: bool = False
     model: str = "auto"
     model_dir: Path | None = None
     device: str = "auto"
@@ -50,7 +54,7 @@ class Settings:
 
     def prompting(self, prompts: Prompts, *, allow_lost: bool) -> Prompting:
         """Prompts with how they are followed."""
-        return Prompting(prompts, self.tracker, self.whole, allow_lost)
+        return Prompting(prompts, self.tracker, self.whole, allow_lost, self.grow, self.shadow)
 
     def request(self, prompting: Prompting) -> Request:
         """The removal of what is meant; its track is that of `vidfill.remove` with the same prompts."""
@@ -60,10 +64,12 @@ class Settings:
     def command(self) -> str:
         """The line for a shell that removes what the file of prompts says."""
         words: list[object] = ["vidfill", "remove", self.source, "--prompts", self.prompts, "-o", self.output]
-        options: dict[str, object] = {"--fps": self.fps, "--model-dir": self.model_dir}
+        options: dict[str, object] = {"--fps": self.fps, "--model-dir": self.model_dir, "--grow": self.grow}
         options |= {"--tracker": self.tracker, "--model": self.model, "--device": self.device}
         for name, value in options.items():
             words += [] if value in (None, "auto") else [name, value]
         if self.whole is not None:
             words.append("--whole" if self.whole else "--part")
+        if self.shadow:
+            words.append("--shadow")
         return shlex.join(str(word) for word in words)

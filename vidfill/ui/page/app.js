@@ -166,6 +166,7 @@ async function start(what, content) {
 
 function setView(to) {
   view = to;
+  if (to !== "mask") say("");
   for (const radio of byId("views").querySelectorAll("input")) radio.checked = radio.value === to;
   load();
 }
@@ -247,7 +248,7 @@ async function kept(from) {
 // What to do next, in a few words.
 function hint(found, entries) {
   if (!found) return "";
-  if (book.isEmpty) return "Click on what is to go. Drag a box round it where a click is not enough.";
+  if (book.isEmpty) return "Click on what is to go. Where a click is not enough, choose Box and drag one round it.";
   if (found.origin === "selection" && entries.length) {
     return "Click on what is missing; choose \u201cNot it\u201d and click on what is too much. Then track.";
   }
@@ -292,12 +293,15 @@ function render() {
   byId("remove").disabled = isBusy || !isFresh || (nLost > 0 && !byId("allow-lost").checked);
   byId("allow-lost-line").hidden = nLost === 0;
   byId("track-text").textContent = trackText(nLost);
-  byId("remove-text").textContent = isFresh ? `Writes ${server.source.output}.` : "Track first.";
+  byId("remove-text").textContent = isFresh
+    ? `Writes ${server.source.output}, with the mask grown by ${byId("dilate").value || 0} px.`
+    : "Track first.";
   byId("views").querySelector('[value="filled"]').disabled = !server.preview?.done.length;
   byId("views").querySelector('[value="result"]').disabled = !server.result;
   byId("get-result").hidden = !server.result?.is_file;
   byId("get-masks").hidden = !server.track;
   byId("get-prompts").hidden = book.isEmpty;
+  byId("shell").hidden = book.isEmpty;
   byId("prompts-file").textContent = server.prompts_file;
   byId("command").textContent = command();
 }
