@@ -36,6 +36,15 @@ def _correlation(values: Float) -> float:
     return float(np.corrcoef(values[:, 1:].ravel(), values[:, :-1].ravel())[0, 1])
 
 
+def test_a_bent_strip_is_all_that_is_known() -> None:
+    """More of it is seen from within its bend, which is hole, than from anywhere on it."""
+    hole = np.ones(SIZE, np.bool_)
+    hole[40:53, 40:160] = hole[40:130, 40:53] = False
+    source = _smooth() + _noise(2 / 255, 0.0)
+    grain = add_missing(_smooth(), source, hole, seed=(0, 0)) - _smooth()
+    assert float(np.std(grain[80:120, 80:140, 1]) * 255) == pytest.approx(2, rel=0.4)
+
+
 @pytest.mark.parametrize("std", [2.0, 4.0])
 @pytest.mark.parametrize("sigma_px", [0.0, 0.7, 1.0])
 def test_strength_and_coarseness_match_the_surroundings(std: float, sigma_px: float) -> None:

@@ -73,7 +73,7 @@ def _blur(picture: Float, sigma_px: float) -> Float:
 def _grain_variance(band: Float, where: Bool) -> Float:
     """(C,) variance of the grain in a band: of its flattest places, less where these stand out from the others."""
     share = _local(where.astype(np.float32), np.ones_like(where))
-    places = where & (share >= min(0.5, float(share.max())))
+    places = where & (share >= min(0.5, float(share[where].max())))
     local = np.stack([_local(np.square(channel), where)[places] for channel in np.moveaxis(band, -1, 0)])
     flattest, flat = np.quantile(local[:, ::5], (_FLATTEST, _FLAT), axis=1)
     evenness = flattest / np.maximum(flat, 1e-12) / _NOISE_EVENNESS
