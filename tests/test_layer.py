@@ -173,6 +173,9 @@ def test_a_run_that_fails_leaves_neither(tmp_path: Path, monkeypatch: pytest.Mon
         ("out.mkv", "fill.mp4", OutputError, "cannot have alpha"),
         ("out.mkv", "fill.webm", OutputError, "cannot have alpha"),
         ("out.mkv", "out.mkv", UsageError, "two names"),
+        ("out.mkv", "folder/../out.mkv", UsageError, "two names"),
+        ("folder/", "folder/fill.mkv", UsageError, "two names"),
+        ("folder/out.mkv", "folder/", UsageError, "two names"),
         ("out.mkv", "in.mkv", OutputError, "is the source"),
         ("out.mkv", "there.mov", OutputError, "exists"),
         ("out.mkv", "missing/fill.mov", OutputError, "does not exist"),
@@ -184,11 +187,12 @@ def test_what_cannot_be_written_is_said_before_the_work_starts(
 ) -> None:
     write_clip(tmp_path / "in.mkv", n=2)
     (tmp_path / "there.mov").write_bytes(b"precious")
-    before = sorted(tmp_path.iterdir())
-    paths = [None if name is None else tmp_path / name for name in (output, layer)]
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    paths = [None if name is None else f"{tmp_path}/{name}" for name in (output, layer)]
     with pytest.raises(kind, match=message):
         remove(tmp_path / "in.mkv", paths[0], output_fill=paths[1], **QUICK)
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_plan_checks_the_layer_as_well(tmp_path: Path) -> None:

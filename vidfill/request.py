@@ -127,11 +127,17 @@ class Request(NamedTuple):
     def _check_layer(self, info: VideoInfo, *, overwrite: bool) -> None:
         if self.output_fill is None:
             return
-        if self.output is not None and Path(self.output).absolute() == Path(self.output_fill).absolute():
-            raise UsageError(f"{self.output} as the picture and as the fill layer", todo="give them two names")
         inputs = [] if self.masks.path is None else [self.masks.path]
         for warning in check_layer(self.output_fill, info, overwrite=overwrite, inputs=inputs):
             _log.warning(warning)
+        if self.output is not None:
+            picture, layer = Path(self.output).resolve(), Path(self.output_fill).resolve()
+            if picture == layer or picture in layer.parents or layer in picture.parents:
+                raise UsageError(
+                    f"{self.output} as the picture and {self.output_fill} as the fill layer",
+                    expected="two outputs, neither of them inside the other",
+                    todo="give them two names",
+                )
 
     @contextmanager
     def writing(
