@@ -79,3 +79,16 @@ def test_a_fill_layer_beside_the_picture(clip: Clip, run: Run) -> None:
     outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--output-fill", "fill.mkv")
     assert "wrote out.mp4 and the layer fill.mkv: 8 frames" in outcome.err
     assert _size("out.mp4") == _size("fill.mkv") == (96, 64)
+
+
+def test_of_a_picture_and_a_layer_only_what_is_missing_is_made(clip: Clip, run: Run) -> None:
+    words = ["remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--output-fill", "fill.mkv", "--skip-existing"]
+    Path("out.mp4").write_text("mine")
+    made = run(*words)
+    assert made.code == 0, made.err
+    assert "out.mp4 exists and stays as it is" in made.err
+    assert "wrote fill.mkv: 8 frames" in made.err
+    assert Path("out.mp4").read_text() == "mine"
+    again = run(*words, "--json")
+    assert (again.code, again.json["skipped"]) == (0, True)
+    assert "out.mp4 and fill.mkv exist, nothing is done" in run(*words).err

@@ -105,13 +105,17 @@ def remove(
             opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
             _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
             return
-        named = output_fill if output is None else output
-        if named is None:
+        outputs = [name for name in (output, output_fill) if name is not None]
+        if not outputs:
             raise UsageError("no output named", todo="name one with -o or --output-fill, or ask for --dry-run")
-        if skip_existing and _is_there(Path(named), overwrite=overwrite):
-            run.say(f"{named} exists, nothing is done")
+        there = _those_there(outputs, overwrite=overwrite) if skip_existing else []
+        if there == outputs:
+            run.say(f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''}, nothing is done")
             run.result(result=None, skipped=True)
             return
+        if there:
+            run.say(f"{there[0]} exists and stays as it is")
+            output, wanted["output_fill"] = (None if name in there else name for name in (output, output_fill))
         from vidfill.pipeline import remove as remove_from
 
         result = remove_from(
@@ -145,11 +149,12 @@ def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]
     run.result(plan=plan)
 
 
-def _is_there(output: Path, *, overwrite: bool) -> bool:
-    """Whether an output is complete: it has its name only then. An empty folder is none."""
+def _those_there(outputs: list[str], *, overwrite: bool) -> list[str]:
+    """Which outputs are complete: they have their names only then. An empty folder is none."""
     if overwrite:
         raise UsageError("--skip-existing together with --overwrite", todo="give one of them")
-    return output.exists() and not (output.is_dir() and not any(output.iterdir()))
+    paths = {name: Path(name) for name in outputs if name}
+    return [name for name, path in paths.items() if path.exists() and not (path.is_dir() and not any(path.iterdir()))]
 
 
 def _summary(result: RemoveResult) -> str:
