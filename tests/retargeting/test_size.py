@@ -72,6 +72,7 @@ def test_an_aspect_is_that_of_the_picture_not_of_its_samples() -> None:
         {"aspect": "0:1"},
         {"aspect": "100:1"},
         {"aspect": "16:9:1"},
+        {"aspect": "9" * 5000},
     ],
 )
 def test_other_shapes_are_refused(wrong: dict[str, Any]) -> None:
@@ -94,6 +95,10 @@ def test_the_matrix_that_players_guess_from_the_size_is_stated_when_the_guess_wo
     assert reshaped(INFO, (360, 640)).color == ColorTags(matrix=1)
     tagged = replace(INFO, color=ColorTags(matrix=6, primaries=6, transfer=6, range=1))
     assert reshaped(tagged, (360, 640)).color == tagged.color
+
+
+def test_pictures_in_rgb_have_no_matrix_to_guess() -> None:
+    assert reshaped(replace(INFO, pixel_format=pixel_format("gbrp")), (360, 640)).color == ColorTags()
 
 
 def test_fields_survive_a_new_width_but_not_a_new_height() -> None:

@@ -74,7 +74,7 @@ def parse_aspect(text: str) -> Fraction:
     Raises:
         UsageError: anything else, or a picture more than 20 times as long as it is wide.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:[:/x](\d+(?:\.\d+)?))?", text.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)(?:[:/x](\d{1,20}(?:\.\d{1,20})?))?", text.strip(), re.ASCII)
     width, height = (Fraction(match[1]), Fraction(match[2] or 1)) if match else (Fraction(0), Fraction(0))
     if not (width and height and Fraction(1, 20) <= width / height <= 20):
         raise UsageError(f"--aspect {text}", expected="width:height, such as 9:16 or 1:1", todo="write it like 9:16")
@@ -84,7 +84,7 @@ def parse_aspect(text: str) -> Fraction:
 def reshaped(info: VideoInfo, size: tuple[int, int]) -> VideoInfo:
     """The source at another (height, width): all else that the file says about the picture stays true of it."""
     made = replace(info, height=size[0], width=size[1])
-    if matrix_of(made) != matrix_of(info):
+    if info.pixel_format.kind == "yuv" and matrix_of(made) != matrix_of(info):
         # Players guess the matrix of untagged pictures from their size: what was a guess is said.
         made = replace(made, color=replace(info.color, matrix=matrix_of(info)))
     if info.interlaced and size[0] != info.height:
