@@ -52,6 +52,17 @@ def test_half_as_wide_the_object_keeps_its_size_at_the_proportional_place() -> N
     np.testing.assert_allclose(shown, np.tile([175.0, 200, 275, 500], (30, 1)), atol=1e-6)  # its centre at 450 / 2
 
 
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [((720, 2560), 1), ((1440, 1280), 1), ((360, 2560), 1), ((1440, 3840), 2), ((360, 320), 0.5), ((1440, 2560), 2)],
+)
+def test_the_scale_is_the_one_of_both_sides_that_is_nearest_to_its_own_size(
+    size: tuple[int, int], scale: float
+) -> None:
+    placement = place(_still(400, 300, 500, 400), INFO, size, LayoutSettings())
+    np.testing.assert_allclose(placement.scale, scale)
+
+
 def test_it_moves_as_far_in_proportion_as_the_background() -> None:
     track = _track([(200 + 10 * t, 200, 300 + 10 * t, 500) for t in range(50)])
     shown = _placed(track, HALF)

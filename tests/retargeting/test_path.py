@@ -31,6 +31,13 @@ def test_one_or_two_frames_are_followed_as_they_are(n: int) -> None:
     np.testing.assert_allclose(_free(wanted, frames=5.0), wanted)
 
 
+def test_frames_that_follow_one_another_at_once_are_told_apart_still() -> None:
+    """Half a second of a clip whose ticks are all frames."""
+    wanted = 5 + 3.5 * np.arange(30.0)
+    np.testing.assert_allclose(_free(wanted, frames=45_000.0), wanted, atol=0.01)
+    np.testing.assert_array_equal(slow_path_below(wanted, np.ones(30, bool), frames=360_000), np.full(30, 5.0))
+
+
 def test_straight_motion_is_kept_from_end_to_end() -> None:
     wanted = 5 + 3.5 * np.arange(60.0)
     np.testing.assert_allclose(_free(wanted, frames=12.0), wanted, atol=1e-6)

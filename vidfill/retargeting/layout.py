@@ -1,9 +1,10 @@
 """Where an object goes in the new picture, and how large it is there.
 
-An object's pixel at (x, y) of the source is shown at (scale x + dx, scale y + dy). The scale is that of the axis that
-shrinks less, so that the object keeps its shape and, where one side of the picture stays, its size; it is less where
-the object would not fit. Its anchor stays at the proportional place, as in the retargeting of Kim et al., "Deep Video
-Inpainting" (2019), unless it would leave the picture there. What the source's border cuts off lies at the new one.
+An object's pixel at (x, y) of the source is shown at (scale x + dx, scale y + dy). The scale is the one nearest to 1
+between those of the two axes, so that the object keeps its shape and, where one side of the picture stays, its size;
+it is less where the object would not fit. Its anchor stays at the proportional place, as in the retargeting of Kim et
+al., "Deep Video Inpainting" (2019), unless it would leave the picture there. What the source's border cuts off lies at
+the new one.
 
 Only scale and offset are smoothed over time. The object's own motion is in its pixels: it is neither damped nor late.
 """
@@ -117,7 +118,7 @@ def place(track: Track, source: VideoInfo, size: tuple[int, int], settings: Layo
     fits = np.minimum(size[1] / widths, size[0] / heights)
     # At the scale of the smaller axis everything fits.
     largest = np.minimum(np.maximum(_FILL_SHARE * fits, min(ratios)), fits)
-    ceiling = np.minimum(largest, settings.object_scale * max(ratios))
+    ceiling = np.minimum(largest, settings.object_scale * min(max(1, min(ratios)), max(ratios)))
     scale = slow_path_below(ceiling, track.seen, frames=max(1, round(_SCALE_S * rate)))
     share_x, share_y = _coded(settings.anchor, source.orientation)
     offsets = [

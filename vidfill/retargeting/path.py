@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Path1D = NDArray[np.float64]
 
+_LONGEST = 500.0  # time scale that 64 bits still solve for: half a second at 1000 frames a second
 _PENALTY = 1e6  # of a squared violation, beside 1 for a squared deviation
 _MAX_ROUNDS = 40
 
@@ -27,12 +28,12 @@ def smooth_path(wanted: Path1D, low: Path1D, high: Path1D, known: NDArray[np.boo
         low: (N,), the corridor's lower side; read where `known`.
         high: (N,), its upper side, nowhere below `low`.
         known: (N,), where there is something to follow; the path goes on smoothly in between.
-        frames: time scale: what swings faster than about 6 times this is smoothed away.
+        frames: time scale: what swings faster than about 6 times this is smoothed away. More than 500 counts as 500.
 
     Returns:
         (N,), within the corridor wherever `known`.
     """
-    stiffness = frames**4
+    stiffness = min(frames, _LONGEST) ** 4
     below = above = np.zeros(len(wanted), np.bool_)
     path = wanted
     for _ in range(_MAX_ROUNDS):
@@ -61,11 +62,13 @@ def slow_path_below(ceiling: Path1D, known: NDArray[np.bool_], *, frames: int) -
         (N,).
     """
     bound = np.where(known, ceiling, ceiling.max(where=known, initial=-np.inf))
+    frames = min(frames, len(bound))  # from there on the window holds all
     window = 2 * frames + 1
     lowest = sliding_window_view(np.pad(bound, frames, mode="edge"), window).min(axis=1)
     weights = np.hanning(window + 2)[1:-1]
-    smooth = sliding_window_view(np.pad(lowest, frames, mode="edge"), window) @ (weights / weights.sum())
-    return np.asarray(np.minimum(smooth, bound))  # rounding
+    least = lowest.min()  # what is constant stays so to the last bit
+    above = sliding_window_view(np.pad(lowest - least, frames, mode="edge"), window) @ (weights / weights.sum())
+    return np.asarray(np.minimum(least + above, bound))  # rounding
 
 
 def _solve(weight: Path1D, target: Path1D, stiffness: float) -> Path1D:

@@ -137,8 +137,8 @@ def retarget(
         width: of the output in pixels, as a player shows it; what is not given stays. Sizes are rounded to even ones.
         height: the same.
         aspect: width over height, such as "9:16": in the place of one of them, or alone, and the picture gets smaller.
-        object_scale: times the size that objects get by themselves, that of the side that shrinks less; in any case
-            no larger than fits.
+        object_scale: times the size that objects get by themselves, as near to their own as the scales of the two
+            sides allow; in any case no larger than fits.
         anchor: which point of an object stays at its proportional place: "bottom", "center", "top", "left", "right".
         mask: what keeps its shape; a folder of images, one image for all frames, or a video. With its shadow in it, the
             shadow comes along. Parts that hang together in space and time are one object.
