@@ -8,7 +8,7 @@ import pytest
 from tests.clips import Pictures, moving_texture, write_clip
 from tests.track.scenes import SIZE, crossing, leaving, painted
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Bool, VideoInfo
+from vidfill.frame import Bool, Float, VideoInfo
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
 from vidfill.track.base import CONFIDENT, Picture, Tracked
@@ -29,7 +29,7 @@ class Steps:
     def __init__(self, n_good: int = 1000) -> None:
         self._n_good = n_good
 
-    def start(self, picture: Picture, mask: Bool) -> None:
+    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         self._n, self._size = 0, mask.shape
 
     def step(self, picture: Picture) -> Tracked:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool
+from vidfill.frame import Bool, Float
 from vidfill.masks.prompt import FramePrompt
 
 Picture = NDArray[np.uint8]
@@ -61,12 +61,13 @@ class Selector(Protocol):
 class Tracker(Protocol):
     """Follows one object from frame to frame, whichever way time runs; holds a bounded number of frames."""
 
-    def start(self, picture: Picture, mask: Bool) -> None:
+    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """Begin, or begin anew, at a frame where the object is known.
 
         Args:
             picture: the frame.
             mask: (H, W), where the object is on it.
+            clicked: (N, 2) points that are surely on it; None or no points where nothing was clicked.
         """
         ...
 

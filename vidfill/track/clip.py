@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from vidfill.frame import Float
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
@@ -177,8 +178,9 @@ class _Passes:
         if prompt is not None:
             prior = found.mask if found is not None and found.confidence >= CONFIDENT else None
             near = pictures_near(self._reader, self._timeline, index)
-            found = self._tools.selector.select(picture, prompt.scaled(*self._scale), prior=prior, near=near)
-            following.start(picture, found)
+            scaled = prompt.scaled(*self._scale)
+            found = self._tools.selector.select(picture, scaled, prior=prior, near=near)
+            following.start(picture, found, scaled.on_object)
         if found is not None:
             self._forward.put(index, object_id, found, following.n_since)
             # A track that is lost at once shows that it began with something else: the selection goes as well.
@@ -186,10 +188,10 @@ class _Passes:
             self._forward.withdraw(range(index - n_withdrawn, index), object_id, found)
 
     def _step_backward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
-        if object_id in self._prompted.get(index, {}):
+        if (prompt := self._prompted.get(index, {}).get(object_id)) is not None:
             seed = self._forward.at(index, object_id)
             if seed is not None:
-                following.start(picture, seed.tracked)
+                following.start(picture, seed.tracked, prompt.scaled(*self._scale).on_object)
         elif (found := following.step(picture)) is not None:
             self._backward.put(index, object_id, found, following.n_since)
             n_withdrawn = min(found.n_withdrawn, following.n_since - 1)
@@ -205,12 +207,12 @@ class _Following:
         self._is_over = False
         self.n_since = 0
 
-    def start(self, picture: Picture, seed: Tracked) -> None:
+    def start(self, picture: Picture, seed: Tracked, clicked: Float) -> None:
         self.n_since = 0
         self._last = seed
         self._is_over = seed.confidence < CONFIDENT
         if not self._is_over:
-            self._tracker.start(picture, seed.mask)
+            self._tracker.start(picture, seed.mask, clicked=clicked)
 
     def step(self, picture: Picture) -> Tracked | None:
         """What the tracker finds; the same as before where there is nothing to follow, None before it was started."""

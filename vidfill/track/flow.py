@@ -35,7 +35,9 @@ MARGIN = 0.5
 REACH = 0.12
 """How far outside the mask moved along the object may be found, as a part of its size."""
 SMALLEST_PART = 0.05
-"""Of the largest one; smaller parts are dropped."""
+"""Of the main one; smaller parts are dropped."""
+STRAY = 0.35
+"""How far off the main part others may be, as a part of the object's size; what an obstacle cuts off is near."""
 GONE = 0.05
 """An object at the border of which this part or less is still in the picture has left it."""
 
@@ -52,9 +54,10 @@ class FlowTracker:
         self._state: _State | None = None
         self._lost: Tracked | None = None
 
-    def start(self, picture: Picture, mask: Bool) -> None:
+    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
-        self._state = _State(picture, _grey(picture), mask.astype(np.float32), 1.0)
+        points = np.zeros((0, 2), np.float32) if clicked is None else clicked
+        self._state = _State(picture, _grey(picture), mask.astype(np.float32), 1.0, points)
         self._anchor = ColorsOf(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
@@ -75,17 +78,21 @@ class FlowTracker:
         consistent = _is_consistent(back, forth)
         if np.count_nonzero(carried > 0.5) < MIN_AREA_PX:
             return self._lose(Tracked(np.zeros(grey.shape, np.bool_), 0.0, "nothing is left of it"))
-        probability, agreement = self._weigh(picture, carried, back, consistent)
+        weighed, agreement = self._weigh(picture, carried, back, consistent)
+        clicked = _carried(before.clicked, forth)
+        probability = _without_strays(weighed, clicked)
         mask = probability > 0.5
+        # A part that comes off and is dropped is no sign that the object shrinks.
+        still_there = mask | ((weighed > 0.5) & (carried > 0.5))
         expected = np.count_nonzero(before.probability > 0.5) * motion.scale * motion.share_inside
         signs = Signs(
-            kept=np.count_nonzero(mask) / max(1.0, expected),
-            overlap=min(agreement, iou(mask, carried > 0.5)),
+            kept=np.count_nonzero(still_there) / max(1.0, expected),
+            overlap=min(agreement, iou(still_there, carried > 0.5)),
             consistent=float(consistent[carried > 0.5].mean()),
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
         )
-        self._state = _State(picture, grey, probability, in_picture)
+        self._state = _State(picture, grey, probability, in_picture, clicked)
         if not self._doubt.judge(signs):
             return self._lose(Tracked(mask, self._doubt.confidence, self._doubt.reason))
         return Tracked(mask, self._doubt.confidence)
@@ -129,7 +136,7 @@ class FlowTracker:
         probability = along_edges((1 / (1 + np.exp(-odds))).astype(np.float32), now)
         probability[too_far] = 0
         whole = np.zeros_like(carried)
-        whole[region.slices] = _without_crumbs(probability)
+        whole[region.slices] = probability
         return Weighed(whole, 1.0)
 
 
@@ -153,12 +160,14 @@ class _State(NamedTuple):
         grey: (H, W).
         probability: (H, W) of the object, in [0, 1].
         in_picture: how much of the object has not moved out of the picture since it was selected, in [0, 1].
+        clicked: (N, 2) where flow has brought the points that were clicked.
     """
 
     picture: Picture
     grey: NDArray[np.uint8]
     probability: Float
     in_picture: float
+    clicked: Float
 
 
 class _Motion(NamedTuple):
@@ -228,13 +237,39 @@ def _motion_of(inside: Bool, forth: Float, back: Float) -> _Motion:
     return _Motion(scale, float(is_in.mean()))
 
 
-def _without_crumbs(probability: Float) -> Float:
-    """The same without parts far smaller than the largest one."""
+def _carried(points: Float, forth: Float) -> Float:
+    """(N, 2) points moved along a flow, kept in the picture."""
+    if len(points) == 0:
+        return points
+    limit = np.array([forth.shape[1] - 1, forth.shape[0] - 1])
+    columns, rows = np.clip(points, 0, limit).round().astype(int).T
+    return np.asarray(np.clip(points + forth[rows, columns], 0, limit), np.float32)
+
+
+def _without_strays(probability: Float, clicked: Float) -> Float:
+    """The same without parts far smaller than the main one, or far off it.
+
+    The main part is the one that holds most of what was clicked, else the largest.
+
+    Args:
+        probability: (H, W).
+        clicked: (N, 2) x and y.
+    """
     mask = probability > 0.5
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     if n <= 2:
         return probability
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    large = [i + 1 for i, area in enumerate(areas) if area >= SMALLEST_PART * areas.max()]
-    crumbs = mask & ~np.isin(labels, large)
-    return np.where(crumbs, np.float32(0.2), probability)
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    areas[0] = 0
+    columns, rows = clicked.round().astype(int).T
+    hits = np.bincount(labels[rows, columns], minlength=n)
+    hits[0] = 0
+    main = int(hits.argmax() if hits.any() else areas.argmax())
+    distance = cv2.distanceTransform((labels != main).view(np.uint8), cv2.DIST_L2, 5)
+    reach = 3 + STRAY * math.sqrt(areas[main])
+    kept = [
+        part
+        for part in range(1, n)
+        if areas[part] >= SMALLEST_PART * areas[main] and float(distance[labels == part].min()) <= reach
+    ]
+    return np.where(mask & ~np.isin(labels, kept), np.float32(0.2), probability)

@@ -206,7 +206,7 @@ class Sam2Tracker:
         self._session: Any = None
         self._index = 0
 
-    def start(self, picture: Picture, mask: Bool) -> None:
+    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         import torch
 
