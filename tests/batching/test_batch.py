@@ -102,6 +102,23 @@ def test_folders_of_images_become_folders_of_images(tmp_path: Path, in_process: 
     assert [job.status for job in again.jobs] == ["already done", "already done"]
 
 
+def test_defaults_are_the_same_whether_or_not_they_are_given(tmp_path: Path, in_process: None) -> None:
+    videos, out = _videos(tmp_path / "videos", 1), tmp_path / "out"
+    batch(videos, out, mask_pattern="{stem}_masks", settings=SETTINGS)
+    given: dict[str, Any] = {
+        "dilate": 4,
+        "mask": None,
+        "box": (),
+        "encoder_options": {},
+        "blend": True,
+        "working_size": None,
+    }
+    again = batch(videos, out, mask_pattern="{stem}_masks", settings=SETTINGS | given)
+    assert [job.status for job in again.jobs] == ["already done"]
+    other = batch(videos, out, mask_pattern="{stem}_masks", settings=SETTINGS | {"blend": False, "feather": 0})
+    assert "--blend was not given, is False; --feather was not given, is 0" in other.failed[0].message
+
+
 class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from tests.clips import write_clip, write_images
 from vidfill import batch, remove
 from vidfill.batching.events import JobEvent
 from vidfill.errors import DeviceError
-
-ray = pytest.importorskip("ray")
 
 SETTINGS: dict[str, Any] = {"codec": "ffv1", "model": "propagate", "device": "cpu", "threads": 1}
 SIZE = (48, 64)
@@ -26,8 +25,6 @@ class TwoNodes:
     """A head without CPUs, so that all work is on two nodes that can die."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self._nodes = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
         self.address: str = self._cluster.address

@@ -141,19 +141,21 @@ def _done(
 
 
 def _checked(settings: Mapping[str, Any], mask_pattern: str | None) -> dict[str, Any]:
-    """The settings, if `remove` knows them all and they can be met here.
+    """The settings that differ from the defaults, if `remove` knows them all.
 
     Raises:
         UsageError: it does not, or values out of range.
     """
-    known = inspect.signature(remove).parameters.keys() - _OWN - _OF_ONE
+    parameters = inspect.signature(remove).parameters
+    known = parameters.keys() - _OWN - _OF_ONE
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise UsageError(f"no setting {unknown[0]!r}", expected="one of " + ", ".join(sorted(known)))
     if mask_pattern is not None and settings.get("mask") is not None:
         raise UsageError("a mask for all videos and a pattern for the mask of each", todo="give one of them")
     parse_working_size(settings.get("working_size"))
-    return dict(settings)
+    empty: tuple[Any, ...] = (None, (), [], {})
+    return {name: value for name, value in settings.items() if value not in (*empty, parameters[name].default)}
 
 
 def _tried_out(settings: Mapping[str, Any], *, here: bool) -> str:

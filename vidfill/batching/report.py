@@ -28,7 +28,8 @@ _PAGE = """<!DOCTYPE html>
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }}
 table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ text-align: left; vertical-align: top; padding: .5rem .8rem; border-bottom: 1px solid #8884; }}
-img {{ display: block; width: 20rem; max-width: 100%; height: auto; }}
+th:nth-child(2), th:nth-child(3) {{ width: 22%; }}
+img {{ display: block; width: 100%; height: auto; }}
 .failed td:first-child {{ box-shadow: inset .3rem 0 #d33; }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 .warning {{ color: #a60; }}

@@ -240,8 +240,7 @@ class JobFile:
 
 def made_from(job: BatchJob, settings: Mapping[str, Any]) -> dict[str, str]:
     """What the output of a job depends on, by name, without reading more than sizes and times."""
-    effective = {name: value for name, value in settings.items() if name not in _WITHOUT_EFFECT and value is not None}
-    found = {name: _named(name, value) for name, value in sorted(effective.items())}
+    found = {name: _named(name, value) for name, value in sorted(settings.items()) if name not in _WITHOUT_EFFECT}
     digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
     mask = "" if job.mask is None or job.mask == "alpha" else _state_of(Path(job.mask))
     return {"source": _state_of(job.source), "mask": mask, "settings": digest} | {f"--{k}": v for k, v in found.items()}
