@@ -273,6 +273,13 @@ def test_avi_gets_a_steady_rate_and_says_so(tmp_path: Path) -> None:
     assert len(read_all(tmp_path / "out.avi")) == 12
 
 
+@pytest.mark.parametrize("name", ["out.mpg", "out.vob"])
+def test_program_streams_time_packs_not_frames_and_say_so(tmp_path: Path, name: str) -> None:
+    clip = clips.write_clip(tmp_path / "in.mp4", n=6)
+    warnings = rewrite(clip.path, tmp_path / name, EncodeSettings(codec="h264"))
+    assert any("one frame in each pack" in warning for warning in warnings)
+
+
 # What is answered before the work starts.
 
 

@@ -46,6 +46,7 @@ _log = logging.getLogger("vidfill")
 
 _FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
+_TIMES_OF_PACKS = frozenset({"mpeg", "svcd", "vob"})  # MPEG program streams
 _TURNING = frozenset({"matroska", "webm"})
 
 
@@ -366,6 +367,8 @@ def _timing_warnings(info: VideoInfo, container: str) -> list[str]:
     """What the container does to timestamps."""
     if container in WITHOUT_TIMESTAMPS:
         return [f"{container} has no timestamps: every frame is shown for 1/{float(info.rate):g} s"]
+    if container in _TIMES_OF_PACKS:
+        return [f"{container} has the time of one frame in each pack of 2 kB: smaller ones are shown at wrong times"]
     steady = (1000 / info.rate).denominator == 1
     if container in IN_MILLISECONDS and (1000 * info.time_base).denominator != 1 and not steady:
         return [f"{container} counts in milliseconds: timestamps are rounded to 1 ms (mp4 and mov keep them)"]
