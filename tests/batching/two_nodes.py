@@ -55,7 +55,10 @@ def _litter(out: Path) -> list[str]:
     return inside + [path.name for path in out.iterdir() if path.suffix == ".part"]
 
 
-def test_a_node_dies_among_many_videos(nodes: TwoNodes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_node_dies_among_many_videos(
+    nodes: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the nodes are elsewhere
     videos = tmp_path / "videos"
     videos.mkdir()
     for number in range(6):
@@ -71,8 +74,8 @@ def test_a_node_dies_among_many_videos(nodes: TwoNodes, tmp_path: Path, capfd: p
 
     out = tmp_path / "out"
     result = batch(
-        videos,
-        out,
+        "videos",
+        "out",
         mask_pattern="{stem}_masks",
         settings=SETTINGS,
         cluster=nodes.address,

@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ from vidfill.pipeline import Progress
 _log = logging.getLogger("vidfill")
 _ASK_EVERY_S = 1.0
 _CONNECT_S = 10.0
+_PATHS = ("mask", "checkpoint", "model_dir")  # among the settings
 
 
 class RayScheduler:
@@ -132,6 +134,13 @@ def _connect(ray: Any, address: str) -> None:
     ray._private.worker._worker_logs_enabled = False
 
 
+def _from_anywhere(part: Part) -> Part:
+    """The part with absolute paths: other machines are in other folders."""
+    given = {name: part.settings.get(name) for name in _PATHS}
+    paths = {name: Path(path).absolute() for name, path in given.items() if path not in (None, "alpha")}
+    return replace(part, source=part.source.absolute(), settings={**part.settings, **paths})
+
+
 class _Actor:
     """What runs on the cluster."""
 
@@ -179,7 +188,8 @@ class _Remote:
         return self._is_up and self._part is None
 
     def start(self, part: Part) -> None:
-        self._part, self._owed.outcome, self._asked_s = part, self.handle.do.remote(part), time.monotonic()
+        self._part, self._asked_s = part, time.monotonic()
+        self._owed.outcome = self.handle.do.remote(_from_anywhere(part))
 
     def awaited(self) -> list[Any]:
         """Answers to wait for; asks for the progress if it is time to."""
