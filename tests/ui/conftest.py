@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -109,11 +108,22 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return write_clip(folder / "in.mp4", n=N_FRAMES, size=(72, 112), with_object=True, audio_tracks=1)
 
 
+def _settings_in(folder: Path, clip: Clip) -> Settings:
+    (folder / "in.mp4").symlink_to(clip.path)
+    return Settings(folder / "in.mp4", folder / "out.mp4", folder / "in.prompts.json")
+
+
+@pytest.fixture(scope="session")
+def untouched(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page with nothing said yet, for tests that leave it so."""
+    with serving(Project(_settings_in(tmp_path_factory.mktemp("untouched"), clip))) as page:
+        yield page
+
+
 @pytest.fixture
 def settings(clip: Clip, tmp_path: Path) -> Settings:
     """The clip as in.mp4 in a folder that else is empty."""
-    (tmp_path / "in.mp4").symlink_to(clip.path)
-    return Settings(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path / "in.prompts.json")
+    return _settings_in(tmp_path, clip)
 
 
 @pytest.fixture
@@ -133,10 +143,3 @@ def box_around(clip: Clip, index: int) -> dict[str, Any]:
     rows, columns = np.nonzero(clip.masks[index])
     box = [int(columns.min()) - 2, int(rows.min()) - 2, int(columns.max()) + 3, int(rows.max()) + 3]
     return {"time": f"#{index}", "box": box}
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

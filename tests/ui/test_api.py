@@ -45,8 +45,8 @@ def _inside(picture: NDArray[np.uint8], truth: NDArray[np.uint8], mask: NDArray[
     return float(np.abs(picture[..., ::-1].astype(float) - truth)[mask].mean())
 
 
-def test_the_state_says_what_the_source_is(page: Page) -> None:
-    state = page.get("api/state")
+def test_the_state_says_what_the_source_is(untouched: Page) -> None:
+    state = untouched.get("api/state")
     assert state["is_ready"]
     source = state["source"]
     assert (source["width"], source["height"], source["n_frames"], source["cuts"]) == (112, 72, N_FRAMES, [])
@@ -54,9 +54,9 @@ def test_the_state_says_what_the_source_is(page: Page) -> None:
     assert (state["track"], state["preview"], state["result"]) == (None, None, None)
 
 
-def test_frames_are_those_of_the_source_with_their_times(page: Page, clip: Clip) -> None:
+def test_frames_are_those_of_the_source_with_their_times(untouched: Page, clip: Clip) -> None:
     for index in (6, 0, 5, 9):
-        answer = page.ask("GET", f"api/frames/{index}")
+        answer = untouched.ask("GET", f"api/frames/{index}")
         assert answer.headers["content-type"] == "image/jpeg"
         assert float(answer.headers["x-time-s"]) == pytest.approx(index / 25)
         assert _inside(_picture(answer.body), clip.pictures[index], np.ones((72, 112), bool)) < 12
@@ -109,13 +109,13 @@ def test_points_beside_the_object_alone_say_what_is_missing(page: Page) -> None:
     ],
 )
 def test_prompts_that_cannot_be_are_refused_and_change_nothing(
-    page: Page, content: object, status: int, says: str
+    untouched: Page, content: object, status: int, says: str
 ) -> None:
-    answer = page.ask("PUT", "api/prompts", content)
+    answer = untouched.ask("PUT", "api/prompts", content)
     assert answer.status == status
     assert says in answer.json["error"]["message"]
-    assert not page.project.settings.prompts.exists()
-    assert not page.project.prompts
+    assert not untouched.project.settings.prompts.exists()
+    assert not untouched.project.prompts
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_prompts_that_cannot_be_are_refused_and_change_nothing(
     ],
 )
 def test_what_cannot_be_done_is_said_as_json(
-    page: Page, method: str, path: str, content: object, status: int, says: str
+    untouched: Page, method: str, path: str, content: object, status: int, says: str
 ) -> None:
-    answer = page.ask(method, path, content)
+    answer = untouched.ask(method, path, content)
     assert answer.status == status
     assert says in answer.json["error"]["message"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -102,6 +101,8 @@ def _show(run: Session, address: str, *, browser: bool) -> None:
     run.show(address)
     run.say("the page is there until Ctrl-C")
     if browser and _has_screen():
+        import webbrowser
+
         webbrowser.open(address)
 
 

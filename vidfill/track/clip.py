@@ -14,8 +14,17 @@ from vidfill.masks.prompt import FramePrompt, Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
 from vidfill.track.merge import Passing, merge
 from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
+from vidfill.track.shadow import SHADOW_OFFSETS, Other, shadow_of
 from vidfill.track.store import MaskFile
-from vidfill.track.timeline import Timeline, pictures_backward, pictures_forward, pictures_near, survey, working_size
+from vidfill.track.timeline import (
+    Timeline,
+    pictures_around,
+    pictures_backward,
+    pictures_forward,
+    pictures_near,
+    survey,
+    working_size,
+)
 from vidfill.video.read import Reader
 
 OnProgress = Callable[[int, int], None]
@@ -42,6 +51,7 @@ def track(
     store: Path,
     *,
     when: TimeRange | None = None,
+    shadow: bool = False,
     key: str = "",
     progress: OnProgress | None = None,
 ) -> Track:
@@ -57,8 +67,10 @@ def track(
         tools: how it is selected and followed.
         store: a file for the masks, replaced if it exists; it is complete when this returns.
         when: frames outside are of no interest; None for all.
+        shadow: add the shadows that the objects cast; see `vidfill.track.shadow.shadow_of`.
         key: kept in the file; see `Track.key`.
-        progress: called with (frames done, frames in all) of tracking, both ways counted.
+        progress: called with (frames done, frames in all) of tracking, both ways counted; before that with (0, 0) for
+            every frame that is read for its time and cuts. What it raises ends the work.
 
     Returns:
         The masks, open for reading; objects may be lost on some frames, see `Track.check`.
@@ -71,7 +83,7 @@ def track(
     """
     prompts.check_named()
     prompts.check_inside(reader.info)
-    timeline = survey(reader)
+    timeline = survey(reader, progress=None if progress is None else lambda done, total: progress(0, 0))
     prompted = prompts.on_frames(timeline.frame_of)
     wanted = range(len(timeline)) if when is None else timeline.span(when)
     size = working_size(reader.info)
@@ -79,10 +91,24 @@ def track(
         passes = _Passes(reader, timeline, prompted, tools, wanted, file, size)
         passes.run(progress)
         with TrackWriter(store, timeline, prompted, tools.name, key, size, prompts.object_ids) as writer:
-            for index in range(len(timeline)):
-                if index in wanted:
-                    writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})
+            for index in wanted:
+                writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})
+        if shadow:
+            _add_shadows(reader, timeline, wanted, store)
     return Track.open(store, timeline.info)
+
+
+def _add_shadows(reader: Reader, timeline: Timeline, wanted: range, store: Path) -> None:
+    """Put the masks with their shadows in the place of those without, in one more pass over the source."""
+    with Track.open(store, timeline.info) as found, found.rewriting(store) as masks:
+        for scene in timeline.scenes:
+            frames = range(max(scene.start, wanted.start), min(scene.stop, wanted.stop))
+            if not frames:
+                continue
+            for index, pictures in pictures_around(reader, timeline, frames, SHADOW_OFFSETS):
+                mask = found.mask(index)
+                others = [Other(pictures[o], found.mask(index + o)) for o in SHADOW_OFFSETS if o in pictures]
+                masks.put(index, mask | shadow_of(mask, pictures[0], others))
 
 
 class _Way:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vidfill.errors import UsageError
@@ -25,16 +26,15 @@ def check_installed() -> None:
     Raises:
         UsageError: they are not.
     """
-    try:
-        import fastapi
-        import uvicorn
-    except ImportError as error:
-        raise UsageError(
-            f"the package {error.name or 'of the page'} is not installed",
-            expected="the packages of the extra [ui]",
-            todo="install them with: pip install 'vidfill[ui]'",
-        ) from error
-    del fastapi, uvicorn
+    for package in ("fastapi", "uvicorn"):
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UsageError(
+                f"the package {error.name or package} is not installed",
+                expected="the packages of the extra [ui]",
+                todo="install them with: pip install 'vidfill[ui]'",
+            ) from error
 
 
 def serve(project: Project, *, port: int = 0, ready: Callable[[str], None]) -> None:

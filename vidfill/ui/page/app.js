@@ -1,7 +1,7 @@
 // Joins the picture, the timeline and the panels with the server, which knows what is true.
 
 import { ApiError, decoded, get, picture, send } from "./api.js";
-import { showJob, showLost, showObjects, showPrompts, showWarnings } from "./panels.js";
+import { setText, showJob, showLost, showObjects, showPrompts, showWarnings } from "./panels.js";
 import { PromptBook } from "./prompts.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -42,17 +42,18 @@ const COMMANDS = {
   view: () => setView(view === "mask" ? "source" : "mask"),
   undo: () => book.undo() && commit(),
   redo: () => book.redo() && commit(),
-  forget: () => forget({ id: object, frame }),
+  forget: () => book.at(frame).some((entry) => entry.id === object) && forget({ id: object, frame }),
 };
 
 function say(text) {
-  byId("status").textContent = text;
+  setText("status", text);
 }
 
 function complain(error) {
   const alert = byId("alert");
   alert.textContent = error ? error.message : "";
   alert.hidden = !error;
+  if (error) play(false);
 }
 
 // Runs what a button does; what goes wrong is shown and is no reason to stop.
@@ -221,9 +222,9 @@ async function loadOnce() {
   const mask = found?.image ? await decoded(found.image) : null;
   const entries = hasMask ? book.at(at) : [];
   stage.show({ picture: shown.bitmap, mask, entries, object, ids: book.objectIds, isStale: found?.is_stale ?? false });
-  byId("time").textContent = `${shown.time.toFixed(2)} s \u00b7 #${at} of ${server.source.n_frames}`;
+  setText("time", `${shown.time.toFixed(2)} s \u00b7 #${at} of ${server.source.n_frames}`);
   if (found && !isPlaying) describe(found);
-  byId("hint").textContent = hint(found, entries);
+  setText("hint", hint(found, entries));
   byId("canvas").setAttribute("aria-label", `Picture, frame ${at} of ${server.source.n_frames}`);
 }
 
@@ -292,18 +293,21 @@ function render() {
   byId("preview").disabled = isBusy || !isFresh;
   byId("remove").disabled = isBusy || !isFresh || (nLost > 0 && !byId("allow-lost").checked);
   byId("allow-lost-line").hidden = nLost === 0;
-  byId("track-text").textContent = trackText(nLost);
-  byId("remove-text").textContent = isFresh
-    ? `Writes ${server.source.output}, with the mask grown by ${byId("dilate").value || 0} px.`
-    : "Track first.";
+  setText("track-text", trackText(nLost));
+  setText("remove-text", removeText(isFresh));
   byId("views").querySelector('[value="filled"]').disabled = !server.preview?.done.length;
   byId("views").querySelector('[value="result"]').disabled = !server.result;
   byId("get-result").hidden = !server.result?.is_file;
   byId("get-masks").hidden = !server.track;
   byId("get-prompts").hidden = book.isEmpty;
   byId("shell").hidden = book.isEmpty;
-  byId("prompts-file").textContent = server.prompts_file;
-  byId("command").textContent = command();
+  setText("prompts-file", server.prompts_file);
+  setText("command", command());
+}
+
+function removeText(isFresh) {
+  if (!isFresh) return "Track first.";
+  return `Writes ${server.source.output}, with the mask grown by ${byId("dilate").value || 0} px.`;
 }
 
 function trackText(nLost) {

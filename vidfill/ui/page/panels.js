@@ -18,6 +18,23 @@ function byId(id) {
   return document.getElementById(id);
 }
 
+// Sets a text where it has changed: what is the same is not to be read out again.
+export function setText(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+}
+
+// Makes the rows of a list anew where what they show has changed, so that the focus stays where it is.
+const listed = new Map();
+function setRows(id, items, makeRow) {
+  const content = JSON.stringify(items);
+  if (listed.get(id) === content) return;
+  listed.set(id, content);
+  const list = byId(id);
+  const at = [...list.querySelectorAll("button")].indexOf(document.activeElement);
+  list.replaceChildren(...items.map(makeRow));
+  if (at >= 0) ([...list.querySelectorAll("button")].slice(0, at + 1).pop() ?? byId("canvas")).focus();
+}
+
 // Radio buttons for the objects; keeps them, and the focus, where nothing has changed.
 export function showObjects(ids, chosen, onChoose) {
   const box = byId("objects");
@@ -34,7 +51,7 @@ export function showObjects(ids, chosen, onChoose) {
 }
 
 export function showPrompts(entries, on) {
-  const rows = entries.map((entry) => {
+  setRows("prompts", entries, (entry) => {
     const what = [count(entry.points, "point"), count(entry.not_points, "not"), entry.box ? "box" : ""];
     const text = `#${entry.frame}, object ${entry.id}: ${what.filter(Boolean).join(", ")}`;
     const go = element("button", { type: "button", textContent: text });
@@ -43,11 +60,10 @@ export function showPrompts(entries, on) {
     forget.addEventListener("click", () => on.forget(entry));
     return element("li", {}, go, forget);
   });
-  byId("prompts").replaceChildren(...rows);
 }
 
 export function showLost(track, onGo) {
-  const rows = (track?.lost ?? []).map((lost) => {
+  setRows("lost", track?.lost ?? [], (lost) => {
     const seen = lost.seen ? ` (last seen near ${lost.seen.x}, ${lost.seen.y} at #${lost.seen.frame})` : "";
     const todo = `Add a point or a box at #${lost.start}${seen}.`;
     const text = lost.text[0].toUpperCase() + lost.text.slice(1);
@@ -55,7 +71,6 @@ export function showLost(track, onGo) {
     go.addEventListener("click", () => onGo(lost));
     return element("li", {}, go);
   });
-  byId("lost").replaceChildren(...rows);
 }
 
 export function showJob(job) {
@@ -64,7 +79,7 @@ export function showJob(job) {
   if (!isRunning) return;
   const stage = STAGES[job.stage];
   const what = stage ? `${DOING[job.kind]}: ${stage}` : DOING[job.kind];
-  byId("job-text").textContent = job.total ? `${what}, ${job.done} of ${job.total} frames` : `${what}\u2026`;
+  setText("job-text", job.total ? `${what}, ${job.done} of ${job.total} frames` : `${what}\u2026`);
   const bar = byId("job-bar");
   if (job.total) {
     bar.max = job.total;
@@ -75,7 +90,7 @@ export function showJob(job) {
 }
 
 export function showWarnings(texts) {
-  byId("warnings").replaceChildren(...texts.map((text) => element("li", { textContent: text })));
+  setRows("warnings", texts, (text) => element("li", { textContent: text }));
 }
 
 function count(list, noun) {
