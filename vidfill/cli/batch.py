@@ -23,7 +23,7 @@ BATCH = "Batch"
 def batch(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Videos, folders of videos (with --fps also of images), globs."),
+        typer.Argument(metavar="IN", help="Videos, folders of videos (with --fps also of images), globs."),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="Where the outputs go.", rich_help_panel=opt.OUTPUT)
