@@ -48,6 +48,11 @@ def dense_flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> Float:
     return np.asarray(dis.calc(image, other, None), np.float32)  # type: ignore[call-overload]
 
 
+def grey(picture: Picture) -> NDArray[np.uint8]:
+    """(H, W) the luma of an RGB picture."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+
 def sample(image: NDArray[Any], flow: Float) -> NDArray[Any]:
     """An (H, W, ...) array where a flow points to, bilinear; beyond the border its nearest pixel."""
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)

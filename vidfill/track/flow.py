@@ -17,6 +17,7 @@ from vidfill.track.evidence import (
     along_edges,
     color_evidence,
     dense_flow,
+    grey,
     motion_bins,
     motion_evidence,
     residual_motion,
@@ -57,7 +58,7 @@ class FlowTracker:
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         points = np.zeros((0, 2), np.float32) if clicked is None else clicked
-        self._state = _State(picture, _grey(picture), mask.astype(np.float32), 1.0, points)
+        self._state = _State(picture, grey(picture), mask.astype(np.float32), 1.0, points)
         self._anchor = ColorsOf(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
@@ -67,17 +68,17 @@ class FlowTracker:
         assert self._state is not None, "start comes first"
         if self._lost is not None:
             return self._lost._replace(n_withdrawn=0)
-        before, grey = self._state, _grey(picture)
-        back, forth = dense_flow(grey, before.grey), dense_flow(before.grey, grey)
+        before, now = self._state, grey(picture)
+        back, forth = dense_flow(now, before.grey), dense_flow(before.grey, now)
         motion = _motion_of(before.probability > 0.5, forth, back)
         in_picture = before.in_picture * motion.share_inside
         if in_picture <= GONE:
-            self._lost = Tracked(np.zeros(grey.shape, np.bool_), 1.0, has_left=True)
+            self._lost = Tracked(np.zeros(now.shape, np.bool_), 1.0, has_left=True)
             return self._lost
         carried = np.asarray(sample(before.probability, back), np.float32)
         consistent = _is_consistent(back, forth)
         if np.count_nonzero(carried > 0.5) < MIN_AREA_PX:
-            return self._lose(Tracked(np.zeros(grey.shape, np.bool_), 0.0, "nothing is left of it"))
+            return self._lose(Tracked(np.zeros(now.shape, np.bool_), 0.0, "nothing is left of it"))
         weighed, agreement = self._weigh(picture, carried, back, consistent)
         clicked = _carried(before.clicked, forth)
         probability = _without_strays(weighed, clicked)
@@ -92,7 +93,7 @@ class FlowTracker:
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
         )
-        self._state = _State(picture, grey, probability, in_picture, clicked)
+        self._state = _State(picture, now, probability, in_picture, clicked)
         if not self._doubt.judge(signs):
             return self._lose(Tracked(mask, self._doubt.confidence, self._doubt.reason))
         return Tracked(mask, self._doubt.confidence)
@@ -204,10 +205,6 @@ class ColorsOf:
     def _count(self, picture: Picture, probability: Float) -> Float:
         inside = (probability > 0.5).astype(np.float32)
         return self._places.counts(self._places.bins(picture), inside, n_place_blurs=0)
-
-
-def _grey(picture: Picture) -> NDArray[np.uint8]:
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def _is_consistent(flow: Float, reverse: Float) -> Bool:

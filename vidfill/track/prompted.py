@@ -63,7 +63,9 @@ def track_prompted(
         tools = open_tools(prompting.tracker, whole=prompting.whole, device=where.device, model_dir=where.model_dir)
         try:
             store.parent.mkdir(exist_ok=True)
-            track(reader, prompting.prompts, tools, store, when=when, key=key, progress=progress).close()
+            track(
+                reader, prompting.prompts, tools, store, when=when, shadow=prompting.shadow, key=key, progress=progress
+            ).close()
         except OSError as error:
             raise OutputError(
                 f"masks cannot be stored in {store.parent} ({error.strerror})", todo="free some space on the disk"

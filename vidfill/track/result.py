@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,7 @@ class Track:
         self._file = file
         stored = open_stored(path, file)
         self._masks, header = stored
+        self._header = header
         self.info = info
         self.n_frames = len(self._masks.offsets)
         self.size = self._masks.size
@@ -131,6 +133,19 @@ class Track:
     def mask(self, index: int) -> Bool:
         """The mask of all objects on a frame, (height, width) of `size`, a new array; empty where one is not known."""
         return self._masks.get(index)
+
+    @contextmanager
+    def rewriting(self, path: Path) -> Iterator[MaskFile]:
+        """Other masks for the same track, in the place of a file; it is replaced when the block ends well."""
+        partial = partial_path(path)
+        try:
+            with partial.open("w+b") as file:
+                masks = MaskFile(file, self.size, self.n_frames)
+                yield masks
+                finish(masks, file, self._header)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def confidences(self) -> Float:
         """(n_frames,) the lowest confidence of all objects."""

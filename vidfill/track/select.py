@@ -21,6 +21,7 @@ from vidfill.track.evidence import (
     along_edges,
     color_evidence,
     dense_flow,
+    grey,
     mean_motion,
     motion_bins,
     motion_evidence,
@@ -153,11 +154,8 @@ class _Scene:
 
     def __init__(self, picture: Picture, near: Mapping[int, Picture]) -> None:
         self.picture = picture
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        self._flows = [
-            dense_flow(grey, cv2.cvtColor(other, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)) / np.float32(offset)
-            for offset, other in near.items()
-        ]
+        own = grey(picture)
+        self._flows = [dense_flow(own, grey(other)) / np.float32(offset) for offset, other in near.items()]
 
     def motion(self, surroundings: Bool) -> Float:
         """(H, W, 2) pixels a frame, less the camera's."""

@@ -136,6 +136,26 @@ def pictures_near(reader: Reader, timeline: Timeline, index: int) -> dict[int, P
     return {i - index: picture for i, picture in pictures_forward(reader, timeline, frames) if i in wanted}
 
 
+def pictures_around(
+    reader: Reader, timeline: Timeline, frames: range, offsets: Sequence[int]
+) -> Iterator[tuple[int, dict[int, Picture]]]:
+    """The working pictures of a run of frames of one scene, each (at 0) with those at some offsets from it.
+
+    Holds as many as lie between the first offset and the last.
+    """
+    scene = timeline.scene_of(frames.start)
+    first = max(scene.start, frames.start + min(0, *offsets))
+    last = min(scene.stop, frames.stop + max(0, *offsets))
+    held: dict[int, Picture] = {}
+    coming = pictures_forward(reader, timeline, range(first, last))
+    for index in frames:
+        while (index + max(0, *offsets)) not in held and (item := next(coming, None)) is not None:
+            held[item[0]] = item[1]
+        for old in [i for i in held if i < index + min(0, *offsets)]:
+            del held[old]
+        yield index, {offset: held[index + offset] for offset in (0, *offsets) if index + offset in held}
+
+
 def pictures_backward(
     reader: Reader, timeline: Timeline, frames: range, *, n_held: int = 32
 ) -> Iterator[tuple[int, Picture]]:
