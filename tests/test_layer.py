@@ -88,6 +88,23 @@ def test_the_layer_over_the_source_is_the_finished_picture(
         assert np.quantile(np.abs(shown - finished), 0.999) < tolerance
 
 
+def test_what_the_source_leaves_transparent_stays_so(tmp_path: Path) -> None:
+    """A source that is a layer itself: the box lies half in, half out of what is transparent in it."""
+    clip = write_clip(tmp_path / "in.mkv", n=6, with_object=True, codec="ffv1", pix_fmt="yuva444p")
+    options = QUICK | {"box": ["10,20,40,24@#2-#5"], "grain": False}
+    remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", codec="ffv1", **options)
+    for layer, below, finished in zip(*(_alphas(tmp_path / f"{n}.mkv") for n in ("fill", "in", "out")), strict=True):
+        np.testing.assert_array_equal(finished, below)
+        np.testing.assert_array_equal(layer + (1 - layer) * below, finished)
+    transparent = clip.masks[3]
+    alpha = _alphas(tmp_path / "fill.mkv")[3]
+    inside = np.zeros_like(transparent)
+    inside[20:44, 10:50] = True
+    assert (alpha[inside & transparent] == 0).all()
+    assert (alpha[inside & ~transparent] == 1).all()
+    assert (inside & transparent).any()
+
+
 def test_ffmpeg_lays_it_over_the_source_as_we_do(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=6, codec="ffv1", pix_fmt="yuv444p")
     remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", codec="ffv1", **QUICK)

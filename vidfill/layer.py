@@ -1,9 +1,10 @@
 """The fill as a layer of its own, for an editor to lay over the source: only the patches, transparent elsewhere.
 
 Alpha is straight (not premultiplied): a pixel has the fill's own colour, and the layer over the source shows what the
-finished picture would. Around the patches the source's colours go on for a while under an alpha of 0, so that neither
-the codec nor an editor that resizes mixes black into the rim; farther away the layer is black. Size, timing, colour
-tags and rotation are those of the source; sound stays with the source.
+finished picture would; what the source's own alpha leaves transparent stays so. Around the patches the source's
+colours go on for a while under an alpha of 0, so that neither the codec nor an editor that resizes mixes black into
+the rim; farther away the layer is black. Size, timing, colour tags and rotation are those of the source; sound stays
+with the source.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from vidfill.compose import ComposeSettings, compose
 from vidfill.errors import OutputError
-from vidfill.frame import Box, Frame, Patch, Samples, VideoInfo
+from vidfill.frame import Box, Float, Frame, Patch, Samples, VideoInfo
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import pixel_format
@@ -67,6 +68,7 @@ class FillLayer:
     def __init__(self, output: Path | str, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool) -> None:
         self._info, self._layer = info, _layer_info(info, output)
         self._composing = replace(composing, makes_opaque=False)
+        self._keeps_alpha = info.pixel_format.has_alpha and not composing.makes_opaque
         self._blank = _blank(self._layer)
         self._stack = ExitStack()
         self._writer: Writer = open_writer(
@@ -104,8 +106,15 @@ class FillLayer:
             covered = np.where(patch.alpha > 0, 255, 0).astype(np.uint8)
             compose(made, self._layer, replace(patch, alpha=covered), self._composing)
             top = (1 << self._layer.pixel_format.depth) - 1
-            made.planes[-1][patch.box.slices] = np.rint(patch.alpha * (top / 255))
+            made.planes[-1][patch.box.slices] = np.rint(patch.alpha * self._opacity(frame, patch.box) * (top / 255))
         self._writer.write(made)
+
+    def _opacity(self, frame: Frame, box: Box) -> Float:
+        """Alpha of the source in a box, in [0, 1], where the finished picture keeps it; else 1 all over."""
+        if not self._keeps_alpha:
+            return np.ones((box.height, box.width), np.float32)
+        top = np.float32((1 << self._info.pixel_format.depth) - 1)
+        return np.asarray(frame.planes[-1][box.slices] / top, np.float32)
 
 
 def _settings(output: Path | str) -> EncodeSettings:
