@@ -33,6 +33,8 @@ MARGIN = 0.4
 """Surroundings looked at, as a part of the longer side of the box."""
 CLICK_SCALES = (0.03, 0.05, 0.08, 0.12, 0.17, 0.23)
 """Radii of objects that a click without a box may mean, as parts of the picture's diagonal."""
+SAME = 0.25
+"""What a box holds and what is clicked in it are two things if they overlap less than this (IoU)."""
 MOST = 0.6
 """A disc that covers more of the picture than this leaves no surroundings to compare with."""
 STEADY = 0.05
@@ -103,10 +105,23 @@ class ColorMotionSelector:
             height, width = picture.shape[:2]
             x0, y0, x1, y1 = prompt.box
             box = Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)).grow(0, height=height, width=width)
-            return _judged([_select(scene, prompt, box, _inside(box, picture), ways) for ways in (USUAL, *OTHERS)])
+            allowed = _inside(box, picture)
+            found = _judged([_select(scene, prompt, box, allowed, ways) for ways in (USUAL, *OTHERS)])
+            return self._checked(found, scene, prompt, allowed)
         if prior is not None:
             return self._corrected(scene, prompt, prior)
         return self._from_clicks(scene, prompt)
+
+    def _checked(self, found: Tracked, scene: _Scene, prompt: FramePrompt, allowed: Bool) -> Tracked:
+        """What was found in a box, doubted if the clicks alone find something quite different in it."""
+        if len(prompt.on_object) == 0 or found.confidence < CONFIDENT:
+            return found
+        clicked = self._from_clicks(scene, prompt)
+        agreement = iou(found.mask, clicked.mask & allowed)
+        if clicked.confidence < CONFIDENT or agreement >= SAME:
+            return found
+        reason = "the box holds much besides what was clicked: draw it closer, or leave it out"
+        return Tracked(found.mask, CONFIDENT * agreement / SAME, reason)
 
     def _corrected(self, scene: _Scene, prompt: FramePrompt, prior: Bool) -> Tracked:
         """What the track made of the frame, less what is near points beside it and more of what is near those on it."""
