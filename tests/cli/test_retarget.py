@@ -20,7 +20,7 @@ def test_it_writes_the_file_and_says_what_became_of_the_objects(clip: Clip, run:
     outcome = run(*HALF)
     assert outcome.code == 0, outcome.err
     assert outcome.out == ""
-    assert "wrote half.mp4: 48x64, 1 object at 1.00 of their size, 8 frames, 8 filled; " in outcome.err
+    assert "wrote half.mp4: 48x64, 1 object at 1.00 of its size, 8 frames, 8 filled; " in outcome.err
     assert _size("half.mp4") == (48, 64)
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["half.mp4", "in.mp4", "masks"]
 
@@ -37,7 +37,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> N
     before = sorted(Path.cwd().iterdir())
     outcome = run(*HALF, "--dry-run", "-q")
     assert outcome.code == 0
-    assert outcome.out.startswith("48x64, 1 object at 1.00 of their size\nin.mp4: 96x64, 8 frames\n")
+    assert outcome.out.startswith("48x64, 1 object at 1.00 of its size\nin.mp4: 96x64, 8 frames\n")
     plan = run(*HALF, "--dry-run", "--json").json["plan"]
     assert (plan["width"], plan["height"], plan["removal"]["n_frames"]) == (48, 64, N_FRAMES)
     assert sorted(Path.cwd().iterdir()) == before

@@ -272,7 +272,7 @@ def test_a_plan_says_what_would_be_done(tmp_path: Path) -> None:
     plan = plan_retarget(clip.path, width=48, mask=tmp_path / "masks")
     assert (plan.width, plan.height, plan.n_objects, plan.removal.n_frames) == (48, 64, 1, 4)
     assert 0.5 < plan.scale[0] < 0.6
-    assert plan.describe().startswith("48x64, 1 object at 0.55 of their size\n")
+    assert plan.describe().startswith("48x64, 1 object at 0.55 of its size\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "masks"]
 
 

@@ -299,7 +299,8 @@ def describe_objects(width: int, height: int, n_objects: int, scale: tuple[float
     """What becomes of the picture, for people: "720x480, 2 objects at 0.83 to 1.00 of their size"."""
     low, high = (f"{value:.2f}" for value in scale)
     span = low if low == high else f"{low} to {high}"
-    return f"{width}x{height}, {n_objects} object{'' if n_objects == 1 else 's'} at {span} of their size"
+    objects = "1 object at {} of its size" if n_objects == 1 else f"{n_objects} objects at {{}} of their size"
+    return f"{width}x{height}, {objects.format(span)}"
 
 
 def _request(
