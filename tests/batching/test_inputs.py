@@ -13,7 +13,7 @@ from vidfill.errors import InputError, UsageError
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "clips"
     folder.mkdir()
-    for name in ("a.mp4", "b.MOV", "notes.txt", "a_masks.png"):
+    for name in ("a.mp4", "b.MOV", "notes.txt", "a_masks.png", "._a.mp4"):
         (folder / name).write_text("")
     monkeypatch.chdir(tmp_path)
     return folder

@@ -31,7 +31,7 @@ RESUMABLE = frozenset({"OutputError", "OSError", "TimeoutError", "ConnectionErro
 """Kinds of errors, beside death, that have nothing to do with what has been computed so far."""
 
 _SCHEMA_VERSION = 1
-# Settings that change how fast an output comes to be, or where, but not what it is.
+# Settings that say how fast an output comes to be and where things are, which differs from machine to machine.
 _WITHOUT_EFFECT = frozenset({"device", "threads", "model_dir", "overwrite"})
 
 Outcome = Literal["running", "done", "failed", "killed", "interrupted"]
