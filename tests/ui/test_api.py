@@ -90,7 +90,7 @@ def test_points_beside_the_object_alone_say_what_is_missing(page: Page) -> None:
     view = page.get("api/masks/0")
     assert view["image"] is None
     assert "only points that are not on the object" in view["objects"][0]["reason"]
-    answer = page.ask("POST", "api/track")
+    answer = page.ask("POST", "api/track", {})
     assert (answer.status, answer.json["error"]["kind"]) == (400, "UsageError")
 
 
@@ -130,7 +130,7 @@ def test_prompts_that_cannot_be_are_refused_and_change_nothing(
         ("GET", "api/track", None, 404, "no track yet"),
         ("GET", "download/result", None, 404, "no result yet"),
         ("GET", "download/masks", None, 404, "no track yet"),
-        ("POST", "api/track", None, 400, "nothing to track"),
+        ("POST", "api/track", {}, 400, "nothing to track"),
         ("POST", "api/preview", {"start": 0, "stop": 4}, 400, "no track yet"),
         ("POST", "api/remove", {}, 400, "no track yet"),
         ("POST", "api/remove", {"dilate": -1}, 422, "dilate"),
@@ -149,7 +149,7 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     selected = _mask(page.get("api/masks/0"))
 
-    page.do("api/track")
+    page.do("api/track", {})
     track = page.get("api/track")
     assert track["lost"] == []
     assert track["prompted"] == [0]
@@ -182,7 +182,7 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
 def test_other_prompts_make_a_track_stale_until_they_are_taken_back(page: Page, clip: Clip) -> None:
     first = prompts_of(box_around(clip, 0))
     page.ask("PUT", "api/prompts", first)
-    page.do("api/track")
+    page.do("api/track", {})
     second = prompts_of(box_around(clip, 0), {"time": "#8", "points": [[82, 36]]})
     assert page.ask("PUT", "api/prompts", second).json["track"]["is_stale"]
     assert page.get("api/masks/8")["origin"] == "selection"
@@ -197,7 +197,7 @@ def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) 
     settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json")
     with serving(Project(settings)) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
-        page.do("api/track")
+        page.do("api/track", {})
         assert page.get("api/state")["source"]["cuts"] == [6]
         lost = page.get("api/track")["lost"]
         assert [(one["start"], one["stop"]) for one in lost] == [(6, N_FRAMES)]
@@ -210,18 +210,27 @@ def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) 
         assert any("object 1 is lost" in text for text in job["warnings"])
 
 
+def test_shadows_are_in_the_masks_where_that_was_asked_for(page: Page, clip: Clip) -> None:
+    page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
+    page.do("api/track", {"shadow": True})
+    assert page.get("api/state")["track"]["shadow"]
+    settings, found = page.project.settings, page.project.followed()
+    prompting = settings.prompting(found.prompts, shadow=True, allow_lost=True)
+    assert prompting.fingerprint() in found.track.key, "a removal with --shadow takes this very track"
+
+
 def test_one_thing_at_a_time(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     is_over = threading.Event()
     page.project.jobs.start("waiting", lambda report: _wait_for(is_over))
     try:
-        answer = page.ask("POST", "api/track")
+        answer = page.ask("POST", "api/track", {})
         assert (answer.status, answer.json["error"]["kind"]) == (409, "BusyError")
         assert page.get("api/masks/0")["origin"] == "selection", "the page goes on meanwhile"
     finally:
         is_over.set()
     page.wait()
-    page.do("api/track")
+    page.do("api/track", {})
 
 
 def _wait_for(event: threading.Event) -> None:
@@ -230,7 +239,7 @@ def _wait_for(event: threading.Event) -> None:
 
 def test_a_removal_that_is_cancelled_leaves_no_output_and_goes_on_later(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
-    page.do("api/track")
+    page.do("api/track", {})
     page.ask("POST", "api/remove", {})
     page.ask("POST", "api/cancel")
     assert page.wait()["state"] == "cancelled"
@@ -245,7 +254,7 @@ def test_the_end_leaves_only_what_was_asked_for(settings: Settings, clip: Clip) 
     project = Project(settings)
     with serving(project) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
-        page.do("api/track")
+        page.do("api/track", {})
         page.ask("POST", "api/remove", {})
     assert project.jobs.last is not None
     assert project.jobs.last.state == "cancelled"

@@ -50,7 +50,7 @@ def test_ctrl_c_in_the_middle_of_a_removal_leaves_the_prompts_alone(folder: Path
             assert address.startswith("http://127.0.0.1:")
             _wait(address)
             _ask("PUT", address + "api/prompts", prompts_of(box_around(clip, 0)))
-            _ask("POST", address + "api/track")
+            _ask("POST", address + "api/track", {})
             _wait(address)
             _ask("POST", address + "api/remove", {})
         finally:
@@ -122,12 +122,11 @@ def test_the_command_for_the_shell_has_all_that_was_given() -> None:
         tracker="flow",
         whole=False,
         grow=0,
-        shadow=True,
         model="opn",
         model_dir=Path("m"),
         device="cuda:1",
     )
     assert full.command() == (
         "vidfill remove frames --prompts p.json -o out/ --fps 30000/1001 --model-dir m --grow 0 --tracker flow "
-        "--model opn --device cuda:1 --part --shadow"
+        "--model opn --device cuda:1 --part"
     )

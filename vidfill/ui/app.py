@@ -29,6 +29,12 @@ _PAGE = {
 _STATUS = {BusyError: 409, InputError: 404}
 
 
+class TrackRequest(BaseModel):
+    """How to track."""
+
+    shadow: bool = False
+
+
 class PreviewRequest(BaseModel):
     """Which frames to fill for a look, half-open."""
 
@@ -138,8 +144,8 @@ def _serve_work(app: FastAPI, project: Project) -> None:
         return track_view(project.followed().track)
 
     @app.post("/api/track", status_code=202)
-    def start_tracking() -> dict[str, Any]:
-        project.start_tracking()
+    def start_tracking(wanted: TrackRequest) -> dict[str, Any]:
+        project.start_tracking(shadow=wanted.shadow)
         return state_view(project)
 
     @app.post("/api/preview", status_code=202)

@@ -41,12 +41,13 @@ MAX_PREVIEW_FRAMES = 60
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A track and the prompts that it follows."""
+    """A track, the prompts that it follows, and whether shadows are in it."""
 
     number: int
     path: Path
     track: Track
     prompts: Prompts
+    shadow: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,24 +217,26 @@ class Project:
             return self._selections.select(index, working, prompts, self.info, prior=prior)
         return FrameMask.empty(working) if of_track is None else of_track
 
-    def start_tracking(self) -> None:
+    def start_tracking(self, *, shadow: bool) -> None:
         """Begin to follow the objects.
 
         Raises:
-            UsageError: no prompts, or an object that they do not name; something else is running.
+            UsageError: no prompts, or an object that they do not name.
+            BusyError: something else is running.
         """
         self.known()
         prompts = self.prompts
         if not prompts:
             raise UsageError("nothing to track", todo="click on an object first")
         prompts.check_named()
-        self.jobs.start("tracking", lambda report: self._track(prompts, report))
+        self.jobs.start("tracking", lambda report: self._track(prompts, report, shadow=shadow))
 
     def start_preview(self, frames: range, *, dilate_px: int) -> None:
         """Begin to fill a few frames, to look at.
 
         Raises:
-            UsageError: no track, or too many frames; something else is running.
+            UsageError: no track of the prompts as they are, or too many frames.
+            BusyError: something else is running.
         """
         timeline = self.known()[0]
         tracked = self._fresh_track()
@@ -249,14 +252,14 @@ class Project:
         """Begin to write the output.
 
         Raises:
-            UsageError: no track; something else is running.
+            UsageError: no track of the prompts as they are.
             MaskError: objects are lost, and that is not allowed.
+            BusyError: something else is running.
         """
         tracked = self._fresh_track()
         if not allow_lost:
             tracked.track.check()
-        PlanSettings(dilate_px=dilate_px)
-        self.jobs.start("removing", lambda report: self._remove(tracked, dilate_px, allow_lost, report))
+        self.jobs.start("removing", lambda report: self._remove(tracked, dilate_px, report, allow_lost=allow_lost))
 
     def _fresh_track(self) -> Tracked:
         if self.tracked is None or self.is_stale:
@@ -271,15 +274,15 @@ class Project:
         self._pictures = Pictures(self.settings.source, timeline, fps=self.settings.fps)
         self.timeline = timeline
 
-    def _track(self, prompts: Prompts, report: OnProgress) -> None:
+    def _track(self, prompts: Prompts, report: OnProgress, *, shadow: bool) -> None:
         settings = self.settings
         number = self.tracked.number + 1 if self.tracked else 1
         path = self._folder / f"{number}.track"
-        request = settings.request(settings.prompting(prompts, allow_lost=True))
+        request = settings.request(settings.prompting(prompts, shadow=shadow, allow_lost=True))
         request.track(path, settings.device, settings.model_dir, progress=reporter(report, "track"))
         found = Track.open(path, self.info)
         with self._changing:
-            before, self.tracked = self.tracked, Tracked(number, path, found, prompts)
+            before, self.tracked = self.tracked, Tracked(number, path, found, prompts, shadow)
         if before is not None:
             before.track.close()
             before.path.unlink()
@@ -304,7 +307,7 @@ class Project:
             for frame in filled:
                 jpegs[frame.index] = encode_jpeg(shown(frame, self.info))
 
-    def _remove(self, tracked: Tracked, dilate_px: int, allow_lost: bool, report: OnProgress) -> None:
+    def _remove(self, tracked: Tracked, dilate_px: int, report: OnProgress, *, allow_lost: bool) -> None:
         """Remove with the track that the user has seen; after a cancelled run of the same settings go on from there."""
         settings, work = self.settings, WorkFolder(self._folder / "work")
         wanted = (tracked.number, dilate_px, allow_lost)
@@ -316,7 +319,7 @@ class Project:
         done = remove(
             settings.source,
             settings.output,
-            prompts=settings.prompting(tracked.prompts, allow_lost=allow_lost),
+            prompts=settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=allow_lost),
             dilate=dilate_px,
             model=settings.model,
             model_dir=settings.model_dir,
@@ -342,7 +345,8 @@ class Project:
             before.pictures.close()
 
     def _masks_of(self, tracked: Tracked) -> MaskSource:
-        request = self.settings.request(self.settings.prompting(tracked.prompts, allow_lost=True))
+        prompting = self.settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=True)
+        request = self.settings.request(prompting)
         return request.check(overwrite=False, track=tracked.path).masks
 
 

@@ -27,7 +27,7 @@ class Settings:
         tracker: one of `vidfill.track.tools.TRACKER_NAMES`.
         whole: what a click may mean, see `vidfill.track.tools.open_tools`.
         grow: how far tracked masks are grown, in source pixels, see `vidfill.masks.prompt.Prompting`.
-        shadow: whether shadows go with the objects.
+        shadow: whether shadows go with the objects, unless the page says otherwise.
         model: a name of `vidfill.models.MODEL_NAMES`, or "auto".
         model_dir: the user's folder of weights; None for the default one.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -52,9 +52,9 @@ class Settings:
         """How the model is run."""
         return EngineSettings(device=self.device)
 
-    def prompting(self, prompts: Prompts, *, allow_lost: bool) -> Prompting:
+    def prompting(self, prompts: Prompts, *, shadow: bool, allow_lost: bool) -> Prompting:
         """Prompts with how they are followed."""
-        return Prompting(prompts, self.tracker, self.whole, allow_lost, self.grow, self.shadow)
+        return Prompting(prompts, self.tracker, self.whole, allow_lost, self.grow, shadow)
 
     def request(self, prompting: Prompting) -> Request:
         """The removal of what is meant; its track is that of `vidfill.remove` with the same prompts."""
@@ -62,7 +62,7 @@ class Settings:
         return Request(self.source, None, self.fps, spec, PlanSettings(), EncodeSettings())
 
     def command(self) -> str:
-        """The line for a shell that removes what the file of prompts says."""
+        """The line for a shell that removes what the file of prompts says; what the page can choose is left out."""
         words: list[object] = ["vidfill", "remove", self.source, "--prompts", self.prompts, "-o", self.output]
         options: dict[str, object] = {"--fps": self.fps, "--model-dir": self.model_dir, "--grow": self.grow}
         options |= {"--tracker": self.tracker, "--model": self.model, "--device": self.device}
@@ -70,6 +70,4 @@ class Settings:
             words += [] if value in (None, "auto") else [name, value]
         if self.whole is not None:
             words.append("--whole" if self.whole else "--part")
-        if self.shadow:
-            words.append("--shadow")
         return shlex.join(str(word) for word in words)

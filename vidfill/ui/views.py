@@ -37,10 +37,11 @@ def state_view(project: Project) -> dict[str, Any]:
         "prompts_file": str(project.settings.prompts),
         "command": project.settings.command(),
         "job": _job_view(project.jobs.last),
-        "track": tracked and {"number": tracked.number, "is_stale": project.is_stale},
+        "shadow": project.settings.shadow,
+        "track": tracked and {"number": tracked.number, "is_stale": project.is_stale, "shadow": tracked.shadow},
         "preview": preview
         and {"number": preview.number, "start": preview.frames.start, "stop": preview.frames.stop}
-        | {"done": sorted(preview.jpegs)},
+        | {"done": list(preview.frames[: len(preview.jpegs)])},
         "result": removed and {"number": removed.number, "name": removed.path.name, "is_file": removed.path.is_file()},
         "warnings": list(project.warnings),
     }

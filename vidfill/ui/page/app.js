@@ -94,6 +94,7 @@ async function accept(state) {
 function opened() {
   const { source } = server;
   book.load(server.prompts);
+  byId("shadow").checked = server.track?.shadow ?? server.shadow;
   object = book.objectIds[0] ?? 1;
   stage.setSize(source.width, source.height, source.aspect);
   timeline.set({ nFrames: source.n_frames, cuts: source.cuts });
@@ -271,7 +272,7 @@ function describe(found) {
 function render() {
   const isReady = server.is_ready;
   const isBusy = server.job?.state === "running";
-  const isFresh = Boolean(server.track) && !server.track.is_stale;
+  const isFresh = isTrackFresh();
   const nLost = isFresh ? track.lost.length : 0;
   const entries = book.entries();
   const ids = [...new Set([...book.objectIds, object, ...(extraObject ? [extraObject] : [])])].sort((a, b) => a - b);
@@ -298,7 +299,7 @@ function render() {
   byId("views").querySelector('[value="filled"]').disabled = !server.preview?.done.length;
   byId("views").querySelector('[value="result"]').disabled = !server.result;
   byId("get-result").hidden = !server.result?.is_file;
-  byId("get-masks").hidden = !server.track;
+  byId("get-masks").hidden = !isFresh;
   byId("get-prompts").hidden = book.isEmpty;
   byId("shell").hidden = book.isEmpty;
   setText("prompts-file", server.prompts_file);
@@ -310,16 +311,25 @@ function removeText(isFresh) {
   return `Writes ${server.source.output}, with the mask grown by ${byId("dilate").value || 0} px.`;
 }
 
+function isTrackFresh() {
+  return Boolean(server.track) && !server.track.is_stale && server.track.shadow === byId("shadow").checked;
+}
+
 function trackText(nLost) {
   if (!server.track) return "Follows the objects through the video, both ways from every prompt.";
-  if (server.track.is_stale) return "The prompts have changed since: track again.";
+  if (!isTrackFresh()) return "Something has changed since: track again.";
   if (nLost) return "Lost where the strip is hatched. Go there, add a prompt, and track again:";
   return "Every object is known on every frame.";
 }
 
 function command() {
   const dilate = Number(byId("dilate").value);
-  return server.command + (dilate === 4 ? "" : ` --dilate ${dilate}`) + (allowsLost() ? " --allow-lost" : "");
+  const chosen = [
+    dilate === 4 ? "" : ` --dilate ${dilate}`,
+    byId("shadow").checked ? " --shadow" : "",
+    allowsLost() ? " --allow-lost" : "",
+  ];
+  return server.command + chosen.join("");
 }
 
 function allowsLost() {
@@ -355,7 +365,7 @@ onClick("new-object", () => {
   chooseObject(extraObject);
   byId("objects").querySelector("input:checked").focus();
 });
-onClick("track", () => start("track"));
+onClick("track", () => start("track", { shadow: byId("shadow").checked }));
 onClick("preview", () => {
   const stop = Math.min(frame + Number(byId("preview-count").value), server.source.n_frames);
   start("preview", { start: frame, stop, dilate: Number(byId("dilate").value) });
@@ -374,6 +384,7 @@ for (const radio of byId("views").querySelectorAll("input")) {
 }
 byId("dilate").addEventListener("input", render);
 byId("allow-lost").addEventListener("change", render);
+byId("shadow").addEventListener("change", render);
 addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
   event.preventDefault();

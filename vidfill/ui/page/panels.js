@@ -52,7 +52,7 @@ export function showObjects(ids, chosen, onChoose) {
 
 export function showPrompts(entries, on) {
   setRows("prompts", entries, (entry) => {
-    const what = [count(entry.points, "point"), count(entry.not_points, "not"), entry.box ? "box" : ""];
+    const what = [count(entry.points, "point"), count(entry.not_points, "not it"), entry.box ? "box" : ""];
     const text = `#${entry.frame}, object ${entry.id}: ${what.filter(Boolean).join(", ")}`;
     const go = element("button", { type: "button", textContent: text });
     go.addEventListener("click", () => on.go(entry));

@@ -72,12 +72,11 @@ export class Timeline {
       const bottom = TOP_PX + (number + 1) * laneHeight;
       const isOf = (span) => lanes.length < track.objects.length || span.object === lane.id;
       lane.columns.forEach((percent, column) => {
-        const start = (column * nFrames) / lane.columns.length;
-        const stop = ((column + 1) * nFrames) / lane.columns.length;
         if (percent < 100 * track.confident) return;
+        const [left, right] = [column, column + 1].map((n) => Math.round(this.#x((n * nFrames) / lane.columns.length)));
         const tall = Math.max(2, ((laneHeight - 2) * percent) / 100);
         context.fillStyle = ink("sure");
-        context.fillRect(this.#x(start), bottom - tall, this.#x(stop) - this.#x(start) + 0.5, tall);
+        context.fillRect(left, bottom - tall, right - left, tall);
       });
       const span = (fill) => ({ start, stop }) => {
         context.fillStyle = fill;
