@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "vidfill"
+# ui joins pipeline, track and engine for a person to look at; only the command that starts it knows of it.
 ORDER = [
     *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "track"],
     *["models", "plan", "engine", "compose", "layer", "assemble", "store", "adapter", "run", "request", "masking"],
