@@ -28,6 +28,7 @@ bench: install
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.end_to_end
 	$(if $(CLIPS),$(BIN)/vidfill evaluate $(CLIPS) --models telea,ns,propagate)
+	$(if $(CLIPS),$(BIN)/python -m benchmarks.tracking $(CLIPS))
 
 install: $(VENV)/.installed
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from vidfill import fetch as module
+from vidfill.cli import app
 from vidfill.errors import OutputError, UsageError, WeightsError
 from vidfill.fetch import PUBLISHED, Published, fetch, published
 from vidfill.weights import find_weights, verify_weights
@@ -155,6 +157,26 @@ def test_a_full_disk_is_seen_before(server: Server, tmp_path: Path, monkeypatch:
     with pytest.raises(OutputError, match="needs 1 MB"):
         fetch(_item(server), model_dir=tmp_path)
     assert server.ranges == []
+
+
+def test_the_command_says_size_and_licence_first(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PUBLISHED", (_item(server),))
+    words = ["weights", "fetch", "net", "--model-dir", str(tmp_path / "models"), "--progress", "plain"]
+    done = CliRunner().invoke(app, [*words, "--offline"])
+    assert done.exit_code == 6
+    assert server.ranges == []
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("net: 1 MB from http://127.0.0.1:")
+    assert "Apache-2.0" in lines[0]
+    assert any(line.startswith("fetch 0/2 MB") for line in lines)
+    assert lines[-1].endswith("sha256 is right")
+    listed = CliRunner().invoke(app, ["weights", "list", "--model-dir", str(tmp_path / "models")])
+    assert "net_0123.pth" in listed.stdout
+    assert CliRunner().invoke(app, ["weights", "fetch", "all"]).exit_code == 2
 
 
 def test_the_table_says_size_and_licence() -> None:

@@ -88,7 +88,9 @@ class Request(NamedTuple):
                 _log.warning(warning)
         self._check_layer(info, overwrite=overwrite)
         tracked = None
-        if self.masks.prompting is not None and track is not None:
+        if self.masks.prompting is not None:
+            if track is None:
+                raise ValueError("prompts, and no place for the masks that they lead to")
             self.masks.prompting.prompts.check_inside(info)
             tracked = TrackLayer(track, info, self.masks.prompting)
         return Checked(info, written, open_masks(self.masks, info, rate=info.rate, tracked=tracked))

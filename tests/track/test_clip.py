@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.clips import Pictures, moving_texture, write_clip
-from tests.track.scenes import SIZE, crossing, leaving, painted
+from tests.track.scenes import SIZE, crossing, disc, leaving, painted
 from vidfill.errors import MaskError, UsageError
 from vidfill.frame import Bool, Float, VideoInfo
 from vidfill.masks.boxes import TimeRange
@@ -18,7 +18,14 @@ from vidfill.track.merge import Passing, between, merge
 from vidfill.track.prompted import Where, track_prompted
 from vidfill.track.result import NOT_TRACKED, Track
 from vidfill.track.select import iou
-from vidfill.track.timeline import pictures_backward, pictures_forward, survey, working_picture, working_size
+from vidfill.track.timeline import (
+    pictures_around,
+    pictures_backward,
+    pictures_forward,
+    survey,
+    working_picture,
+    working_size,
+)
 from vidfill.track.tools import open_tools
 from vidfill.video.read import Reader
 
@@ -188,6 +195,38 @@ def test_pictures_come_backward_in_parts(plain: Path) -> None:
         for (i, one), (j, other) in zip(forward, reversed(backward), strict=True):
             assert i == j
             assert np.array_equal(one, other)
+
+
+def test_pictures_come_with_those_around_them(two_scenes: Path) -> None:
+    with Reader(two_scenes) as reader:
+        timeline = survey(reader)
+        plain = dict(pictures_forward(reader, timeline, range(24)))
+        found = list(pictures_around(reader, timeline, range(8, 12), (-9, -2, 3)))
+        assert [i for i, _ in found] == [8, 9, 10, 11]
+        assert [sorted(around) for _, around in found] == [[-2, 0, 3], [-9, -2, 0], [-9, -2, 0], [-9, -2, 0]]
+        for index, around in found:
+            assert all(np.array_equal(picture, plain[index + offset]) for offset, picture in around.items())
+
+
+def test_shadows_are_added_in_a_pass_of_their_own(tmp_path: Path) -> None:
+    n = 26
+    balls, shadows = (
+        np.stack([disc((22 + 2.5 * t + right, 30 + down), 9) for t in range(n)]) for right, down in ((0, 0), (11, 7))
+    )
+    pictures = np.repeat((120 + moving_texture(1, SIZE) // 2).astype(np.uint8), n, axis=0)
+    pictures[shadows] = pictures[shadows] * 0.7
+    pictures[balls] = (40, 60, 200)
+    path = write_clip(tmp_path / "in.mkv", pictures=pictures, codec="ffv1", pix_fmt="yuv444p").path
+    prompts = Prompts.parse([], [], ["13,21,32,40"])
+    with Reader(path) as reader:
+        plain = track(reader, prompts, open_tools("flow"), tmp_path / "a")
+        added = track(reader, prompts, open_tools("flow"), tmp_path / "b", shadow=True)
+    with plain, added:
+        beside = shadows[13] & ~balls[13]
+        assert (plain.mask(13) & beside).sum() < 0.3 * beside.sum()
+        assert (added.mask(13) & beside).sum() > 0.7 * beside.sum()
+        assert not (plain.mask(13) & ~added.mask(13)).any()
+        assert np.array_equal(plain.confidences(), added.confidences())
 
 
 def test_pictures_are_turned_and_small(tmp_path: Path) -> None:

@@ -28,6 +28,16 @@ def test_masks_come_back_as_they_were_in_any_order() -> None:
     assert len(again.offsets) == 6
 
 
+def test_a_damaged_mask_is_refused() -> None:
+    file = io.BytesIO()
+    stored = MaskFile(file, (4, 4), 1)
+    stored.put(0, np.eye(4, dtype=np.bool_))
+    file.seek(24)
+    file.write(b"xxxx")
+    with pytest.raises(InputError, match="frame #0 is damaged"):
+        stored.get(0)
+
+
 @pytest.mark.parametrize("cut", [1, 20, 60])
 def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
     file = io.BytesIO()

@@ -56,15 +56,22 @@ class MaskFile:
             ) from error
 
     def get(self, index: int) -> Bool:
-        """The mask of a frame, (H, W), a new array."""
+        """The mask of a frame, (H, W), a new array.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         mask = np.zeros(self.size, np.bool_)
         if self.offsets[index] < 0:
             return mask
-        self._file.seek(self.offsets[index])
-        *edges, n_packed = _RECORD.unpack(self._file.read(_RECORD.size))
-        box = Box(*edges)
-        bits = np.frombuffer(zlib.decompress(self._file.read(n_packed)), np.uint8)
-        mask[box.slices] = np.unpackbits(bits, count=box.height * box.width).reshape(box.height, box.width)
+        try:
+            self._file.seek(self.offsets[index])
+            *edges, n_packed = _RECORD.unpack(self._file.read(_RECORD.size))
+            box = Box(*edges)
+            bits = np.frombuffer(zlib.decompress(self._file.read(n_packed)), np.uint8)
+            mask[box.slices] = np.unpackbits(bits, count=box.height * box.width).reshape(box.height, box.width)
+        except (struct.error, zlib.error, ValueError) as error:
+            raise InputError(f"the tracked mask of frame #{index} is damaged", todo="track again") from error
         return mask
 
 
