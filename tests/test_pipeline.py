@@ -224,6 +224,20 @@ def test_held_frames_repeat_the_frame_before_them_bit_for_bit(tmp_path: Path, ca
 
 
 @pytest.mark.usefixtures("quick_model")
+def test_held_frames_before_the_first_good_one_repeat_it_without_the_object(tmp_path: Path) -> None:
+    write_clip(tmp_path / "good.mkv", n=8, gop=1, b_frames=0)
+    damage_packets(tmp_path / "good.mkv", tmp_path / "bad.mkv", [0, 1])
+    result = remove(tmp_path / "bad.mkv", tmp_path / "out.mkv", box=["20,10,30,20@#2-#6"], **QUICK)
+    assert (result.n_frames, result.n_held, result.n_filled) == (8, 2, 6)
+    frames, sources = _frames(result.output), _frames(tmp_path / "bad.mkv")
+    assert [frame.index for frame in sources if frame.held] == [0, 1]
+    assert _same(frames[0], frames[2])
+    assert _same(frames[1], frames[2])
+    assert not _same(frames[2], sources[2])
+    assert [frame.time_s for frame in frames] == [frame.time_s for frame in sources]
+
+
+@pytest.mark.usefixtures("quick_model")
 def test_strict_refuses_damage(tmp_path: Path) -> None:
     source = _damaged(tmp_path)
     with pytest.raises(InputError, match="damaged packets"):

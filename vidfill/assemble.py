@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from vidfill.compose import ComposeSettings, compose
 from vidfill.errors import InputError
@@ -57,7 +58,8 @@ def assemble(
 def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
     """Each frame of the source with its patch; None where it has no hole.
 
-    A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well.
+    A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well. Those before
+    the first good frame repeat that one.
 
     Args:
         plan: of the source.
@@ -67,8 +69,26 @@ def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Ite
     Raises:
         InputError: the source is not the one that was analysed.
     """
-    coming = next(patches, None)
+    early: list[Frame] = []  # held before the first good one, which is what they show
     shown: Patch | None = None
+    is_first = True
+    for frame, patch in _with_their_own(plan, frames, patches):
+        if frame.held and is_first:
+            early.append(replace(frame, planes=()))
+            continue
+        if is_first:
+            for other in early:
+                yield replace(other, planes=tuple(plane.copy() for plane in frame.planes)), patch
+            is_first = False
+        shown = shown if frame.held else patch
+        yield frame, shown
+
+
+def _with_their_own(
+    plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]
+) -> Iterator[tuple[Frame, Patch | None]]:
+    """Each frame of the source with the patch of its own number; arguments and errors as those of `paired`."""
+    coming = next(patches, None)
     n_frames = 0
     for frame in frames:
         patch = None
@@ -76,8 +96,7 @@ def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Ite
             if coming.pts != frame.pts:
                 raise _changed(plan)
             patch, coming = coming, next(patches, None)
-        shown = shown if frame.held else patch
-        yield frame, shown
+        yield frame, patch
         n_frames += 1
     if n_frames != plan.n_frames or coming is not None:
         raise _changed(plan)
