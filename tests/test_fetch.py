@@ -174,7 +174,7 @@ def test_the_command_says_size_and_licence_first(
     assert "Apache-2.0" in lines[0]
     assert any(line.startswith("fetch 0/2 MB") for line in lines)
     assert lines[-1].endswith("sha256 is right")
-    listed = CliRunner().invoke(app, ["weights", "list", "--model-dir", str(tmp_path / "models")])
+    listed = CliRunner().invoke(app, ["weights", "list", "--json", "--model-dir", str(tmp_path / "models")])
     assert "net_0123.pth" in listed.stdout
     assert CliRunner().invoke(app, ["weights", "fetch", "all"]).exit_code == 2
 
