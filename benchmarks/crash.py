@@ -159,6 +159,13 @@ def check_batch(code: int, shown: str, out: Path, calm: Path, reasons: dict[str,
     return faults + ([f"left lying about: {sorted(litter)}"] if litter else [])
 
 
+def start_s() -> float:
+    """How long a worker takes to start on this machine as it is now."""
+    began_s = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import vidfill.pipeline"], cwd=ROOT, check=True)
+    return time.monotonic() - began_s
+
+
 def batch_under_fire(folder: Path, *, n_good: int, every_s: float, most: int = 10**6, n_workers: int = 2) -> list[str]:
     """Part 1; gives what is wrong."""
     videos, calm, out = folder / "videos", folder / "calm", folder / "out"
@@ -168,6 +175,7 @@ def batch_under_fire(folder: Path, *, n_good: int, every_s: float, most: int = 1
         breaks(videos)
     reasons = {breaks.__name__.lstrip("_"): says for breaks, says in BREAKERS}
     command = batch_command(videos, out, n_workers=n_workers)
+    every_s = max(every_s, 1.5 * start_s())  # on a busy machine none would come to work otherwise
     began_s = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as first:
         time.sleep(4 * every_s)
@@ -178,7 +186,7 @@ def batch_under_fire(folder: Path, *, n_good: int, every_s: float, most: int = 1
         shown = second.stdout.read() if second.stdout else ""
     print(
         f"batch of {n_good} good and {len(reasons)} broken videos: killed after {n_done} outputs, "
-        f"then {n_killed} workers killed; {time.monotonic() - began_s:.0f} s"
+        f"then {n_killed} workers, one every {every_s:.1f} s; {time.monotonic() - began_s:.0f} s"
     )
     faults = check_batch(second.returncode, shown, out, calm, reasons)
     attempts = [job["n_attempts"] for job in json.loads(shown)["result"]["jobs"]]

@@ -17,6 +17,7 @@ from vidfill.batching.inputs import BatchJob
 from vidfill.batching.scheduling import Died
 from vidfill.batching.state import MAX_FAILURES, MAX_KILLS, JobFile
 from vidfill.batching.work import Done, Failure, Part
+from vidfill.errors import DeviceError
 from vidfill.lock import FileLock
 
 
@@ -146,6 +147,22 @@ def test_but_not_for_ever_unless_it_gets_on(folder: Path) -> None:
         return killed(part) if n_stored < 2 * MAX_KILLS else succeed(part)
 
     assert run_batch(folder, gets_on, retry_failed=True)[0][0].status == "done"
+
+
+def _stillborn(part: Part) -> Answer:
+    return Died(part, "killed", "the worker was killed by SIGKILL", has_begun=False)
+
+
+def test_a_worker_that_is_killed_before_it_begins_is_no_attempt(folder: Path) -> None:
+    (report,), started = run_batch(folder, _each(*[_stillborn] * 20, killed, *[_stillborn] * 20, succeed))
+    assert (report.status, report.n_attempts, len(started.parts)) == ("done", 2, 42)
+
+
+def test_if_no_worker_comes_to_begin_the_batch_stops_and_blames_no_job(folder: Path) -> None:
+    with pytest.raises(DeviceError, match="100 workers in a row died.*SIGKILL"):
+        run_batch(folder, _each(_stillborn))
+    assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["interrupted"]
+    assert run_batch(folder)[0][0].status == "done"
 
 
 def test_a_worker_that_dies_of_itself_twice_is_the_job_s_fault(folder: Path) -> None:

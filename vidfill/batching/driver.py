@@ -17,7 +17,7 @@ from vidfill.batching.scheduling import Died, Ended, Event, Progressed, Schedule
 from vidfill.batching.state import KILLED, RESUMABLE, Attempt, JobFile, JobState, difference, made_from, may_retry
 from vidfill.batching.state import Outcome as AttemptOutcome
 from vidfill.batching.work import Done, Failure, Part, PartKind
-from vidfill.errors import OutOfMemoryError, OutputError, VidfillError
+from vidfill.errors import DeviceError, OutOfMemoryError, OutputError, VidfillError
 from vidfill.lock import FileLock
 from vidfill.plan import DEFAULT_WORKING_PIXELS, parse_working_size
 from vidfill.store import WorkFolder
@@ -25,6 +25,7 @@ from vidfill.video.partial import remove_partials
 from vidfill.video.read import probe
 
 _WAIT_S = 0.5
+_MAX_STILLBORN = 100
 _HELD_AGAIN_S = 2.0  # until a job that another run holds is looked at again
 
 
@@ -93,6 +94,7 @@ class Driver:
         self._active: dict[str, _Active] = {}
         self._reports: dict[str, JobReport] = {}
         self._held: set[str] = set()  # by other runs, and told so
+        self._n_stillborn = 0  # workers in a row that died before they came to a part
 
     def run(self) -> list[JobReport]:
         """Do all jobs, in the end wait for those that other runs hold; gives a report for each, in their order."""
@@ -220,12 +222,30 @@ class Driver:
             return
         active.n_running -= 1
         outcome = event.outcome if isinstance(event, Ended) else _as_failure(event)
+        is_stillborn = isinstance(event, Died) and not event.has_begun
+        self._n_stillborn = self._n_stillborn + 1 if is_stillborn else 0
         if isinstance(outcome, Done):
             self._go_on(active, event.part, outcome)
+        elif is_stillborn:
+            self._hand_out_again(active, event.part, outcome.message)
         else:
             self._go_back(active, event.part, outcome)
         if active.is_draining and not active.n_running:
             self._put_back(active)
+
+    def _hand_out_again(self, active: _Active, part: Part, message: str) -> None:
+        """After a worker that died before it came to its part: that says something of the machine, not of the job.
+
+        Raises:
+            DeviceError: too many have done so one after the other.
+        """
+        if self._n_stillborn >= _MAX_STILLBORN:
+            raise DeviceError(
+                f"{self._n_stillborn} workers in a row died before they could begin, the last one so: {message}",
+                todo="look whether memory is short, or take fewer workers",
+            )
+        if not active.is_draining:
+            active.todo.appendleft(part)
 
     def _show_progress(self, active: _Active, event: Progressed) -> None:
         kind, stage = event.part.kind, event.stage

@@ -130,9 +130,7 @@ def _matches(text: Path | str) -> list[Path]:
 
 def _inside(folder: Path, *, takes_images: bool) -> list[Path]:
     """The videos of a folder; the folder itself where it has none and may be one of images."""
-    visible = (
-        path for path in folder.iterdir() if not path.name.startswith(".")
-    )  # ._a.mp4 is a Mac's, and no video
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # ._a.mp4 is a Mac's, and no video
     videos = sorted(path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
     if videos:
         return videos

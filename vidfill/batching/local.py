@@ -94,6 +94,7 @@ class _Process:
             self._process.start()
         there.close()
         self._n_oom_kills = 0
+        self._is_up = False
 
     @property
     def handles(self) -> tuple[Connection, int]:
@@ -115,13 +116,17 @@ class _Process:
         with contextlib.suppress(EOFError, OSError):
             while self._pipe.poll():
                 event = self._pipe.recv()
+                if event is None:
+                    self._is_up = True
+                    continue
                 if isinstance(event, Ended):
                     self.part = None
                 events.append(event)
         return events
 
     def obituary(self, part: Part) -> Died:
-        return obituary(part, self._process.exitcode or 0, n_oom_kills=_oom_kills() - self._n_oom_kills)
+        death = obituary(part, self._process.exitcode or 0, n_oom_kills=_oom_kills() - self._n_oom_kills)
+        return death._replace(has_begun=self._is_up)
 
     def ask_to_end(self) -> None:
         self._process.terminate()
@@ -175,6 +180,7 @@ def _serve(pipe: Connection, device: str, threads: int) -> None:
     logging.getLogger("vidfill").addHandler(logging.NullHandler())  # warnings go with the result
     worker = Worker(device=device, threads=threads)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        pipe.send(None)  # it is up
         while True:
             part: Part = pipe.recv()
             pipe.send(Ended(part, worker.do(part, _Reporter(pipe, part))))

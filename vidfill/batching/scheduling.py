@@ -32,11 +32,13 @@ class Died(NamedTuple):
         part: what it was at.
         cause: "killed" from outside, "crashed" of its own, or out of "memory".
         message: what is known, in one line.
+        has_begun: whether the worker had come to the part at all; else it is not the part's doing.
     """
 
     part: Part
     cause: Literal["killed", "crashed", "memory"]
     message: str
+    has_begun: bool = True
 
 
 Event = Progressed | Ended | Died
