@@ -13,7 +13,7 @@ import torch
 
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
-from vidfill.engine.fill import WARM_UP_FRAMES, halved
+from vidfill.engine.fill import WARM_UP_FRAMES, halved, pictures
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
 from vidfill.models.base import ReferenceSpec, WindowSpec
@@ -195,6 +195,13 @@ def test_a_held_frame_hides_the_object_where_the_picture_shows_it() -> None:
     patches = list(fill(plan, FakeReader(30, held=[3]), FakeMasks(), Recorder(WINDOW), CPU))
     assert patches[3].box == patches[2].box.union(Box(8, 7, 20, 19))
     assert patches[4].box == Box(9, 7, 21, 19)
+
+
+def test_of_held_frames_before_any_good_one_nothing_is_believed() -> None:
+    """They show a later picture: the object is where nobody has looked yet."""
+    plan = _plan(_segment(0, 0, 6, size=FULL))
+    seen = [picture.hole for picture in pictures(plan.segments[0], plan, FakeReader(30, held=[0, 1]), FakeMasks())]
+    assert [bool(hole.all()) for hole in seen] == [True, True, False, False, False, False]
 
 
 def test_more_than_8_bits_reach_the_model_and_the_patch() -> None:

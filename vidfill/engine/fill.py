@@ -227,6 +227,9 @@ def _pictures(
                 alpha = soft_alpha(mask, dilate_px=plan.dilate_px, feather_px=plan.feather_px)
                 last = mask, _shrunk_hole(alpha[segment.box.slices] > 0, size), _Edge.around(alpha)
             _, hole, edge = last
+            if shown is None:
+                # Held before the first good frame, which is what it shows: where the object is there comes later.
+                hole = np.ones_like(hole)
             waiting[frame.index] = _Waiting(frame.pts, edge)
             rgb = _shrunk(rgb_crop(frame, reader.info, segment.box), size)
             yield Picture(_quantised(rgb, reader.info.pixel_format.depth), hole)
