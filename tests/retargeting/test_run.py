@@ -215,15 +215,19 @@ def test_a_phones_upright_video_is_measured_as_it_is_shown(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_a_held_frame_repeats_the_one_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bad", "repeats", "good"), [([5], [5], 4), ([0, 1], [0, 1], 2)])
+def test_a_held_frame_repeats_the_one_before_it_or_the_first_good_one(
+    tmp_path: Path, bad: list[int], repeats: list[int], good: int
+) -> None:
     clip = _clip(tmp_path, _crossing(12, step=5), codec="libx264", pix_fmt="yuv420p", gop=1, b_frames=0)
-    damage_packets(clip.path, tmp_path / "bad.mp4", [5])
+    damage_packets(clip.path, tmp_path / "bad.mp4", bad)
     result = retarget(tmp_path / "bad.mp4", tmp_path / "out.mkv", width=60, mask=tmp_path / "masks", **QUICK)
-    assert result.n_held == 1
+    assert (result.n_held, result.n_filled) == (len(bad), 12)
     frames = _frames(result.output)
-    assert len(frames) == 12
-    same = [all(np.array_equal(*pair) for pair in zip(frames[i].planes, frames[4].planes, strict=True)) for i in (5, 6)]
-    assert same == [True, False]
+    shown = frames[good].planes
+    same = [all(np.array_equal(*pair) for pair in zip(frame.planes, shown, strict=True)) for frame in frames]
+    assert [index for index, is_same in enumerate(same) if is_same] == sorted([*repeats, good])
+    assert [frame.time_s for frame in frames] == [frame.time_s for frame in _frames(clip.path)]
 
 
 @pytest.mark.usefixtures("quick_model")

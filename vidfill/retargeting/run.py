@@ -371,18 +371,23 @@ def _write(
     report = reporter(progress, "assemble") or (lambda done, total: None)
     n_filled = 0
     made: Frame | None = None
+    early: list[Frame] = []  # held before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
         reading = PartsReading(cursor)
         for frame, patch in paired(filled.plan, filled.reader.frames(), filled.patches):
-            parts = reading.at(frame)
-            planes = tuple(plane.copy() for plane in frame.planes) if patch is not None else frame.planes
-            if patch is not None:
-                compose(frame, filled.checked.info, patch, composing)
-                n_filled += 1
+            n_filled += patch is not None
+            if frame.held and made is None:
+                early.append(replace(frame, planes=()))
+                continue
             # A held frame repeats the picture before it, and so does the output.
             if made is None or not frame.held:
-                made = renderer.render(frame, planes, parts, tracks.owners[frame.index])
-            writer.write(replace(made, index=frame.index, pts=frame.pts, held=frame.held))
+                planes = tuple(plane.copy() for plane in frame.planes) if patch is not None else frame.planes
+                if patch is not None:
+                    compose(frame, filled.checked.info, patch, composing)
+                made = renderer.render(frame, planes, reading.at(frame), tracks.owners[frame.index])
+            for shown in (*early, frame):
+                writer.write(replace(made, index=shown.index, pts=shown.pts, held=shown.held))
+            early.clear()
             report(frame.index + 1, filled.plan.n_frames)
     return n_filled
 
