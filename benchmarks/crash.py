@@ -178,7 +178,7 @@ def batch_under_fire(folder: Path, *, n_good: int, every_s: float, most: int = 1
     every_s = max(every_s, 1.5 * start_s())  # on a busy machine none would come to work otherwise
     began_s = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as first:
-        time.sleep(4 * every_s)
+        time.sleep(2 * every_s)
         first.kill()
     n_done = len(list(out.glob("*.mkv")))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as second:
