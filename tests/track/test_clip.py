@@ -7,6 +7,7 @@ import pytest
 
 from tests.clips import Pictures, moving_texture, write_clip
 from tests.track.scenes import SIZE, crossing, disc, leaving, painted
+from vidfill.cli.prompts import TrackerName
 from vidfill.errors import MaskError, UsageError
 from vidfill.frame import Bool, Float, VideoInfo
 from vidfill.masks.boxes import TimeRange
@@ -26,7 +27,7 @@ from vidfill.track.timeline import (
     working_picture,
     working_size,
 )
-from vidfill.track.tools import open_tools
+from vidfill.track.tools import TRACKER_NAMES, open_tools
 from vidfill.video.read import Reader
 
 
@@ -220,13 +221,14 @@ def test_shadows_are_added_in_a_pass_of_their_own(tmp_path: Path) -> None:
     prompts = Prompts.parse([], [], ["13,21,32,40"])
     with Reader(path) as reader:
         plain = track(reader, prompts, open_tools("flow"), tmp_path / "a")
-        added = track(reader, prompts, open_tools("flow"), tmp_path / "b", shadow=True)
+        added = track(reader, prompts, open_tools("flow"), tmp_path / "b", shadow=True, key="k")
     with plain, added:
         beside = shadows[13] & ~balls[13]
         assert (plain.mask(13) & beside).sum() < 0.3 * beside.sum()
         assert (added.mask(13) & beside).sum() > 0.7 * beside.sum()
         assert not (plain.mask(13) & ~added.mask(13)).any()
         assert np.array_equal(plain.confidences(), added.confidences())
+        assert added.key == "k"
 
 
 def test_pictures_are_turned_and_small(tmp_path: Path) -> None:
@@ -340,5 +342,6 @@ def test_growth_reaches_that_far(tmp_path: Path) -> None:
 
 def test_trackers_have_names(tmp_path: Path) -> None:
     assert open_tools("auto", model_dir=tmp_path).name == "flow"
+    assert {*TRACKER_NAMES} == {name.value for name in TrackerName}
     with pytest.raises(UsageError, match="one of auto"):
         open_tools("best")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.clips import Pictures, moving_texture
-from tests.track.scenes import crossing, hidden, leaving
+from tests.track.scenes import SIZE, crossing, hidden, leaving, painted
 from vidfill.frame import Bool, Box
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Tracked
@@ -61,6 +61,15 @@ def test_an_object_that_leaves_is_not_lost() -> None:
     assert all(step.confidence >= CONFIDENT for step in found)
     gone = next(i for i, step in enumerate(found) if step.has_left)
     assert masks[gone + 1].sum() < 0.15 * masks[0].sum()
+
+
+def test_an_object_that_trembles_at_the_edge_does_not_leave() -> None:
+    n = 45
+    centres = np.stack([103.0 + 2 * (np.arange(n) % 2), np.full(n, 36.0)], axis=1)
+    pictures, masks = painted(moving_texture(n, SIZE, shift=(1, 0)) // 2, centres)
+    found = _follow(pictures, masks)
+    assert not any(step.has_left for step in found)
+    assert iou(found[-1].mask, masks[-1]) > 0.6
 
 
 @pytest.mark.parametrize(

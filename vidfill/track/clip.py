@@ -90,17 +90,18 @@ def track(
     with tempfile.TemporaryFile(dir=store.absolute().parent) as file:
         passes = _Passes(reader, timeline, prompted, tools, wanted, file, size)
         passes.run(progress)
-        with TrackWriter(store, timeline, prompted, tools.name, key, size, prompts.object_ids) as writer:
+        own_key = "" if shadow else key  # without its shadows a track is not finished
+        with TrackWriter(store, timeline, prompted, tools.name, own_key, size, prompts.object_ids) as writer:
             for index in wanted:
                 writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})
         if shadow:
-            _add_shadows(reader, timeline, wanted, store)
+            _add_shadows(reader, timeline, wanted, store, key)
     return Track.open(store, timeline.info)
 
 
-def _add_shadows(reader: Reader, timeline: Timeline, wanted: range, store: Path) -> None:
+def _add_shadows(reader: Reader, timeline: Timeline, wanted: range, store: Path, key: str) -> None:
     """Put the masks with their shadows in the place of those without, in one more pass over the source."""
-    with Track.open(store, timeline.info) as found, found.rewriting(store) as masks:
+    with Track.open(store, timeline.info) as found, found.rewriting(store, key=key) as masks:
         for scene in timeline.scenes:
             frames = range(max(scene.start, wanted.start), min(scene.stop, wanted.stop))
             if not frames:

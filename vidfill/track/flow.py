@@ -39,7 +39,7 @@ SMALLEST_PART = 0.05
 """Of the main one; smaller parts are dropped."""
 STRAY = 0.35
 """How far off the main part others may be, as a part of the object's size; what an obstacle cuts off is near."""
-GONE = 0.05
+GONE = 0.08
 """An object at the border of which this part or less is still in the picture has left it."""
 
 
@@ -58,7 +58,8 @@ class FlowTracker:
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         points = np.zeros((0, 2), np.float32) if clicked is None else clicked
-        self._state = _State(picture, grey(picture), mask.astype(np.float32), 1.0, points)
+        area = float(np.count_nonzero(mask))
+        self._state = _State(picture, grey(picture), mask.astype(np.float32), 1.0, area, points)
         self._anchor = ColorsOf(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
@@ -93,7 +94,10 @@ class FlowTracker:
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
         )
-        self._state = _State(picture, now, probability, in_picture, clicked)
+        largest = max(before.largest_px * motion.scale, signs.area_px)
+        # What trembles at the border goes out a little on every other frame and has not left: its area says so.
+        in_picture = max(in_picture, signs.area_px / largest)
+        self._state = _State(picture, now, probability, in_picture, largest, clicked)
         if not self._doubt.judge(signs):
             return self._lose(Tracked(mask, self._doubt.confidence, self._doubt.reason))
         return Tracked(mask, self._doubt.confidence)
@@ -161,6 +165,7 @@ class _State(NamedTuple):
         grey: (H, W).
         probability: (H, W) of the object, in [0, 1].
         in_picture: how much of the object has not moved out of the picture since it was selected, in [0, 1].
+        largest_px: its largest area so far, at its size now.
         clicked: (N, 2) where flow has brought the points that were clicked.
     """
 
@@ -168,6 +173,7 @@ class _State(NamedTuple):
     grey: NDArray[np.uint8]
     probability: Float
     in_picture: float
+    largest_px: float
     clicked: Float
 
 

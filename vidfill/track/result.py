@@ -135,14 +135,14 @@ class Track:
         return self._masks.get(index)
 
     @contextmanager
-    def rewriting(self, path: Path) -> Iterator[MaskFile]:
+    def rewriting(self, path: Path, *, key: str) -> Iterator[MaskFile]:
         """Other masks for the same track, in the place of a file; it is replaced when the block ends well."""
         partial = partial_path(path)
         try:
             with partial.open("w+b") as file:
                 masks = MaskFile(file, self.size, self.n_frames)
                 yield masks
-                finish(masks, file, self._header)
+                finish(masks, file, self._header | {"key": key})
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
