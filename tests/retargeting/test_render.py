@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.retargeting.test_size import INFO
-from vidfill.frame import Bool, Box, Frame, Samples, VideoInfo
+from vidfill.frame import Bool, Box, Frame, Patch, Samples, VideoInfo
 from vidfill.retargeting.layout import LayoutSettings, Place, Placement, place
 from vidfill.retargeting.objects import Track, split_mask
-from vidfill.retargeting.render import Renderer
+from vidfill.retargeting.render import Renderer, clear_alpha
 from vidfill.retargeting.size import reshaped
 from vidfill.video.formats import pixel_format
 
@@ -159,3 +159,24 @@ def test_two_objects_each_at_their_place_the_nearer_in_front() -> None:
     ]
     covered = _rendered(info, (48, 40), clean, planes, _mask(far, near), there, feather_px=0).planes[0]
     assert covered[25, 25] == 255
+
+
+@pytest.mark.parametrize("name", ["yuva420p", "gbrap16le"])
+def test_alpha_goes_on_where_an_object_was(name: str) -> None:
+    """Half of the picture is transparent; holes in either half, and one across the border between them."""
+    info = _info(name)
+    top = (1 << info.pixel_format.depth) - 1
+    for box, expected in ((Box(4, 8, 30, 30), 0), (Box(50, 8, 76, 30), top), (Box(30, 8, 50, 30), None)):
+        planes = _planes(info, seed=1)
+        planes[-1][:, :40], planes[-1][:, 40:] = 0, top
+        planes[-1][box.slices] = top // 3
+        before = planes[-1].copy()
+        patch = Patch(0, 7, box, np.zeros((22, box.width, 3), np.uint16), np.full((22, box.width), 255, np.uint8))
+        clear_alpha(Frame(0, 7, Fraction(1, 25), planes), info, patch)
+        if expected is not None:
+            assert (planes[-1][box.slices] == expected).all()
+        else:
+            assert planes[-1][19, 31] < 0.1 * top < 0.9 * top < planes[-1][19, 48]
+        outside = np.ones(SIZE, np.bool_)
+        outside[box.slices] = False
+        np.testing.assert_array_equal(planes[-1][outside], before[outside])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -237,6 +238,22 @@ def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     result = retarget(tmp_path / "images", tmp_path / "made", aspect="1:1", mask=tmp_path / "masks", fps=Fraction(25))
     assert sorted(path.name for path in result.output.iterdir()) == ["00000.png", "00001.png", "00002.png"]
     assert (result.width, result.height) == (64, 64)
+
+
+@pytest.mark.usefixtures("quick_model")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_object_on_nothing_leaves_nothing_where_it_was(tmp_path: Path, dtype: Any) -> None:
+    """A source that is a layer with alpha; the object is put back at half its size, its foot where it was."""
+    clip = _clip(tmp_path, _crossing(3))
+    masks = _with_boxes(clip.background, _crossing(3))[1]
+    alpha = masks[..., None] * np.iinfo(dtype).max
+    write_images(tmp_path / "images", np.concatenate([clip.pictures, alpha], axis=-1).astype(dtype))
+    retarget(tmp_path / "images", f"{tmp_path}/made/", width=64, mask=tmp_path / "masks", object_scale=0.5)
+    for t, path in enumerate(sorted((tmp_path / "made").iterdir())):
+        made = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))[..., 3] / np.iinfo(dtype).max
+        assert made.sum() == pytest.approx(10 * 16, rel=0.05)
+        assert (made[:34] == 0).all()
+        assert made[44, round((16 + 4 * t) * 64 / 96)] == 1
 
 
 def test_an_interrupted_run_goes_on_even_to_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

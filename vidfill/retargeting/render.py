@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box, Float, Frame, PixelFormat, Samples, VideoInfo
+from vidfill.frame import Bool, Box, Float, Frame, Patch, PixelFormat, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.retargeting.layout import Place, Placement
 from vidfill.retargeting.objects import Parts
@@ -122,6 +123,27 @@ class Renderer:
             min(height, math.ceil(place.scale * crop.y1 + place.dy)),
         )
         return _aligned(box, self._target) if box.x0 < box.x1 and box.y0 < box.y1 else None
+
+
+def clear_alpha(frame: Frame, info: VideoInfo, patch: Patch) -> None:
+    """Let the picture's own alpha go on where an object was removed, in place: what stood on nothing leaves nothing.
+
+    Args:
+        frame: of the source, its patch put in.
+        info: of the source; without alpha nothing happens.
+        patch: where the object was.
+    """
+    if not info.pixel_format.has_alpha:
+        return
+    box = patch.box.grow(_BLOCK_PX, height=info.height, width=info.width)
+    hole = np.zeros((info.height, info.width), np.uint8)
+    hole[patch.box.slices] = patch.alpha
+    alpha, hole = frame.planes[-1][box.slices], hole[box.slices]
+    known = alpha[hole == 0]
+    if known.size and (known == known[0]).all():
+        alpha[hole > 0] = known[0]
+    elif known.size:
+        alpha[...] = cv2.inpaint(alpha, hole, _BLOCK_PX, cv2.INPAINT_TELEA)
 
 
 def _within(axis: Axis, n_input: int) -> Bool:

@@ -21,7 +21,7 @@ from vidfill.plan import Plan, PlanSettings
 from vidfill.request import Checked, Request, mask_spec
 from vidfill.retargeting.layout import Anchor, LayoutSettings, Placement, place
 from vidfill.retargeting.objects import PartsReading, Tracks, track_objects
-from vidfill.retargeting.render import Renderer
+from vidfill.retargeting.render import Renderer, clear_alpha
 from vidfill.retargeting.size import Shape, reshaped, warnings_of
 from vidfill.run import Clock, OnProgress, collected_warnings, reporter
 from vidfill.video.codecs import EncodeSettings
@@ -384,6 +384,7 @@ def _write(
                 planes = tuple(plane.copy() for plane in frame.planes) if patch is not None else frame.planes
                 if patch is not None:
                     compose(frame, filled.checked.info, patch, composing)
+                    clear_alpha(frame, filled.checked.info, patch)
                 made = renderer.render(frame, planes, reading.at(frame), tracks.owners[frame.index])
             for shown in (*early, frame):
                 writer.write(replace(made, index=shown.index, pts=shown.pts, held=shown.held))
