@@ -182,7 +182,7 @@ def _broken(*args: object, **options: object) -> None:
         ({"settings": {"dilation": 3}}, UsageError, "no setting 'dilation'.*dilate"),
         ({"settings": {"work_dir": "x"}}, UsageError, "no setting 'work_dir'"),
         ({"settings": {"mask": "m.png"}, "mask_pattern": "{stem}"}, UsageError, "Give one of them"),
-        ({"settings": {"model": "vinet"}}, WeightsError, "no weights for model vinet"),
+        ({"settings": {"model": "vinet", "checkpoint": "none.safetensors"}}, WeightsError, "none.safetensors"),
         ({"settings": {"model": "nonsense"}}, UsageError, "no model 'nonsense'"),
         ({"settings": {"device": "tpu"}}, UsageError, "device 'tpu'"),
         ({"settings": {"working_size": "big"}}, UsageError, "working size 'big'"),
