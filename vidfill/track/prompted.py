@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from vidfill.errors import InputError, OutputError
+from vidfill.errors import InputError, MaskError, OutputError
 from vidfill.frame import VideoInfo
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import Prompting
@@ -55,7 +55,7 @@ def track_prompted(
         progress: called with (frames done, frames in all).
 
     Raises:
-        MaskError: an object is lost, and that is not allowed; the masks are kept.
+        MaskError: an object is lost, and that is not allowed; no file is left.
         VidfillError: of the kind that says what is wrong.
     """
     key = f"{key} {prompting.fingerprint()}"
@@ -70,16 +70,20 @@ def track_prompted(
             raise OutputError(
                 f"masks cannot be stored in {store.parent} ({error.strerror})", todo="free some space on the disk"
             ) from error
-    with Track.open(store, reader.info) as found:
-        for left in found.left:
-            _log.warning(
-                f"object {left.object_id} has left the picture at {left.time_s:.2f} s (frame #{left.start}); "
-                "if it comes back, click on it there as well"
-            )
-        if not prompting.allow_lost:
-            found.check()
-        for lost in found.lost:
-            _log.warning(f"{lost.describe()}; nothing of it is in the masks there")
+    try:
+        with Track.open(store, reader.info) as found:
+            if not prompting.allow_lost:
+                found.check()
+    except MaskError:
+        store.unlink()
+        raise
+    for left in found.left:
+        _log.warning(
+            f"object {left.object_id} has left the picture at {left.time_s:.2f} s (frame #{left.start}); "
+            "if it comes back, click on it there as well"
+        )
+    for lost in found.lost:
+        _log.warning(f"{lost.describe()}; nothing of it is in the masks there")
 
 
 def _is_finished(store: Path, key: str, info: VideoInfo) -> bool:
