@@ -61,6 +61,17 @@ def test_a_change_of_exposure_is_followed() -> None:
     assert _hole_psnr(_fill(truth, holes), truth, holes) > 33
 
 
+def test_what_drives_through_the_scene_is_carried_by_its_own_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = _pan(12, step_px=2)
+    thing = painted(HEIGHT, WIDTH, seed=5)[:40, :60]
+    for i, frame in enumerate(truth):
+        frame[28:68, 10 + 4 * i : 70 + 4 * i] = thing
+    holes = [box_hole(HEIGHT, WIDTH, (88, 30, 116, 70))] * 12
+    carried = _hole_psnr(_fill(truth, holes), truth, holes)
+    monkeypatch.setattr("vidfill.models.propagate.find_moving", lambda *_: [])
+    assert carried > _hole_psnr(_fill(truth, holes), truth, holes) + 0.5
+
+
 def test_what_nothing_uncovers_is_held_steady() -> None:
     rng = np.random.default_rng(0)
     scene = painted(HEIGHT, WIDTH).astype(np.float64)

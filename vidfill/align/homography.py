@@ -126,9 +126,11 @@ class Tracker:
         """
         if len(self._points) < MIN_INLIERS:
             return None
-        stacked = cv2.merge((source, source_known.astype(np.uint8) * np.uint8(255)))
-        warped = cv2.warpPerspective(stacked, target_from_source, self._size_wh)
-        grey, seen = cv2.split(warped)
+        # One by one: two channels at once are not vectorised, and take twice as long.
+        grey, seen = (
+            cv2.warpPerspective(picture, target_from_source, self._size_wh)
+            for picture in (source, source_known.astype(np.uint8) * np.uint8(255))
+        )
         found, status, _ = cv2.calcOpticalFlowPyrLK(
             self._grey,
             grey,

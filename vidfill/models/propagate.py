@@ -1,7 +1,8 @@
 """Filling without learned weights: known pixels of other frames, brought to the place they have in this one.
 
-Candidates for each hole are frames registered directly by one homography, chains of flow from before and from after,
-and a spatial fill that is held steady in time. Each carries the error to expect of it, and the least errors win.
+Candidates for each hole are frames registered directly by one homography, frames registered by the motion of something
+that moves by itself, chains of flow from before and from after, and a spatial fill that is held steady in time. Each
+carries the error to expect of it, and the least errors win.
 
 Sources: the stages of flow- and homography-guided completion (Gao et al., ECCV 2020; Lee et al., ICCV 2019), with
 hand-made decisions in place of networks.
@@ -21,6 +22,7 @@ from torch import Tensor
 from vidfill.align.candidates import Candidate, Region, mix, shares
 from vidfill.align.flow import Carried, Chain, carry, go_on
 from vidfill.align.homography import Matrix, Tracker
+from vidfill.align.objects import Moving, bring_moving, find_moving
 from vidfill.align.poses import Pose, between, choose, place, register
 from vidfill.align.seen import Seen, look_at
 from vidfill.align.spatial import fill_smoothly, fill_spatially
@@ -38,6 +40,7 @@ SPATIAL_ERROR = 15.0
 SPATIAL_ERROR_PER_PX = 1.0
 SPATIAL_ERROR_MOST = 33.0
 STEADINESS = 0.7
+OUTPUT_ERROR = 2.0  # what the output before adds to its own misses
 FEEDBACK = 0.5
 FEEDBACK_LEVELS = 20.0
 MIDDLE_GREY = 127
@@ -179,7 +182,10 @@ def _step_forward(
         if not frame.known.any():
             fill = np.full_like(fill, MIDDLE_GREY) if before is None else before.astype(np.float32)
         return Decision(fill, State(own_pose, go_on(index, frame, None, None), {}))
-    candidates, refined = _registered(index, seen, _guesses(index, poses, state), region)
+    guesses = _guesses(index, poses, state)
+    candidates, refined = _registered(index, seen, guesses, region)
+    objects = find_moving(index, region, seen, guesses | refined)
+    candidates += _moved(objects, index, seen, before, region)
     from_earlier = _carry(state.chain, region, poses, index)
     if from_earlier is not None:
         candidates.append(from_earlier.candidate)
@@ -240,6 +246,20 @@ def _registered(
         if candidate is not None:
             candidates.append(candidate)
     return candidates, refined
+
+
+def _moved(
+    objects: Sequence[Moving], index: int, seen: Mapping[int, Seen], before: Rgb | None, region: Region
+) -> list[Candidate]:
+    """What moves by itself, from the frames that show it and from the output before this one."""
+    candidates = []
+    for moving in objects:
+        candidates += bring_moving(moving, index, region, seen)
+        along = _brought_along(before, moving.matrices.get(index - 1), region)
+        if along is not None:
+            error = along.error + np.float32(OUTPUT_ERROR)
+            candidates.append(along._replace(error=np.asarray(error, np.float32), kind="earlier"))
+    return candidates
 
 
 def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) -> Candidate | None:
