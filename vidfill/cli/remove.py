@@ -153,8 +153,11 @@ def _those_there(outputs: list[str], *, overwrite: bool) -> list[str]:
     """Which outputs are complete: they have their names only then. An empty folder is none."""
     if overwrite:
         raise UsageError("--skip-existing together with --overwrite", todo="give one of them")
-    paths = {name: Path(name) for name in outputs if name}
-    return [name for name, path in paths.items() if path.exists() and not (path.is_dir() and not any(path.iterdir()))]
+    return [name for name in outputs if name and _is_complete(Path(name))]
+
+
+def _is_complete(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _summary(result: RemoveResult) -> str:
