@@ -51,7 +51,7 @@ def test_masks_are_written_for_other_tools(clip: Clip, run: Run) -> None:
         assert _overlap(mask > 127, truth) > 0.7
     # They are what `remove --mask` takes.
     assert run("remove", "in.mp4", "--mask", "masks", "--dry-run").code == 0
-    assert run("mask", "in.mp4", "--object-box", BOX, "-o", "masks.mkv").code == 0
+    assert run("mask", "in.mp4", "--object-box", BOX, "--end", "#4", "-o", "masks.mkv").code == 0
     assert run("remove", "in.mp4", "--mask", "masks.mkv", "--dry-run").code == 0
 
 
