@@ -23,6 +23,7 @@ from vidfill.align.seen import Seen
 Points = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
+# Set by hand on clips of the quality protocol itself.
 N_OBJECTS = 2
 N_POINTS = 200
 POINT_QUALITY = 0.003
@@ -37,9 +38,9 @@ INLIER_PX = 1.5
 MAX_CHANGE_OF_AREA = 0.5
 WINDOW_PX = 15
 LEVELS = 3
-MAX_RETURN_PX = 1.0
+MAX_RETURN_PX = 1.0  # from a point to the other frame and back
 SEEN_LEVEL = 250
-REACH = 24
+REACH = 24  # frames: a guess carried on from frame to frame goes no farther
 N_MISSES = 2
 N_FRAMES = 6
 N_COVER = 3
@@ -131,6 +132,9 @@ class _Follower:
             points: of the object in the target.
             first: a frame for which the motion is known.
             motion: the box from that frame as the scene's homography brings it.
+
+        Returns:
+            The frames up to `REACH`, until `N_FRAMES` uncover it or `N_MISSES` in a row lose it.
         """
         index, hole = self._index, self._region.hole
         from_box = np.linalg.inv(self._region.from_frame(np.eye(3)))
