@@ -1,5 +1,6 @@
 """Files, folders and globs become jobs: a mask and an output for each video, and never one output for two."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vidfill.errors import InputError, UsageError
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "clips"
     folder.mkdir()
+    (tmp_path / "x").mkdir()
     for name in ("a.mp4", "b.MOV", "notes.txt", "a_masks.png", "._a.mp4"):
         (folder / name).write_text("")
     monkeypatch.chdir(tmp_path)
@@ -28,8 +30,8 @@ def test_a_folder_gives_its_videos_in_order(clips: Path) -> None:
 
 
 def test_files_are_taken_whatever_they_are_called_and_none_twice(clips: Path) -> None:
-    jobs = find_jobs(["clips/notes.txt", clips / "a.mp4", "clips/*.mp4", "clips"], Path("out"))
-    assert [job.source.name for job in jobs] == ["notes.txt", "a.mp4", "b.MOV"]
+    jobs = find_jobs(["clips/b.MOV", clips / "a.mp4", "clips/*.mp4", "clips", "clips/notes.txt"], Path("out"))
+    assert [job.source.name for job in jobs] == ["b.MOV", "a.mp4", "notes.txt"]
 
 
 def test_globs_reach_any_depth(clips: Path) -> None:
@@ -74,6 +76,20 @@ def test_masks_and_outputs_in_the_same_folder_are_no_inputs(clips: Path) -> None
     assert [job.source.name for job in jobs] == ["a.mp4", "b.MOV"]
 
 
+def test_folders_of_masks_may_be_named_with_their_videos(clips: Path) -> None:
+    (clips / "a_m").mkdir()
+    jobs = find_jobs(["clips/a.mp4", "clips/a_m", "clips/a_[m]"], Path("out"), mask_pattern="{stem}_m")
+    assert [job.source.name for job in jobs] == ["a.mp4"]
+
+
+def test_a_link_is_a_video_of_its_own_unless_it_would_become_the_same_output(clips: Path) -> None:
+    (clips / "link.mp4").symlink_to("a.mp4")
+    (clips / "loop.mp4").symlink_to("loop.mp4")
+    Path("again").symlink_to(clips)
+    jobs = find_jobs([clips, "again"], Path("out"), mask_pattern="{stem}_masks")
+    assert [job.source for job in jobs] == [clips / name for name in ("a.mp4", "b.MOV", "link.mp4", "loop.mp4")]
+
+
 def test_a_folder_of_images_is_one_video_if_a_frame_rate_is_given(tmp_path: Path) -> None:
     frames = tmp_path / "shot.v2"
     frames.mkdir()
@@ -89,7 +105,8 @@ def test_a_folder_of_images_is_one_video_if_a_frame_rate_is_given(tmp_path: Path
     [
         ([], {}, "no inputs"),
         (["clips/*.webm"], {}, "nothing matches clips/"),
-        ([""], {}, "no videos in the folder|no file"),
+        ([""], {}, "an empty name"),
+        (["x"], {"mask_pattern": "{stem}_masks"}, "no videos in the folder x"),
         (["clips"], {"name": "same.mp4"}, "a.mp4 and clips/b.MOV would both become same.mp4.*--name"),
         (["clips/a.mp4"], {"name": "{title}.mp4"}, "pattern '{title}.mp4'.*{stem}, {ext}, {name}, {parent}"),
         (["clips/a.mp4"], {"name": "../{stem}"}, "the name '../{stem}'"),
@@ -111,7 +128,8 @@ def test_an_output_never_replaces_a_source(clips: Path) -> None:
 
 
 def test_shards_share_all_jobs_out_and_do_not_depend_on_where_they_lie() -> None:
-    jobs = [BatchJob(Path(f"/here/{n}.mp4"), f"{n}_filled.mp4", None, makes_folder=False) for n in range(200)]
+    names = [f"{n}_filled.mp4" for n in range(199)] + [os.fsdecode(b"\xff.mp4")]
+    jobs = [BatchJob(Path(f"/here/{n}.mp4"), name, None, makes_folder=False) for n, name in enumerate(names)]
     elsewhere = [BatchJob(Path(f"/there/{n}.mp4"), job.name, None, makes_folder=False) for n, job in enumerate(jobs)]
     parts = [[job.name for job in jobs if Shard(i, 4).holds(job)] for i in (1, 2, 3, 4)]
     assert sorted(sum(parts, [])) == sorted(job.name for job in jobs)

@@ -67,7 +67,7 @@ class Shard:
 
     def holds(self, job: BatchJob) -> bool:
         """Whether a job is of this shard: by its name alone, so that every machine comes to the same answer."""
-        return int.from_bytes(hashlib.sha256(job.name.encode()).digest()[:8]) % self.count == self.index - 1
+        return int.from_bytes(hashlib.sha256(os.fsencode(job.name)).digest()[:8]) % self.count == self.index - 1
 
 
 def find_jobs(
@@ -80,7 +80,8 @@ def find_jobs(
 ) -> list[BatchJob]:
     """The jobs of a batch, in the order of the inputs.
 
-    An input that is the mask or the output of another one is left out: they may all lie in one folder.
+    An input that is the mask or the output of another one is left out: they may all lie in one folder. A link is a
+    video of its own, unless it would become the same output as what it leads to.
 
     Args:
         inputs: videos; folders, whose videos are taken (or, with `fps`, which are taken as folders of images where
@@ -94,9 +95,17 @@ def find_jobs(
         UsageError: nothing found, an unknown field, two sources for one output, an output that is a source.
         InputError: a file that is not there.
     """
-    jobs = [_job(source, name, mask_pattern) for source in _expand(inputs, takes_images=fps is not None)]
+    sources, bare = _expand(inputs, takes_images=fps is not None)
+    jobs = _distinct([_job(source, name, mask_pattern) for source in sources])
     masks = {_key(Path(job.mask)) for job in jobs if job.mask is not None}
     outputs = {_key(out / job.name) for job in jobs if _key(out / job.name) != _key(job.source)}
+    for folder in bare:
+        if _key(folder) not in masks:
+            raise UsageError(
+                f"no videos in the folder {folder}",
+                expected=f"files such as {', '.join(sorted(VIDEO_SUFFIXES)[:4])}",
+                todo="name the files, or give --fps for folders of images",
+            )
     taken = [job for job in jobs if _key(job.source) not in masks | outputs]
     if not taken:
         raise UsageError("nothing but masks and outputs among the inputs", expected="videos")
@@ -104,20 +113,33 @@ def find_jobs(
     return taken
 
 
-def _expand(inputs: Sequence[Path | str], *, takes_images: bool) -> list[Path]:
-    """The sources, none of them twice."""
-    sources: dict[str, Path] = {}
+def _expand(inputs: Sequence[Path | str], *, takes_images: bool) -> tuple[list[Path], list[Path]]:
+    """The sources, and folders in which there are none."""
+    sources: list[Path] = []
+    bare: list[Path] = []
     for text in inputs:
         for match in _matches(text):
             is_folder = match.is_dir() and (match == Path(text) or match.suffix.lower() not in VIDEO_SUFFIXES)
-            for source in _inside(match, takes_images=takes_images) if is_folder else [match]:
-                sources.setdefault(_key(source), source)
-    if not sources:
+            found = _inside(match, takes_images=takes_images) if is_folder else [match]
+            sources += found
+            if not found:
+                bare.append(match)
+    if not sources and not bare:
         raise UsageError("no inputs", expected="videos, folders or globs")
-    return list(sources.values())
+    return sources, bare
+
+
+def _distinct(jobs: Sequence[BatchJob]) -> list[BatchJob]:
+    """The jobs without those that would make the same output of the same file."""
+    first: dict[tuple[str, str], BatchJob] = {}
+    for job in jobs:
+        first.setdefault((_key(job.source), job.name), job)
+    return list(first.values())
 
 
 def _matches(text: Path | str) -> list[Path]:
+    if not str(text):  # of a shell variable that is not set, say; as a path it would be the current folder
+        raise InputError("an empty name among the inputs", expected="videos, folders or globs")
     if Path(text).exists():
         return [Path(text)]
     if not glob.has_magic(str(text)):
@@ -129,18 +151,12 @@ def _matches(text: Path | str) -> list[Path]:
 
 
 def _inside(folder: Path, *, takes_images: bool) -> list[Path]:
-    """The videos of a folder; the folder itself where it has none and may be one of images."""
+    """The videos of a folder; where it has none, the folder itself if it may be one of images."""
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # ._a.mp4 is a Mac's, and no video
     videos = sorted(path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
     if videos:
         return videos
-    if takes_images:
-        return [folder]
-    raise UsageError(
-        f"no videos in the folder {folder}",
-        expected=f"files such as {', '.join(sorted(VIDEO_SUFFIXES)[:4])}",
-        todo="name the files, or give --fps for folders of images",
-    )
+    return [folder] if takes_images else []
 
 
 def _job(source: Path, name: str, mask_pattern: str | None) -> BatchJob:
@@ -187,4 +203,4 @@ def _check_names(jobs: Sequence[BatchJob], out: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    return os.path.normcase(path.absolute().resolve())
+    return os.path.normcase(os.path.realpath(path))  # Path.resolve raises where links go round in circles
