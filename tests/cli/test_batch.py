@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -69,6 +70,21 @@ def test_some_failed(videos: Path, run: Run) -> None:
     clip = write_clip(videos / "bad.mkv", n=4, size=(48, 64), with_object=True)
     write_images(videos / "bad_masks", clip.masks)
     assert run(*WORDS).code == 0, "another source is another job"
+
+
+def test_names_are_no_markup_and_need_not_be_text(videos: Path, run: Run) -> None:
+    odd = os.fsdecode(b"b]\xff.mkv")
+    (videos / "x[").mkdir()
+    (videos / "x[" / odd).write_text("no video")
+    (videos / "[red]x.mkv").write_text("no video")
+    words = ["videos/[[]*.mkv", f"videos/x[/{odd}", *WORDS[2:]]
+    done = run("batch", *words, "--quiet")
+    assert done.code == 8
+    assert "videos/[red]x.mkv" in done.out
+    assert "videos/x[/b]" in done.out
+    assert json.loads(Path("out", "summary.json").read_text())["jobs"][1]["source"] == f"videos/x[/{odd}"
+    assert "b]\\udcff.mkv" in Path("out", "report.html").read_text()
+    assert run("batch", *words, "--quiet", "--json").json["result"]["jobs"][1]["source"] == f"videos/x[/{odd}"
 
 
 def test_json_lines_for_programs(videos: Path, run: Run) -> None:

@@ -106,13 +106,14 @@ def _counts(jobs: Sequence[JobReport]) -> dict[str, int]:
 
 
 def _link(path: Path, folder: Path) -> str:
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
 
 
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

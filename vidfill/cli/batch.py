@@ -10,7 +10,7 @@ import typer
 from vidfill.cli import options as opt
 from vidfill.cli.batch_view import make_view
 from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Session, Voice, session
+from vidfill.cli.session import Session, Voice, printable, session
 from vidfill.errors import BatchError
 
 if TYPE_CHECKING:
@@ -176,8 +176,9 @@ def _tell(run: Session, result: BatchResult) -> None:
 
 def _table(result: BatchResult) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("video", "attempts", "why", box=None, pad_edge=False)
     for job in result.failed:
-        table.add_row(str(job.source), str(job.n_attempts), job.message)
+        table.add_row(Text(printable(str(job.source))), str(job.n_attempts), Text(printable(job.message)))
     return table

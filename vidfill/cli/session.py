@@ -137,7 +137,7 @@ class Session:
         head = {"schema_version": SCHEMA_VERSION, "vidfill": __version__, "command": self.command}
         body = {"status": status, "exit_code": exit_code, **plain(content), "warnings": self.warnings}
         with _stdout_in_plain_words():
-            sys.stdout.write(json.dumps(head | body, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(printable(json.dumps(head | body, indent=2, ensure_ascii=False)) + "\n")
             sys.stdout.flush()
 
 
@@ -170,6 +170,11 @@ def session(command: str, voice: Voice) -> Iterator[Session]:
         run.fail(fault)
     finally:
         run.close()
+
+
+def printable(text: str) -> str:
+    """Text as standard output takes it: what is no text in a file's name is written as JSON would have it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def plain(value: Any) -> Any:
