@@ -33,13 +33,15 @@ def test_boxes() -> None:
     assert ObjectBox.parse("2:1,2,30,40") == ObjectBox(1, 2, 30, 40, object_id=2)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1,2,3", "a,b", "1,2@", "1,2@x", "0:1,2", "1;2", "--1,2"])
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "a,b", "1,2@", "1,2@x", "0:1,2", "00:1,2", "1;2", "--1,2"])
 def test_what_is_no_point(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         Click.parse(text)
 
 
-@pytest.mark.parametrize("text", ["1,2,3", "1,2,1,9", "5,9,7,9", "-1,2,3,4", "1,2,3,4@later"])
+@pytest.mark.parametrize(
+    "text", ["1,2,3", "1,2,1,9", "5,9,7,9", "-1,2,3,4", "1,2,3,4@later", "00:1,2,3,4", f"1,2,{'9' * 400},4"]
+)
 def test_what_is_no_box(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         ObjectBox.parse(text)
@@ -82,7 +84,19 @@ def test_a_file_and_options_add_up(tmp_path: Path) -> None:
         '{"schema_version": 1, "objects": [{"id": 0, "prompts": [{"points": [[1, 2]]}]}]}',
         '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"points": [[1]]}]}]}',
         '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"dots": [[1, 2]]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"points": [[1, 2]]}], "not_points": [[3, 4]]}]}',
+        '{"schema_version": 1, "points": [[3, 4]], "objects": []}',
+        '{"schema_version": 1, "objects": [{"id": 1.7, "prompts": [{"points": [[1, 2]]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": Infinity, "prompts": [{"points": [[1, 2]]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"points": ["12"]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"points": [[true, 2]]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"box": [0, 0, Infinity, 9]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"box": [NaN, 0, 9, 9]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"box": [0, 0, 1e400, 9]}]}]}',
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": null, "points": [[1, 2]]}]}]}',
+        "[" * 100_000,
     ],
+    ids=lambda text: text[:90],
 )
 def test_files_that_hold_something_else(text: str, tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(text)
@@ -90,6 +104,29 @@ def test_files_that_hold_something_else(text: str, tmp_path: Path) -> None:
         read_prompts(tmp_path / "p.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_prompts(tmp_path / "missing.json")
+
+
+def test_what_is_wrong_with_a_value_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(
+        '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": -1, "points": [[1, 2]]}]}]}'
+    )
+    with pytest.raises(UsageError, match=r"p\.json, the time '-1'; expected seconds"):
+        read_prompts(tmp_path / "p.json")
+
+
+def test_short_times_are_numbers_too() -> None:
+    text = '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": 0.00001, "points": [[1, 2]]}]}]}'
+    assert Prompts.from_json(text).clicks[0].at == Moment(seconds=Fraction(1, 100_000))
+
+
+def test_prompts_that_contradict_each_other() -> None:
+    with pytest.raises(UsageError, match="1,2 both on object 1 and not on it"):
+        Prompts.parse(["1,2", "-1,2"])
+    assert Prompts.parse(["1,2", "2:-1,2", "2:3,4", "-1,2@#1"])
+    with pytest.raises(UsageError, match="two object boxes"):
+        Prompts.parse([], [], ["1,2,9,9@0", "3,4,9,9@#0"]).on_frames(lambda at: 0)
+    with pytest.raises(UsageError, match="both on object"):
+        Prompts.parse(["1,2@0.5", "-1,2@#5"]).on_frames(lambda at: 5)
 
 
 def test_every_object_must_be_pointed_at() -> None:
@@ -108,6 +145,9 @@ def test_prompts_lie_in_the_picture_as_it_is_shown(tmp_path: Path) -> None:
         Prompts.parse(["95,63"]).check_inside(info)
     with pytest.raises(MaskError, match="object box"):
         Prompts.parse([], [], ["64,0,70,9"]).check_inside(info)
+    with pytest.raises(MaskError, match="object box"):
+        Prompts(boxes=(ObjectBox(-50, -50, -10, -10),)).check_inside(info)
+    Prompts(boxes=(ObjectBox(-50, -50, 1, 1),)).check_inside(info)
 
 
 def test_prompts_by_frame_and_object() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +21,9 @@ from vidfill.masks.boxes import Moment
 SCHEMA_VERSION = 1
 FIRST_FRAME = Moment(frame=0)
 
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-_CLICK = re.compile(rf"(?:(\d+):)?(-)?{_NUMBER},{_NUMBER}(?:@(.+))?", re.ASCII)
-_BOX = re.compile(rf"(?:(\d+):)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}(?:@(.+))?", re.ASCII)
+_DIGITS = r"(\d+(?:\.\d*)?|\.\d+)"
+_CLICK = re.compile(rf"(?:([1-9]\d{{0,8}}):)?(-)?{_DIGITS},{_DIGITS}(?:@(.+))?", re.ASCII)
+_BOX = re.compile(rf"(?:([1-9]\d{{0,8}}):)?{_DIGITS},{_DIGITS},{_DIGITS},{_DIGITS}(?:@(.+))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Click:
             UsageError: for anything else.
         """
         parts = _CLICK.fullmatch(text.replace(" ", ""))
-        if parts is None or parts[1] == "0":
+        if parts is None:
             raise UsageError(
                 f"the point {text!r}",
                 expected="x,y in pixels, or x,y@time; 2:x,y@time for a second object, -x,y for a point beside it",
@@ -85,7 +86,7 @@ class ObjectBox:
             UsageError: for anything else, or a box without width or height.
         """
         parts = _BOX.fullmatch(text.replace(" ", ""))
-        if parts is None or parts[1] == "0":
+        if parts is None:
             raise UsageError(
                 f"the object box {text!r}",
                 expected="x0,y0,x1,y1 in pixels, or x0,y0,x1,y1@time; 2:x0,y0,x1,y1 for a second object",
@@ -98,9 +99,9 @@ class ObjectBox:
         """Itself.
 
         Raises:
-            UsageError: the box has no width or no height.
+            UsageError: the box has no width or no height, or no end.
         """
-        if self.x1 <= self.x0 or self.y1 <= self.y0:
+        if not (self.x0 < self.x1 < math.inf and self.y0 < self.y1 < math.inf):
             raise UsageError(
                 f"the object box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}",
                 expected="x1 greater than x0 and y1 greater than y0",
@@ -184,7 +185,8 @@ class Prompts:
         """Check that every object is pointed at.
 
         Raises:
-            UsageError: an object has nothing but points that are not on it, or two boxes at one time.
+            UsageError: an object has nothing but points that are not on it, two boxes at one time, or a point that
+                is both on it and not.
         """
         named = {click.object_id for click in self.clicks if click.is_object} | {box.object_id for box in self.boxes}
         if nameless := set(self.object_ids) - named:
@@ -193,9 +195,22 @@ class Prompts:
                 expected="one on it, or a box round it",
                 todo="add --point or --object-box",
             )
-        places = [(box.object_id, box.at) for box in self.boxes]
+        self._check_agreed(lambda at: at)
+
+    def _check_agreed(self, place: Callable[[Moment], Hashable]) -> None:
+        """Check that the prompts of an object at one place in time do not contradict each other."""
+        places = [(box.object_id, place(box.at)) for box in self.boxes]
         if len(set(places)) < len(places):
             raise UsageError("two object boxes for one object at one time", expected="one", todo="leave one out")
+        sides: dict[tuple[int, Hashable, float, float], bool] = {}
+        for click in self.clicks:
+            key = click.object_id, place(click.at), click.x, click.y
+            if sides.setdefault(key, click.is_object) != click.is_object:
+                raise UsageError(
+                    f"the point {click.x:g},{click.y:g} both on object {click.object_id} and not on it",
+                    expected="one of the two",
+                    todo="leave one out",
+                )
 
     def check_inside(self, info: VideoInfo) -> None:
         """Check that the prompts lie in the picture.
@@ -208,7 +223,7 @@ class Prompts:
             if not (0 <= click.x < width and 0 <= click.y < height):
                 raise _outside(f"the point {click.x:g},{click.y:g}", height, width)
         for box in self.boxes:
-            if box.x0 >= width or box.y0 >= height:
+            if not (box.x0 < width and box.y0 < height and box.x1 > 0 and box.y1 > 0):
                 raise _outside(f"the object box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}", height, width)
 
     def on_frames(self, frame_of: Callable[[Moment], int]) -> dict[int, dict[int, FramePrompt]]:
@@ -219,7 +234,11 @@ class Prompts:
 
         Returns:
             Frame index -> object -> its prompts there; frames ascending.
+
+        Raises:
+            UsageError: prompts at two times that are one frame contradict each other.
         """
+        self._check_agreed(frame_of)
         points: dict[tuple[int, int], list[Click]] = defaultdict(list)
         boxes: dict[tuple[int, int], ObjectBox] = {}
         for click in self.clicks:
@@ -265,14 +284,18 @@ class Prompts:
         """
         try:
             content = json.loads(text)
+            _check_fields(content, {"schema_version", "objects"})
             if content["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema_version {content['schema_version']}")
             clicks: list[Click] = []
             boxes: list[ObjectBox] = []
             for item in content["objects"]:
+                _check_fields(item, {"id", "prompts"})
                 for entry in item["prompts"]:
-                    _read_entry(int(item["id"]), entry, clicks, boxes)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    _read_entry(item["id"], entry, clicks, boxes)
+        except UsageError as error:
+            raise UsageError(f"in {name}, {error.found}", expected=error.expected, todo=error.todo) from error
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             fault = f"no {error} in it" if isinstance(error, KeyError) else error
             raise UsageError(
                 f"{name} cannot be used ({fault})",
@@ -354,17 +377,29 @@ def _entry(at: Moment, clicks: list[Click], boxes: list[ObjectBox]) -> dict[str,
 
 
 def _read_entry(object_id: int, entry: dict[str, Any], clicks: list[Click], boxes: list[ObjectBox]) -> None:
-    if object_id < 1:
-        raise ValueError(f"object id {object_id}")
-    if unknown := entry.keys() - {"time", "points", "not_points", "box"}:
-        raise ValueError(f"unknown field {min(unknown)!r}")
-    at = Moment.parse(str(entry.get("time", 0)))
+    if type(object_id) is not int or object_id < 1:
+        raise ValueError(f"object id {object_id!r}")
+    _check_fields(entry, {"time", "points", "not_points", "box"})
+    time = entry.get("time", 0)
+    at = Moment.parse(time if isinstance(time, str) else spelled(Moment(seconds=Fraction(_number(time)))))
     at = FIRST_FRAME if at == Moment(seconds=Fraction(0)) else at
     for name, is_object in (("points", True), ("not_points", False)):
-        clicks += [Click(float(x), float(y), is_object, object_id, at) for x, y in entry.get(name, ())]
+        clicks += [Click(_number(x), _number(y), is_object, object_id, at) for x, y in entry.get(name, ())]
     if "box" in entry:
-        x0, y0, x1, y1 = (float(edge) for edge in entry["box"])
+        x0, y0, x1, y1 = (_number(edge) for edge in entry["box"])
         boxes.append(ObjectBox(x0, y0, x1, y1, object_id, at).checked())
+
+
+def _number(value: object) -> float:
+    """A number as JSON holds it: no text, no truth value, and not infinite."""
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError(f"{value!r} is no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _check_fields(entry: dict[str, Any], known: set[str]) -> None:
+    if unknown := entry.keys() - known:
+        raise ValueError(f"unknown field {min(unknown)!r}")
 
 
 def _outside(what: str, height: int, width: int) -> MaskError:
