@@ -26,6 +26,7 @@ class Server(http.server.ThreadingHTTPServer):
     breaks_after: int | None = None
     n_breaks = 0
     knows_ranges = True
+    says_length = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,7 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.knows_ranges else 0
         body = self.server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.says_length:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.server.breaks_after is not None and self.server.n_breaks > 0:
             self.server.n_breaks -= 1
@@ -60,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "WAIT_S", 0.01)
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
         server.shutdown()
@@ -124,6 +126,21 @@ def test_a_transfer_that_keeps_breaking_ends_with_what_to_do(server: Server, tmp
 def test_another_hash_leaves_nothing(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT[:-1] + b"!"
     with pytest.raises(WeightsError, match="another sha256"):
+        fetch(_item(server), model_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_of_another_length_is_not_taken(server: Server, tmp_path: Path) -> None:
+    server.content = b"<html>please log in</html>"
+    with pytest.raises(WeightsError, match=r"answers with 26 bytes; expected \d+.*portal"):
+        fetch(_item(server), model_dir=tmp_path)
+    assert len(server.ranges) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_without_end_does_not_fill_the_disk(server: Server, tmp_path: Path) -> None:
+    server.content, server.says_length = CONTENT + bytes(1 << 20), False
+    with pytest.raises(WeightsError, match=r"more than \d+ bytes"):
         fetch(_item(server), model_dir=tmp_path)
     assert not list(tmp_path.iterdir())
 

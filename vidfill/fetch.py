@@ -23,6 +23,7 @@ WAIT_S = 1.0
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 16
 """What a broken transfer loses at most."""
+_ANOTHER_ANSWER = "try again; a proxy or a captive portal may have answered in its place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _download(item: Published, path: Path, progress: Callable[[int, int], None])
         raise WeightsError(
             f"what came from {item.url} has another sha256",
             expected=item.sha256,
-            todo="try again; a proxy or a captive portal may have answered in its place",
+            todo=_ANOTHER_ANSWER,
         ) from error
     except OSError as error:
         raise OutputError(
@@ -198,7 +199,7 @@ class _Resuming:
             here = 0
         if here == self._item.n_bytes:
             return
-        headers = {"Range": f"bytes={here}-"} if here else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
             answer.raise_for_status()
             is_rest = answer.status_code == requests.codes.partial_content
@@ -207,13 +208,27 @@ class _Resuming:
     def _take(self, answer: requests.Response, here: int) -> None:
         import requests
 
+        length = answer.headers.get("Content-Length")
+        if length is not None and here + int(length) != self._item.n_bytes:
+            self._partial.unlink(missing_ok=True)
+            raise self._not_the_file(f"{here + int(length)} bytes")
         with self._partial.open("ab" if here else "wb") as file:
             for chunk in answer.iter_content(CHUNK_BYTES):
-                file.write(chunk)
                 here += len(chunk)
+                if here > self._item.n_bytes:
+                    break
+                file.write(chunk)
                 self._progress(min(here, self._item.n_bytes), self._item.n_bytes)
         if here < self._item.n_bytes:
             raise requests.ConnectionError(f"the transfer ended after {here} of {self._item.n_bytes} bytes")
+        if here > self._item.n_bytes:
+            self._partial.unlink()
+            raise self._not_the_file(f"more than {self._item.n_bytes} bytes")
+
+    def _not_the_file(self, answer: str) -> WeightsError:
+        return WeightsError(
+            f"{self._item.url} answers with {answer}", expected=f"{self._item.n_bytes} bytes", todo=_ANOTHER_ANSWER
+        )
 
 
 def _in_short(error: Exception) -> str:
