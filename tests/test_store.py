@@ -161,6 +161,7 @@ def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path:
     file, folder = fingerprint_of(path), fingerprint_of(tmp_path)
     assert (file, folder) == (fingerprint_of(path), fingerprint_of(tmp_path))
     path.write_bytes(b"three")
+    (tmp_path / os.fsdecode(b"\xff")).write_bytes(b"a name that is no text")
     assert fingerprint_of(path) != file
     assert fingerprint_of(tmp_path) != folder
     with pytest.raises(InputError, match="cannot read"):

@@ -279,7 +279,7 @@ def fingerprint_of(path: Path) -> str:
         digest, count = hashlib.sha256(), 0
         for entry in sorted(path.iterdir()):
             state = entry.stat()
-            digest.update(f"{entry.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(entry.name) + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
             count += 1
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error

@@ -51,6 +51,17 @@ def _age(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
+@pytest.mark.parametrize("length", [235, 255])
+def test_a_name_near_the_longest_holds_nobody_up(folder: Path, length: int) -> None:
+    name = "b" * (length - len("_filled.mp4"))
+    (folder / "in" / f"{name}.mp4").write_text("video")
+    reports, _ = run_batch(folder)
+    assert [report.status for report in reports] == ["done", "done" if length < 240 else "failed"]
+    if reports[1].status == "failed":
+        assert "File name too long" in reports[1].message
+        assert "--name" in reports[1].message
+
+
 def test_what_is_done_is_passed_over(folder: Path) -> None:
     (first,), started = run_batch(folder)
     assert (first.status, first.n_attempts, len(started.parts)) == ("done", 1, 1)

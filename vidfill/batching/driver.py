@@ -333,7 +333,7 @@ class Driver:
             )
         )
 
-    def _refuse(self, job: BatchJob, file: JobFile, found: str, todo: str = "give another --out") -> None:
+    def _refuse(self, job: BatchJob, file: JobFile, found: str, todo: str = "give another --out or --name") -> None:
         """Report a job as failed without an attempt."""
         error = OutputError(found, todo=todo)
         self._report(

@@ -214,7 +214,7 @@ class JobFile:
             OutputError: the disk is full or the folder is gone.
         """
         path = self._beside(".json")
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+        partial = path.with_name(f"{uuid.uuid4().hex}.part")  # the job's name may leave no room for more
         try:
             with partial.open("w", encoding="utf-8") as file:
                 json.dump({"schema_version": _SCHEMA_VERSION, **asdict(state)}, file, indent=1)
