@@ -181,6 +181,9 @@ def _broken(*args: object, **options: object) -> None:
     [
         ({"settings": {"dilation": 3}}, UsageError, "no setting 'dilation'.*dilate"),
         ({"settings": {"work_dir": "x"}}, UsageError, "no setting 'work_dir'"),
+        ({"settings": {"box": ()}}, UsageError, "no mask.*--mask-pattern"),
+        ({"settings": {"box": ("1,2,3",)}}, UsageError, "the box '1,2,3'"),
+        ({"settings": {"start": "soon"}}, UsageError, "the time 'soon'"),
         ({"settings": {"mask": "m.png"}, "mask_pattern": "{stem}"}, UsageError, "Give one of them"),
         ({"settings": {"model": "vinet", "checkpoint": "none.safetensors"}}, WeightsError, "none.safetensors"),
         ({"settings": {"model": "nonsense"}}, UsageError, "no model 'nonsense'"),
@@ -199,6 +202,7 @@ def test_what_no_job_could_do_is_said_at_once(
     monkeypatch.setenv("VIDFILL_MODEL_DIR", str(tmp_path / "models"))
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     write_clip(tmp_path / "0.mkv", n=2, size=(48, 64))
+    options["settings"] = {"box": ("4,4,8,8",)} | options.get("settings", {})
     with pytest.raises(error, match=says):
         batch(options.pop("inputs", "0.mkv"), options.pop("out", "out"), **options)
     assert not (tmp_path / "out" / "report.html").exists()

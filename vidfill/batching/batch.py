@@ -17,6 +17,7 @@ from vidfill.batching.report import write_report, write_summary
 from vidfill.batching.scheduling import Scheduler
 from vidfill.engine.device import EngineSettings, check_settings, choose_device
 from vidfill.errors import OutputError, UsageError
+from vidfill.masks.boxes import TimedBox, TimeRange
 from vidfill.models import LEARNED_NAMES, load_model, resolve_model
 from vidfill.pipeline import remove
 from vidfill.plan import parse_working_size
@@ -153,6 +154,12 @@ def _checked(settings: Mapping[str, Any], mask_pattern: str | None) -> dict[str,
         raise UsageError(f"no setting {unknown[0]!r}", expected="one of " + ", ".join(sorted(known)))
     if mask_pattern is not None and settings.get("mask") is not None:
         raise UsageError("a mask for all videos and a pattern for the mask of each", todo="give one of them")
+    boxes = settings.get("box") or ()
+    if mask_pattern is None and settings.get("mask") is None and not boxes:
+        raise UsageError("no mask", expected="what to remove", todo="give --mask-pattern, --mask or --box")
+    for box in boxes:
+        TimedBox.parse(box)
+    TimeRange.parse(settings.get("start"), settings.get("end"))
     parse_working_size(settings.get("working_size"))
     empty: tuple[Any, ...] = (None, (), [], {})
     return {name: value for name, value in settings.items() if value not in (*empty, parameters[name].default)}
