@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidfill.errors import UsageError
+from vidfill.errors import MaskError, UsageError
 from vidfill.frame import Bool, ColorTags, Frame, Orientation, VideoInfo
 from vidfill.masks.prompt import Prompting
 from vidfill.plan import PlanSettings
@@ -113,6 +113,12 @@ def write_masks(
                 n_masked += bool(mask.any())
                 n_frames += 1
                 report(n_frames, found.n_frames)
+            if not n_masked and not found.lost:
+                raise MaskError(
+                    f"masks that are empty on all {n_frames} frames",
+                    expected="the object on some of them",
+                    todo="check --start and --end",
+                )
     return MaskResult(Path(output), n_frames, n_masked, found.tracker, found.lost, tuple(warnings))
 
 

@@ -124,6 +124,13 @@ def test_boxes_are_added_and_times_limit(run: Run) -> None:
     assert [bool(mask is not None and mask[5, 84]) for mask in masks] == [i in (3, 4) for i in range(16)]
 
 
+def test_masks_that_are_all_empty_are_exit_code_4(run: Run) -> None:
+    done = run("mask", "in.mp4", "--object-box", BOX, "--start", "#40", "-o", "masks/")
+    assert done.code == 4
+    assert "empty on all 16 frames" in done.err
+    assert [path.name for path in Path.cwd().iterdir()] == ["in.mp4"]
+
+
 def test_prompts_from_a_file(run: Run) -> None:
     edges = [int(edge) for edge in BOX.split(",")]
     content = {"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": "#0", "box": edges}]}]}

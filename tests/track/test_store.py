@@ -4,8 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.clips import write_clip
 from vidfill.errors import InputError
+from vidfill.track import result
 from vidfill.track.store import MaskFile, finish, open_stored
+from vidfill.track.timeline import Timeline
+from vidfill.video.read import probe
 
 
 def test_masks_come_back_as_they_were_in_any_order() -> None:
@@ -44,3 +48,18 @@ def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
     finish(MaskFile(file, (4, 4), 3), file, {})
     with pytest.raises(InputError, match="not a finished track"):
         open_stored(Path("x"), io.BytesIO(file.getvalue()[:-cut]))
+
+
+def test_a_track_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeline = Timeline(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0], [])
+
+    def full(*words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(result, "finish", full)
+    with (
+        pytest.raises(OSError, match="No space"),
+        result.TrackWriter(tmp_path / "out.track", timeline, {}, "flow", "", (4, 4), (1,)) as writer,
+    ):
+        writer.put(0, {1: None})
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

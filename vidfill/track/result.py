@@ -200,12 +200,11 @@ class TrackWriter:
         try:
             if kind is None:
                 finish(self._masks, self._file, self._header())
+                self._file.close()
+                self._partial.replace(self._path)
         finally:
             self._file.close()
-            if kind is None:
-                self._partial.replace(self._path)
-            else:
-                self._partial.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
 
     def put(self, index: int, found: Mapping[int, Tracked | None]) -> None:
         """Take a frame.
