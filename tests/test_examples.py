@@ -125,7 +125,8 @@ def test_a_shell_loop_removes_from_all_videos_of_a_folder(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("codes", "code", "n_calls"), [((0, 0, 0), 0, 3), ((0, 4, 7), 8, 3), ((0, 2, 0), 2, 2), ((130, 0, 0), 130, 1)]
+    ("codes", "code", "n_calls"),
+    [((0, 0, 0), 0, 3), ((0, 4, 7), 8, 3), ((0, 2, 0), 2, 2), ((6, 0, 0), 6, 1), ((130, 0, 0), 130, 1)],
 )
 def test_a_shell_loop_obeys_the_exit_codes(tmp_path: Path, codes: tuple[int, ...], code: int, n_calls: int) -> None:
     (tmp_path / "videos").mkdir()
@@ -136,6 +137,9 @@ def test_a_shell_loop_obeys_the_exit_codes(tmp_path: Path, codes: tuple[int, ...
     calls = (tmp_path / "calls").read_text().splitlines()
     assert (done.returncode, len(calls)) == (code, n_calls)
     first = f"videos/0-{codes[0]}"
+    (tmp_path / "videos").rename(tmp_path / "moved")
+    missing = _loop(tmp_path, counting)
+    assert (missing.returncode, missing.stderr) == (3, "no folder videos\n")
     assert calls[0].startswith(
         f"remove {first}.mp4 --mask {first}_masks -o out/0-{codes[0]}_filled.mp4 --skip-existing"
     )
