@@ -100,6 +100,8 @@ def test_points_beside_the_object_alone_say_what_is_missing(page: Page) -> None:
         (prompts_of({"time": "#0", "points": [[112, 5]]}), 400, "outside the picture"),
         (prompts_of({"time": "#0", "box": [9, 9, 3, 3]}), 400, "x1 greater than x0"),
         (prompts_of({"time": "#10", "points": [[5, 5]]}), 400, "last frame, #9"),
+        (prompts_of({"time": "#0", "points": [[5, 5]], "not_points": [[5, 5]]}), 400, "both on object 1"),
+        (prompts_of({"time": "#0", "box": [-9, -9, -3, -3]}), 400, "outside the picture"),
         (prompts_of({"time": "yesterday", "points": [[5, 5]]}), 400, "yesterday"),
         (prompts_of({"time": "#0", "path": "/etc/passwd"}), 400, "unknown field"),
         ({"objects": 5}, 400, "cannot be used"),
@@ -177,6 +179,10 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     command = shlex.split(page.get("api/state")["command"])
     outcome = CliRunner().invoke(app, [*command[1:], "-y", "--dilate", "3"])
     assert outcome.exit_code == 0, outcome.output
+
+    Path(settings.output).unlink()
+    answer = page.ask("GET", "download/result")
+    assert (answer.status, answer.json["error"]["found"]) == (404, "the result is not there any more")
 
 
 def test_other_prompts_make_a_track_stale_until_they_are_taken_back(page: Page, clip: Clip) -> None:

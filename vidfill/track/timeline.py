@@ -72,6 +72,7 @@ class Timeline:
         raise MaskError(
             f"a prompt at {spelled(at)}",
             expected=f"one up to the last frame, #{last} at {float(self.time_s(last)):.2f} s",
+            todo="give it an earlier time",
         )
 
     def span(self, when: TimeRange) -> range:

@@ -168,8 +168,10 @@ def _serve_downloads(app: FastAPI, project: Project) -> None:
     @app.get("/download/result")
     def result() -> FileResponse:
         path = project.finished().path
-        if not path.is_file():
+        if path.is_dir():
             raise InputError(f"the result is the folder {path}", todo="take it from there")
+        if not path.exists():
+            raise InputError("the result is not there any more", expected=str(path), todo="remove again")
         return FileResponse(path, filename=path.name)
 
     @app.get("/download/masks")

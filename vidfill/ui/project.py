@@ -184,12 +184,13 @@ class Project:
         """Take other prompts, and keep them in the file.
 
         Raises:
-            UsageError: they cannot be read.
+            UsageError: they cannot be read, or contradict each other.
             MaskError: they lie outside the picture, or after its end.
             OutputError: the file cannot be written.
         """
         prompts = _numbered(Prompts.from_json(text), self.known()[0])
         prompts.check_inside(self.info)
+        prompts.on_frames(_number)
         with self._changing:
             _write(self.settings.prompts, prompts)
             self.prompts = prompts
