@@ -66,6 +66,26 @@ def test_a_batch_survives_the_death_of_a_worker_and_broken_videos(tmp_path: Path
     assert not [path for path in (out / ".vidfill").iterdir() if path.suffix not in (".json", ".jpg")]
 
 
+@pytest.mark.parametrize(("split", "n_workers"), [(False, 2), (True, 8)])
+def test_workers_that_would_find_no_work_get_no_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool, n_workers: int
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    def scheduler(devices: Sequence[str], *, threads: int) -> InProcess:
+        made.append((len(devices), threads))
+        return InProcess(devices, threads=threads)
+
+    monkeypatch.setattr("vidfill.batching.batch.LocalScheduler", scheduler)
+    monkeypatch.setattr("vidfill.batching.local.cpu_count", lambda: 16)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a.mkv", "b.mkv"):
+        (videos / name).write_text("no video")
+    batch(videos, tmp_path / "out", settings={"box": ("1,1,5,5",)}, n_workers=8, split=split)
+    assert made == [(n_workers, 16 // n_workers)]
+
+
 def test_a_split_video_is_the_same_video(tmp_path: Path, in_process: None) -> None:
     videos = _videos(tmp_path / "videos", 1, n_frames=20)
     boxes = ("20,10,20,16@#0-#3", "8,20,20,16@#16-#19")  # far enough apart for two segments

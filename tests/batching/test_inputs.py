@@ -106,6 +106,7 @@ def test_a_folder_of_images_is_one_video_if_a_frame_rate_is_given(tmp_path: Path
         ([], {}, "no inputs"),
         (["clips/*.webm"], {}, "nothing matches clips/"),
         ([""], {}, "an empty name"),
+        (["a" * 256], {}, r"cannot read a+ \(File name too long\)"),
         (["x"], {"mask_pattern": "{stem}_masks"}, "no videos in the folder x"),
         (["clips"], {"name": "same.mp4"}, "a.mp4 and clips/b.MOV would both become same.mp4.*--name"),
         (["clips/a.mp4"], {"name": "{title}.mp4"}, "pattern '{title}.mp4'.*{stem}, {ext}, {name}, {parent}"),

@@ -109,7 +109,7 @@ def batch(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out} ({error.strerror})", todo="give another --out") from error
-    scheduler = _scheduler(cluster, n_workers, settings, model)
+    scheduler = _scheduler(cluster, n_workers if split else min(n_workers, len(jobs)), settings, model)
     reports = _done(jobs, out, settings, BatchRules(split, overwrite, retry_failed), scheduler, progress)
     suffix = f"-{part.index}-of-{part.count}" if part is not None else ""
     summary, page = out / f"summary{suffix}.json", out / f"report{suffix}.html"

@@ -118,12 +118,15 @@ def _expand(inputs: Sequence[Path | str], *, takes_images: bool) -> tuple[list[P
     sources: list[Path] = []
     bare: list[Path] = []
     for text in inputs:
-        for match in _matches(text):
-            is_folder = match.is_dir() and (match == Path(text) or match.suffix.lower() not in VIDEO_SUFFIXES)
-            found = _inside(match, takes_images=takes_images) if is_folder else [match]
-            sources += found
-            if not found:
-                bare.append(match)
+        try:
+            for match in _matches(text):
+                is_folder = match.is_dir() and (match == Path(text) or match.suffix.lower() not in VIDEO_SUFFIXES)
+                found = _inside(match, takes_images=takes_images) if is_folder else [match]
+                sources += found
+                if not found:
+                    bare.append(match)
+        except OSError as error:
+            raise InputError(f"cannot read {text} ({error.strerror})") from error
     if not sources and not bare:
         raise UsageError("no inputs", expected="videos, folders or globs")
     return sources, bare
