@@ -97,6 +97,7 @@ def test_lost_objects_are_exit_code_4_with_what_would_help(run: Run) -> None:
     assert error["kind"] == "MaskError"
     assert "is lost at 0.00 s" in error["found"]
     assert "--point X,Y@#0" in error["todo"]
+    assert "--object-box X0,Y0,X1,Y1@#0" in error["todo"], "never known: what was clicked was not enough"
     assert [path.name for path in Path.cwd().iterdir()] == ["in.mp4"]
     allowed = run("mask", *words, "masks/", "--allow-lost", "--json")
     assert allowed.code == 0

@@ -53,9 +53,11 @@ class Lost:
 
     def hint(self) -> str:
         """The prompt that would help."""
-        seen = f"; it was last seen near {self.seen_x},{self.seen_y} at #{self.seen}" if self.seen >= 0 else ""
         number = "" if self.object_id == 1 else f"{self.object_id}:"
-        return f"--point {number}X,Y@#{self.start} where it is then{seen}"
+        point = f"--point {number}X,Y@#{self.start} where it is then"
+        if self.seen < 0:  # never known: points alone may not say how far it goes
+            return f"--object-box {number}X0,Y0,X1,Y1@#{self.start} round it, or {point}"
+        return f"{point}; it was last seen near {self.seen_x},{self.seen_y} at #{self.seen}"
 
 
 @dataclass(frozen=True, slots=True)
