@@ -48,7 +48,7 @@ def test_drift_and_removal_from_the_command_line(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--models", "telea,vinet"], 6, "no weights for model vinet"),
+        (["--models", "telea,opn"], 6, "no weights for model opn"),
         (["--models", "nonsense"], 2, "no model 'nonsense'"),
         (["--checkpoint", "vinet"], 2, "expected NAME=FILE"),
         (["--models", "mine", "--checkpoint", "mine=none.safetensors"], 6, "no weight file"),

@@ -170,7 +170,7 @@ def _nothing(clip: Clip) -> None:
         (_empty_masks, "in.mp4 --mask empty -o out.mp4", 4, "empty"),
         (_existing, "in.mp4 --mask masks -o there.mp4", 5, "-y"),
         (_nothing, "in.mp4 --mask masks -o nowhere/out.mp4", 5, "nowhere"),
-        (_nothing, "in.mp4 --mask masks -o out.mp4 --model vinet", 6, "vidfill weights import vinet"),
+        (_nothing, "in.mp4 --mask masks -o out.mp4 --model opn", 6, "vidfill weights import opn"),
         (_nothing, "in.mp4 --mask masks -o out.mp4 --model vinet --checkpoint none.safetensors", 6, "none.safetensors"),
         (_nothing, "in.mp4 --mask masks -o out.mp4 --device cuda:99", 7, "cuda:99"),
     ],

@@ -135,8 +135,8 @@ def test_a_process_fills_as_this_one_does(machine: Machine) -> None:
 
 def test_errors_of_the_process_arrive(machine: Machine) -> None:
     pictures, holes = [np.zeros((8, 8, 3), np.uint8)], [np.ones((8, 8), np.bool_)]
-    with Worker(Contender("vinet", "vinet"), machine) as worker:
-        with pytest.raises(WeightsError, match="no weights for model vinet") as caught:
+    with Worker(Contender("opn", "opn"), machine) as worker:
+        with pytest.raises(WeightsError, match="no weights for model opn") as caught:
             worker.fill(pictures, holes)
         assert "weights import" in caught.value.todo
     with Worker(Contender("telea", "telea"), machine) as worker:

@@ -95,9 +95,9 @@ def test_propagate_needs_no_weights_and_takes_none(tmp_path: Path) -> None:
         load_model("propagate", checkpoint=tmp_path / "x.safetensors")
 
 
-def test_vinet_without_weights_says_how_to_get_on(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="vidfill weights import vinet") as caught:
-        load_model("vinet", model_dir=tmp_path)
+def test_a_model_without_weights_says_how_to_get_on(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="vidfill weights import opn") as caught:
+        load_model("opn", model_dir=tmp_path)
     assert caught.value.exit_code == 6
     assert "propagate" in str(caught.value)
 
