@@ -17,7 +17,7 @@ from tests.cli.conftest import N_FRAMES, Run
 from tests.clips import Clip, write_clip, write_images
 from vidfill.batching.events import JobEvent
 from vidfill.cli.batch import batch
-from vidfill.cli.batch_view import JsonLines, LiveTable
+from vidfill.cli.batch_view import JsonLines, LiveTable, plain_line
 from vidfill.cli.remove import remove
 
 WORDS = ["batch", "videos", "--out", "out", "--mask-pattern", "{stem}_masks", "--model", "propagate", "--codec", "ffv1"]
@@ -77,14 +77,16 @@ def test_names_are_no_markup_and_need_not_be_text(videos: Path, run: Run) -> Non
     (videos / "x[").mkdir()
     (videos / "x[" / odd).write_text("no video")
     (videos / "[red]x.mkv").write_text("no video")
+    (videos / "[red]y\n\x1b[31m.mkv").write_text("no video")
     words = ["videos/[[]*.mkv", f"videos/x[/{odd}", *WORDS[2:]]
     done = run("batch", *words, "--quiet")
     assert done.code == 8
     assert "videos/[red]x.mkv" in done.out
-    assert "videos/x[/b]" in done.out
-    assert json.loads(Path("out", "summary.json").read_text())["jobs"][1]["source"] == f"videos/x[/{odd}"
+    assert "videos/x[/b]\\udcff.mkv " in done.out
+    assert len([line for line in done.out.splitlines() if line.startswith("videos/[red]y\\n\\x1b[31m.mkv  ")]) == 1
+    assert json.loads(Path("out", "summary.json").read_text())["jobs"][2]["source"] == f"videos/x[/{odd}"
     assert "b]\\udcff.mkv" in Path("out", "report.html").read_text()
-    assert run("batch", *words, "--quiet", "--json").json["result"]["jobs"][1]["source"] == f"videos/x[/{odd}"
+    assert run("batch", *words, "--quiet", "--json").json["result"]["jobs"][2]["source"] == f"videos/x[/{odd}"
 
 
 def test_json_lines_for_programs(videos: Path, run: Run) -> None:
@@ -147,6 +149,16 @@ def test_the_live_table_shows_what_runs_and_what_ended_last() -> None:
     with console.capture() as captured:
         console.print(table.drawing())
     assert "no [good]" in captured.get(), "no markup in what others wrote"
+
+
+def test_a_line_stays_one_whatever_a_name_holds() -> None:
+    assert plain_line(JobEvent("a\nb\x1b[31m\u00fc.mp4", "done"), 1, 2) == "1/2 done a\\nb\\x1b[31m\u00fc.mp4"
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    table = LiveTable(console)
+    table(JobEvent("a\nb.mp4", "failed", message="no\tgood"))
+    with console.capture() as captured:
+        console.print(table.drawing())
+    assert captured.get().splitlines()[-1].split() == ["a\\nb.mp4", "failed", "no\\tgood"]
 
 
 def test_progress_is_told_now_and_then() -> None:

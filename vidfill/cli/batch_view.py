@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from rich.text import Text
 
 from vidfill.cli.progress import JSON_EVERY_S, ProgressMode
-from vidfill.cli.session import Session
+from vidfill.cli.session import Session, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -127,7 +127,7 @@ def plain_line(news: News, n_ended: int, n_jobs: int) -> str | None:
     """News as people read it: "3/40 done a_filled.mp4"; none of mere progress."""
     if news.stage or (news.status == "waiting" and not news.message):
         return None
-    return f"{n_ended}/{n_jobs} {news.status} {news.job}" + (f": {news.message}" if news.message else "")
+    return printable(f"{n_ended}/{n_jobs} {news.status} {news.job}" + (f": {news.message}" if news.message else ""))
 
 
 class JsonLines:
@@ -199,12 +199,12 @@ class LiveTable:
         shown += [job for job, news in self._news.items() if news.status in ("running", "held")]
         for job in shown:
             news = self._news[job]
-            table.add_row(Text(job), Text(news.status, _STYLES.get(news.status, "")), Text(_how_far(news)))
+            table.add_row(Text(printable(job)), Text(news.status, _STYLES.get(news.status, "")), _how_far(news))
         return Group(Text(head, "bold"), table)
 
 
-def _how_far(news: News) -> str:
+def _how_far(news: News) -> Text:
     if not news.stage:
-        return news.message
+        return Text(printable(news.message))
     share = f" {100 * news.done // news.total} %" if news.total else ""
-    return f"{news.stage} {news.done}/{news.total or '?'}{share}"
+    return Text(f"{news.stage} {news.done}/{news.total or '?'}{share}")

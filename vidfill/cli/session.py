@@ -137,7 +137,9 @@ class Session:
         head = {"schema_version": SCHEMA_VERSION, "vidfill": __version__, "command": self.command}
         body = {"status": status, "exit_code": exit_code, **plain(content), "warnings": self.warnings}
         with _stdout_in_plain_words():
-            sys.stdout.write(printable(json.dumps(head | body, indent=2, ensure_ascii=False)) + "\n")
+            text = json.dumps(head | body, indent=2, ensure_ascii=False) + "\n"
+            # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
+            sys.stdout.write(text.encode(errors="backslashreplace").decode())
             sys.stdout.flush()
 
 
@@ -173,8 +175,8 @@ def session(command: str, voice: Voice) -> Iterator[Session]:
 
 
 def printable(text: str) -> str:
-    """Text as standard output takes it: what is no text in a file's name is written as JSON would have it."""
-    return text.encode(errors="backslashreplace").decode()
+    """Text as one line that any output takes: what else a file's name may hold is written with backslashes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(value: Any) -> Any:
