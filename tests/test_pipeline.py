@@ -14,6 +14,7 @@ from tests.engine.models import Raising, Recorder
 from vidfill.errors import DeviceError, InputError, MaskError, OutputError, UsageError, VidfillError, WeightsError
 from vidfill.frame import Frame
 from vidfill.masks.edit import soft_alpha
+from vidfill.models import resolve_model
 from vidfill.models.base import WindowSpec
 from vidfill.pipeline import Progress, plan_removal, remove
 from vidfill.video.read import Reader
@@ -53,7 +54,7 @@ def test_the_object_goes_and_the_background_comes(tmp_path: Path) -> None:
     result = remove(clip.path, tmp_path / "out.mkv", mask=masks, dilate=1, feather=1, **QUICK)
     assert (result.n_frames, result.n_filled, result.n_held) == (24, 24, 0)
     assert result.output == tmp_path / "out.mkv"
-    assert result.model == "propagate"
+    assert result.model == resolve_model("auto")
     assert set(result.seconds) == {"analyse", "fill", "assemble"}
     truth_path = write_clip(tmp_path / "truth.mkv", pictures=clip.background, codec="ffv1", pix_fmt="yuv444p").path
     rows = zip(_frames(clip.path), _frames(result.output), _frames(truth_path), clip.masks, strict=True)

@@ -20,6 +20,7 @@ from tests.clips import write_clip, write_images
 from tests.metrics.clips import write_clips
 from tests.models.test_registry import authors_tensors, save_authors
 from vidfill.cli import app
+from vidfill.models import resolve_model
 from vidfill.weights import Card, read_manifest, write_manifest
 
 README = Path(__file__).parent.parent / "README.md"
@@ -75,7 +76,7 @@ def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_python(program: str, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
-    assert "16 frames filled by propagate" in done.stdout
+    assert f"16 frames filled by {resolve_model('auto')}" in done.stdout
     assert (folder / "from-python.mp4").exists()
 
 
