@@ -15,6 +15,7 @@ from vidfill.engine.source import LazySource, Picture, pad
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool
 from vidfill.models.base import Model, ReferenceSpec, WindowSpec, composite, unroll
+from vidfill.plan import DEFAULT_WORKING_PIXELS, MAX_REFERENCES
 
 CPU = EngineSettings(device="cpu", precision="fp32")
 
@@ -100,6 +101,16 @@ def _most_live(n: int) -> int:
 
 def test_live_frames_are_bounded_by_the_window_not_by_the_length() -> None:
     assert _most_live(40) == _most_live(400) == 7
+
+
+def test_a_full_bank_of_references_goes_to_the_device_once_at_the_default_size() -> None:
+    model = Recorder(WINDOW)
+    rgb, hole = np.zeros((240, 432, 3), np.uint8), np.zeros((240, 432), np.bool_)
+    assert hole.size == DEFAULT_WORKING_PIXELS
+    n = MAX_REFERENCES + 5
+    source = LazySource(model, (Picture(rgb, hole) for _ in range(n)), n, choose_runtime(model, CPU))
+    first = [source.view(index).frame for index in range(n)]
+    assert all(source.view(index).frame is first[index] for index in range(n))
 
 
 def test_a_source_that_ends_early_is_an_input_error() -> None:

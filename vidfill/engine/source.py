@@ -16,9 +16,11 @@ from vidfill.errors import InputError
 from vidfill.frame import Bool, Samples
 from vidfill.models.base import Model, View
 
-# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a window of 20 frames
-# at the default working size, and never fewer than a short window of large ones.
-_TENSOR_BYTES = 32 * 2**20
+# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a bank of references
+# (`vidfill.plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
+# frames, but never fewer than a short window.
+_MAX_TENSORS = 48
+_TENSOR_BYTES = 96 * 2**20
 _MIN_TENSORS = 16
 
 
@@ -70,7 +72,8 @@ class LazySource:
             self._tensors[index] = self._tensors_of(self.picture(index))
         self._tensors.move_to_end(index)
         frame, hole = self._tensors[index]
-        if len(self._tensors) > max(_MIN_TENSORS, _TENSOR_BYTES // (frame.nbytes + hole.nbytes)):
+        affordable = _TENSOR_BYTES // (frame.nbytes + hole.nbytes)
+        if len(self._tensors) > max(_MIN_TENSORS, min(_MAX_TENSORS, affordable)):
             self._tensors.popitem(last=False)
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)
