@@ -224,7 +224,9 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def check_model(model: str, checkpoint: Path | None, model_dir: Path | None, machine: tuple[str, str, int]) -> None:
+def check_model(
+    model: str, checkpoint: Path | None, model_dir: Path | None, *, device: str, precision: str, threads: int
+) -> None:
     """Refuse what the run itself would refuse: a model, its weights, a device.
 
     Raises:
@@ -233,7 +235,6 @@ def check_model(model: str, checkpoint: Path | None, model_dir: Path | None, mac
     from vidfill.engine.device import EngineSettings, check_settings, choose_runtime
     from vidfill.models import load_model
 
-    device, precision, threads = machine
     settings = EngineSettings(device=device, precision=precision, threads=threads)
     check_settings(settings)
     choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)

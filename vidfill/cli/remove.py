@@ -102,7 +102,7 @@ def remove(
         path = opt.parse_source(source)
         adaptation = opt.adaptation(adapt, model, model_dir)
         if dry_run:
-            opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
+            opt.check_model(model, checkpoint, model_dir, device=device, precision=precision, threads=threads)
             _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
             return
         outputs = [name for name in (output, output_fill) if name is not None]

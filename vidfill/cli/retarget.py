@@ -178,7 +178,7 @@ def retarget(
         from vidfill.retargeting.run import retarget as retarget_to
 
         if dry_run:
-            opt.check_model(model, checkpoint, model_dir, (device, precision, threads))
+            opt.check_model(model, checkpoint, model_dir, device=device, precision=precision, threads=threads)
             plan = plan_retarget(path, output=output, **wanted)
             run.show(plan.describe())
             run.result(plan=plan)

@@ -41,6 +41,8 @@ STEADY = 0.05
 """What the overlap of selections in two discs must exceed the ratio of the discs' areas by."""
 CLICK_RADIUS = 0.06
 """Of the disc that a click stands for, as a part of the object's size."""
+SMALL_HOLE = 0.02
+"""A hole in a mask of up to this part of its area is closed."""
 
 
 class Ways(NamedTuple):
@@ -286,10 +288,10 @@ def connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
     return filled(np.isin(labels, [i for i in range(1, n) if i in clicked or areas[i] >= 0.1 * largest]))
 
 
-def filled(mask: Bool, *, part: float = 0.02) -> Bool:
-    """A mask with its small holes closed: those of up to `part` of its area."""
+def filled(mask: Bool) -> Bool:
+    """A mask with its small holes closed: those of up to `SMALL_HOLE` of its area."""
     n, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
-    small = [i for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] <= part * mask.sum()]
+    small = [i for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] <= SMALL_HOLE * mask.sum()]
     return np.asarray(mask | np.isin(labels, small)) if small else mask
 
 
