@@ -66,8 +66,23 @@ def test_processes_share_such_a_batch_and_scenes_keep_their_motion() -> None:
     assert whole.scene.motions.shape[2] == whole.scene.frames.shape[1] == 6
 
 
+def test_spread_targets_lie_as_far_apart_as_references_do() -> None:
+    shape = Shape(n_samples=3, n_targets=5, size=(32, 32), spread_targets=True)
+    spans: list[int] = []
+    for step in range(40):
+        batch = make_batch(_counting_data(), OPN_TINY, SPEC, shape, step=step)
+        assert batch.targets == range(5)
+        assert batch.clip.shape[1] == batch.holes.shape[1] == 5
+        for clip in batch.clip:
+            numbers = (clip[:, 0, 0, 0] * 255).round().int().numpy()
+            moves = np.diff(numbers) * (1 if numbers[-1] > numbers[0] else -1)
+            assert (moves >= 0).all()
+            spans.append(int(moves.sum()))
+    assert min(spans) < 15 < 60 < max(spans)
+
+
 def test_every_frame_of_a_drawn_clip_is_a_reference_of_the_others() -> None:
-    window = drawn_window(SPEC, OPN_TINY, step=0, n_supports=0, n_references=4)
+    window = drawn_window(SPEC, OPN_TINY, step=0, n_supports=0, is_spread=True)
     assert window.indices(2, 6) == set(range(6))
     assert drawn_window(SPEC, OPN_TINY, step=0, n_supports=0) == SPEC
 
@@ -114,7 +129,7 @@ def test_the_peels_of_one_batch_can_be_learned() -> None:
     network = build_network("opn", recipe).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
     batch = make_batch(tiny_data(), recipe, SPEC, SHAPE._replace(n_targets=1, size=(48, 48)), step=0)
-    window = drawn_window(SPEC, recipe, step=0, n_supports=0, n_references=4)
+    window = drawn_window(SPEC, recipe, step=0, n_supports=0, is_spread=True)
     losses = []
     for _ in range(40):
         outputs = list(recur(network, ClipSource(network, batch.clip, batch.holes), targets=batch.targets, spec=window))
@@ -172,7 +187,8 @@ def test_the_parts_to_compile_are_those_that_are_called() -> None:
 def test_recipes_train_at_full_width_but_for_the_tests(model: str, name: str) -> None:
     recipe = find_recipe(name, model=model)
     assert recipe.name == name
-    assert all(stage.n_references == 4 for stage in recipe.stages)
+    n_others = [stage.n_references or (stage.n_targets - 1) * stage.spread_targets for stage in recipe.stages]
+    assert all(n in (3, 4) for n in n_others)
     network = build_network(model, recipe, is_resumed=True)
     n_weights = sum(p.numel() for p in network.parameters())
     assert n_weights < 50_000 if name == "tiny" else n_weights == (3_420_422 if model == "opn" else 14_577_228)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidfill.models.base import Previous, ReferenceSpec, Step, View, WindowSpec
 from vidfill.models.checkpoint import LearnedModel
-from vidfill.models.opn_attention import Bank, Encoded, add_to_peel, gather
+from vidfill.models.opn_attention import Bank, Encoded, Questions, add_to_peel, ask, gather
 from vidfill.models.opn_authors import PEELING_LAYERS, load_authors
 from vidfill.models.opn_network import (
     DECODER_REACH,
@@ -58,10 +58,16 @@ class Peeling(NamedTuple):
     Attributes:
         fills: of each peel the whole decoded frame, (B, 3, H, W), not clamped in training; what is decoded of it.
         masks: of each peel, (B, 1, H, W), 1 inside.
+        questions: of each peel what its cells looked for; in training only.
+        bank: where they looked, None where there was nothing to look in; in training only.
+        read: the positions of the bank's references.
     """
 
     fills: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
+    questions: tuple[Questions, ...] = ()
+    bank: Bank | None = None
+    read: tuple[int, ...] = ()
 
 
 class OPN(LearnedModel):
@@ -133,7 +139,7 @@ class OPN(LearnedModel):
         """Fill one frame; see `Model.step`. The fill holds the source outside the hole."""
         read = choose(target, references, n_most=self.most_read)
         filled, peeling = self.complete(target, [view.features for view in read])
-        return Step(filled, record=peeling)
+        return Step(filled, record=peeling._replace(read=tuple(view.index for view in read)))
 
     def complete(self, target: View, references: Sequence[Encoded]) -> tuple[Tensor, Peeling]:
         """Fill the hole of a frame peel by peel.
@@ -149,15 +155,20 @@ class OPN(LearnedModel):
         peels = peel(target.hole, thickness_px=self.peel_px, n_most=self.most_peels)
         bank = gather(references) if references and peels else None
         frame, missing = target.frame, target.hole
-        fills = []
+        fills, questions = [], []
         for number, ring in enumerate(peels):
             cells = self._region(ring, target.features.known)
             key, value = self._features(target, frame, missing, cells, is_first=number == 0)
-            fill = self._decode(key, value, bank, ring, cells, target.features.known.shape[-1])
+            if bank is not None and ring.cells.shape[1]:
+                asked = ask(key, within(ring.cells, target.features.known.shape[-1], cells), ring.counts)
+                value = add_to_peel(value, asked, bank)
+                questions.append(asked)
+            fill = denormalise(self.decoder(value.contiguous(memory_format=torch.channels_last)))
             fills.append(fill)
             frame = put(frame, ring.mask, fill.clamp(0, 1), in_pixels(cells))
             missing = missing - ring.mask * missing
-        return frame, Peeling(tuple(fills), tuple(ring.mask for ring in peels))
+        peeling = Peeling(tuple(fills), tuple(ring.mask for ring in peels))
+        return frame, peeling._replace(questions=tuple(questions), bank=bank) if self.training else peeling
 
     def _region(self, ring: Peel, cells: Tensor) -> Slices:
         """The cells whose values can reach a pixel that is still missing; all in training, whose losses look at all."""
@@ -181,12 +192,6 @@ class OPN(LearnedModel):
             slice(columns.start - outer[1].start, columns.stop - outer[1].start),
         )
         return encoded[0][..., inner[0], inner[1]], encoded[1][..., inner[0], inner[1]]
-
-    def _decode(self, key: Tensor, value: Tensor, bank: Bank | None, ring: Peel, cells: Slices, width: int) -> Tensor:
-        """What lies in a block of cells, the peel filled from the bank: (B, 3, 4 rows, 4 columns) in about [0, 1]."""
-        if bank is not None:
-            value = add_to_peel(value, key, bank, within(ring.cells, width, cells), ring.counts)
-        return denormalise(self.decoder(value.contiguous(memory_format=torch.channels_last)))
 
 
 def _encoder_input(frame: Tensor, hole: Tensor, missing: Tensor) -> Tensor:

@@ -45,6 +45,20 @@ class Bank(NamedTuple):
     has_any: Tensor
 
 
+class Questions(NamedTuple):
+    """What the cells of a peel look for.
+
+    Attributes:
+        queries: (B, Q, C).
+        cells: (B, Q) int64, where they lie in the map, row by row; see `Peel`.
+        counts: (B, Q) bool, see `Peel`.
+    """
+
+    queries: Tensor
+    cells: Tensor
+    counts: Tensor
+
+
 def gather(references: Sequence[Encoded]) -> Bank:
     """Put the references of a batch side by side; there is at least one."""
     keys, values = (
@@ -77,24 +91,30 @@ def read(bank: Bank, queries: Tensor) -> Tensor:
     return torch.cat(parts, dim=2).squeeze(1) * bank.has_any.to(values.dtype)
 
 
-def add_to_peel(value: Tensor, key: Tensor, bank: Bank, cells: Tensor, counts: Tensor) -> Tensor:
+def ask(key: Tensor, cells: Tensor, counts: Tensor) -> Questions:
+    """The questions of a peel.
+
+    Args:
+        key: (B, C, h, w), of the frame to fill.
+        cells: (B, Q), which of them.
+        counts: (B, Q), see `Peel`.
+    """
+    return Questions(_rows(key).gather(1, cells.unsqueeze(-1).expand(-1, -1, key.shape[1])), cells, counts)
+
+
+def add_to_peel(value: Tensor, asked: Questions, bank: Bank) -> Tensor:
     """Add what the references answer to the values of a peel.
 
     Args:
         value: (B, C, h, w), of the frame to fill.
-        key: (B, C, h, w), likewise.
+        asked: by the peel's cells, on the same map.
         bank: what is known.
-        cells: (B, Q), see `Peel`.
-        counts: (B, Q), see `Peel`.
 
     Returns:
         (B, C, h, w).
     """
-    if cells.shape[1] == 0:
-        return value
-    index = cells.unsqueeze(-1).expand(-1, -1, key.shape[1])
-    queries = _rows(key).gather(1, index)
-    answers = read(bank, queries.to(bank.keys.dtype)) * counts.unsqueeze(-1)
+    answers = read(bank, asked.queries.to(bank.keys.dtype)) * asked.counts.unsqueeze(-1)
+    index = asked.cells.unsqueeze(-1).expand(-1, -1, value.shape[1])
     summed = _rows(value).scatter_add(1, index, answers.to(value.dtype))
     return summed.transpose(1, 2).reshape(value.shape)
 

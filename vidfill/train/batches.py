@@ -67,6 +67,7 @@ class Shape(NamedTuple):
         size: (height, width).
         synthetic_share: fraction of the clips made from photos.
         n_references: frames beside the targets, drawn from near and far; 0 for those that the window reaches.
+        spread_targets: the targets are drawn from near and far as well; see `Stage.spread_targets`.
     """
 
     n_samples: int
@@ -74,6 +75,12 @@ class Shape(NamedTuple):
     size: tuple[int, int]
     synthetic_share: float = 0.5
     n_references: int = 0
+    spread_targets: bool = False
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether any frames of a clip are drawn from near and far."""
+        return self.spread_targets or self.n_references > 0
 
 
 def reach(spec: WindowSpec) -> int:
@@ -85,7 +92,9 @@ def reach(spec: WindowSpec) -> int:
     return max(far, 3 * spec.references.stride) if spec.references else far
 
 
-def drawn_window(spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int, n_references: int = 0) -> WindowSpec:
+def drawn_window(
+    spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int, is_spread: bool = False
+) -> WindowSpec:
     """A model's window as it is in one step of training.
 
     Args:
@@ -93,9 +102,9 @@ def drawn_window(spec: WindowSpec, recipe: Recipe, *, step: int, n_supports: int
         recipe: its seed.
         step: number of the step.
         n_supports: draw so many different neighbours; see `Stage.n_supports`.
-        n_references: if any are drawn, each frame of the clip is a reference of the others; see `Stage.n_references`.
+        is_spread: each frame of the clip is a reference of the others; see `Shape.is_spread`.
     """
-    if n_references:
+    if is_spread:
         return replace(spec, references=ReferenceSpec(stride=1))
     if not 0 < n_supports < len(spec.neighbours):
         return spec
@@ -124,14 +133,14 @@ def make_batch(
     before = 0 if shared.random() < EDGE_SHARE else margin
     n_frames = before + shape.n_targets + margin
     n_blur = N_BLUR if shared.random() < BLUR_SHARE and n_frames > 1 else 1
-    if shape.n_references:
+    if shape.is_spread:
         # Blur is made from how frames next to each other differ, and these are not.
         before, n_blur = int(shared.integers(shape.n_references + 1)), 1
     per_rank = shape.n_samples // n_ranks
     generators = [np.random.default_rng((recipe.seed, step, rank * per_rank + i)) for i in range(per_rank)]
     wanted = [rng.random() < shape.synthetic_share for rng in generators]
     is_synthetic = [bool(data.photos) and (wish or not data.clips) for wish in wanted]
-    times = [_times(rng, shape, before) if shape.n_references else np.arange(n_frames) for rng in generators]
+    times = [_times(rng, shape, before) if shape.is_spread else np.arange(n_frames) for rng in generators]
 
     pictures: list[Tensor] = [
         torch.empty(0) if made else _real_clip(rng, data.clips, when, shape.size)
@@ -173,6 +182,10 @@ def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Te
 
 def _times(rng: np.random.Generator, shape: Shape, before: int) -> Times:
     """When the frames of a clip are taken, ascending from 0: consecutive targets, `before` references before them."""
+    if shape.spread_targets:  # as if they were references of one of them
+        n_others = shape.n_targets - 1
+        shape = shape._replace(n_targets=1, n_references=n_others, spread_targets=False)
+        return _times(rng, shape, int(rng.integers(n_others + 1)))
     away = np.exp(rng.uniform(math.log(NEAREST), math.log(FARTHEST + 1), shape.n_references)).astype(int)
     past, future = np.sort(away[:before])[::-1], np.sort(away[before:])
     times = np.concatenate((-past, np.arange(shape.n_targets), shape.n_targets - 1 + future))

@@ -59,9 +59,11 @@ class ClipFeed:
         """See `Feed.draw`."""
         size = (stage.crop_px, stage.crop_px)
         n_targets = stage.n_targets * stage.n_chunks
-        shape = Shape(stage.batch, n_targets, size, stage.synthetic_share, stage.n_references)
+        shape = Shape(
+            stage.batch, n_targets, size, stage.synthetic_share, stage.n_references, stage.spread_targets
+        )  # fmt: skip
         window = drawn_window(
-            self._model.spec, self._recipe, step=step, n_supports=stage.n_supports, n_references=stage.n_references
+            self._model.spec, self._recipe, step=step, n_supports=stage.n_supports, is_spread=shape.is_spread
         )
         batch = make_batch(self._data, self._recipe, window, shape, step=step, rank=place.rank, n_ranks=place.n_ranks)
         return Drawn(batch, ClipSource(self._model, batch.clip, batch.holes), self._model, window)

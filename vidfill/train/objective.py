@@ -22,6 +22,7 @@ from vidfill.train.losses import (
     ssim_loss,
     warp_l1,
 )
+from vidfill.train.match_loss import match_loss
 from vidfill.train.peel_losses import peel_terms
 from vidfill.train.recipes import LossWeights
 
@@ -71,6 +72,8 @@ def loss_terms(
         terms["long"] = _warp_term(fills, batch, first, _long_pairs(first, len(outputs)), motion)
     if weights.peel or weights.valid or weights.variation:
         terms |= peel_terms(outputs, batch, weights)
+    if weights.match:
+        terms["match"] = match_loss(outputs, motion)
     if weights.adversarial and critic is not None:
         terms["adversarial"] = hinge_generator(critic(composite(truth, holes, fills), holes))
     return terms

@@ -15,6 +15,7 @@ N_REFERENCES = 4
 _PEELS = LossWeights(
     frame=0, ssim=0, hole=0, flow=0, short=0, long=0, peel=5.0, valid=1.0, variation=0.05
 )  # fmt: skip
+_MATCHES = replace(_PEELS, match=0.3)
 _IN_TIME = LossWeights(frame=1.0, ssim=0, hole=5.0, flow=0, short=2.0, long=2.0)
 
 _TINY_SIZES = {"half": 4, "channels": 6}
@@ -25,18 +26,27 @@ OPN_TINY = replace(
     sizes={"opn": _TINY_SIZES},
 )
 
+# Each frame of a sample is filled from the others, so that a frame is encoded once for as many gradients as there are
+# frames; the motion of the scenes tells attention where to look, which the pixels take ten times as long to do.
 OPN_CPU = replace(
     CPU,
-    n_steps=8000,
+    n_steps=2200,
     stages=(
-        Stage("peels", share=0.6, batch=2, crop_px=128, n_references=N_REFERENCES, loss=_PEELS),
-        Stage("wide", share=0.4, batch=2, crop_px=176, n_references=N_REFERENCES, loss=_PEELS),
+        Stage(
+            "matches", share=0.5, batch=4, crop_px=96, n_targets=5, spread_targets=True, synthetic_share=0.6,
+            loss=_MATCHES,
+        ),
+        Stage("peels", share=0.35, batch=2, crop_px=144, n_targets=5, spread_targets=True, loss=_MATCHES),
+        Stage("wide", share=0.15, batch=2, crop_px=176, n_targets=4, spread_targets=True, loss=_MATCHES),
     ),
     data=replace(CPU.data, frames_per_clip=64),
     sizes={},
-    learning_rate=3e-4,
-    validate_every=500,
-)
+    optimizer="muon",
+    learning_rate=1.5e-3,
+    warm_up=50,
+    save_every=50,
+    validate_every=300,
+)  # fmt: skip
 
 # One H200, full width at 224x224. Counted: a sample encodes its five frames once and decodes two to five peels, each
 # encoded again but the first; 15 GFLOP for either, so about 0.4 TFLOP to train. At 120 TFLOP/s of bfloat16 that is 300

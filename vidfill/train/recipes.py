@@ -38,6 +38,7 @@ class LossWeights:
         peel: L1 inside each onion peel, summed over them, for a model that leaves peels as its record (`peel_losses`).
         valid: L1 of what is decoded where nothing is missing, likewise.
         variation: total variation inside each peel, likewise.
+        match: minus the logarithm of the attention that falls on the truth, likewise (`match_loss`).
     """
 
     frame: float = 1.0
@@ -52,6 +53,7 @@ class LossWeights:
     peel: float = 0.0
     valid: float = 0.0
     variation: float = 0.0
+    match: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Stage:
             all of them.
         n_references: frames beside the targets that are drawn from near and far, for a model that reads from a bank of
             them; 0 for the frames that the model's own window reaches.
+        spread_targets: for such a model: the targets do not follow each other but are drawn from near and far as well,
+            and each is filled from all others.
         loss: what is minimised.
     """
 
@@ -82,6 +86,7 @@ class Stage:
     synthetic_share: float = 0.5
     n_supports: int = 0
     n_references: int = 0
+    spread_targets: bool = False
     loss: LossWeights = LossWeights()
 
 
@@ -134,10 +139,11 @@ class Recipe:
         data: what is kept of the data.
         sizes: model name -> arguments of its network; a model that is not named takes its own defaults.
         candidates: for `fuse`, what is computed beside the training; None where the model aligns frames itself.
-        learning_rate: of AdamW, at its highest.
+        optimizer: AdamW for all tensors, or Muon for those of most convolutions and AdamW for the others (`muon`).
+        learning_rate: of AdamW and Muon, at its highest.
         final_rate: fraction of the learning rate that is left at the end of the cosine.
         warm_up: steps over which the learning rate rises.
-        weight_decay: of AdamW, on tensors with two or more axes.
+        weight_decay: of either, on tensors with two or more axes.
         clip_norm: the gradient is scaled down to this norm.
         ema_decay: of the averaged weights, the ones that are evaluated and exported.
         precision: bf16 autocast, float32, or bf16 where the device has fast units for it.
@@ -156,6 +162,7 @@ class Recipe:
     data: DataBudget
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
     candidates: CandidateBudget | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-4
     final_rate: float = 0.02
     warm_up: int = 200

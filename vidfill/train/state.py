@@ -15,6 +15,7 @@ from vidfill.errors import OutputError, UsageError, WeightsError
 from vidfill.models.base import Model
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.train.discriminator import Discriminator
+from vidfill.train.muon import MuonAdamW
 from vidfill.train.recipes import Recipe
 from vidfill.train.report import differences, plain
 from vidfill.weights import Checkpoint, save_weights
@@ -45,7 +46,7 @@ class TrainingState:
         self.seconds = 0.0
         self._decay = recipe.ema_decay
         self.averaged = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimizer = _adamw(model, recipe, betas=(0.9, 0.999))
+        self.optimizer = (MuonAdamW if recipe.optimizer == "muon" else _adamw)(model, recipe, betas=(0.9, 0.999))
         device = next(model.parameters()).device
         self.critic: Discriminator | None = None
         self.critic_optimizer: torch.optim.Optimizer | None = None

@@ -1,0 +1,103 @@
+"""Attention is told where the truth lies: against motion that is known."""
+
+import math
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.train.models import tiny_data
+from vidfill.models.base import ClipSource, Step, recur
+from vidfill.models.opn import OPN, OPNSizes, Peeling
+from vidfill.models.opn_attention import Bank, Questions
+from vidfill.train.batch_motion import BatchMotion
+from vidfill.train.batches import Shape, drawn_window, make_batch
+from vidfill.train.match_loss import match_loss
+from vidfill.train.recipes import find_recipe
+
+HEIGHT, WIDTH = 4, 6
+N_CELLS = HEIGHT * WIDTH
+BATCH = 2
+
+
+class _Motion:
+    """Everything moves by so many pixels, and is visible or not."""
+
+    def __init__(self, right: float, down: float, *, visible: float = 1.0) -> None:
+        self.flow = (
+            torch.tensor([right, down], dtype=torch.float32).view(1, 2, 1, 1).expand(BATCH, 2, 4 * HEIGHT, 4 * WIDTH)
+        )
+        self.visible = torch.full((BATCH, 1, 4 * HEIGHT, 4 * WIDTH), float(visible))
+
+    def between(self, at: int, to: int) -> tuple[Tensor, Tensor]:
+        return self.flow, self.visible
+
+
+def _loss(queries: Tensor, keys: Tensor, motion: _Motion, *, cells: list[int], usable: Tensor | None = None) -> Tensor:
+    """Of the same questions in both samples."""
+    asked = Questions(queries, torch.tensor([cells] * BATCH), torch.ones(BATCH, len(cells), dtype=torch.bool))
+    usable = torch.ones(BATCH, keys.shape[1], dtype=torch.bool) if usable is None else usable
+    bank = Bank(keys, keys, usable[:, None, None], torch.ones(BATCH, 1, 1))
+    fill = torch.zeros(BATCH, 3, 4 * HEIGHT, 4 * WIDTH)
+    record = Peeling((), (), (asked,), bank, tuple(range(1, 1 + keys.shape[1] // N_CELLS)))
+    return match_loss([(0, Step(fill, record=record))], cast("BatchMotion", motion))
+
+
+def _distinct(n: int) -> Tensor:
+    """Keys of which each answers its own question alone, through the whole batch."""
+    return 20 * torch.eye(BATCH * n).view(BATCH, n, BATCH * n)
+
+
+def test_a_question_that_finds_the_moved_cell_costs_nothing() -> None:
+    keys = _distinct(N_CELLS)
+    cell = WIDTH + 1
+    right = _loss(keys[:, [cell + WIDTH + 2]], keys, _Motion(8, 4), cells=[cell])
+    wrong = _loss(keys[:, [cell]], keys, _Motion(8, 4), cells=[cell])
+    assert float(right) < 1e-4
+    assert float(wrong) == pytest.approx(400 / math.sqrt(BATCH * N_CELLS), abs=0.1)
+
+
+def test_between_two_cells_either_is_half_right() -> None:
+    keys = _distinct(N_CELLS)
+    assert float(_loss(keys[:, [3]], keys, _Motion(2, 0), cells=[2])) == pytest.approx(math.log(2), abs=1e-4)
+    assert float(_loss(keys[:, [2]], keys, _Motion(2, 0), cells=[2])) == pytest.approx(math.log(2), abs=1e-4)
+
+
+def test_attention_is_shared_with_the_cells_of_all_references_of_all_samples() -> None:
+    """Keys that are all alike give each of them the same attention."""
+    keys = torch.ones(BATCH, 3 * N_CELLS, 5)
+    loss = _loss(keys[:, :1], keys, _Motion(0, 0), cells=[4])
+    assert float(loss) == pytest.approx(math.log(BATCH * 3 * N_CELLS / 3), abs=1e-4)
+
+
+def test_what_a_reference_does_not_know_or_show_is_no_answer() -> None:
+    keys, usable = _distinct(2 * N_CELLS), torch.ones(BATCH, 2 * N_CELLS, dtype=torch.bool)
+    question = keys[:, [N_CELLS + 5]]
+    assert float(_loss(question, keys, _Motion(0, 0), cells=[5])) == pytest.approx(0, abs=1e-4)
+    usable[:, 5] = False
+    assert float(_loss(question, keys, _Motion(0, 0), cells=[5], usable=usable)) == pytest.approx(0, abs=1e-4)
+    usable[:, N_CELLS + 5] = False
+    assert float(_loss(question, keys, _Motion(0, 0), cells=[5], usable=usable)) == 0
+    assert float(_loss(question, keys, _Motion(4 * WIDTH, 0), cells=[5])) == 0
+    assert float(_loss(question, keys, _Motion(0, 0, visible=0), cells=[5])) == 0
+
+
+def test_the_matches_of_one_batch_can_be_learned() -> None:
+    torch.manual_seed(0)
+    recipe = find_recipe("tiny", model="opn")
+    network = OPN(OPNSizes(half=8, channels=16)).train()
+    shape = Shape(n_samples=2, n_targets=3, size=(48, 48), synthetic_share=1, spread_targets=True)
+    window = drawn_window(network.spec, recipe, step=0, n_supports=0, is_spread=True)
+    batch = make_batch(tiny_data(), recipe, window, shape, step=0)
+    motion = BatchMotion(batch)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        source = ClipSource(network, batch.clip, batch.holes)
+        loss = match_loss(list(recur(network, source, targets=batch.targets, spec=window)), motion)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
