@@ -15,7 +15,7 @@ from vidfill.engine import EngineSettings, fill_clip
 from vidfill.models.base import ClipSource, View, composite, recur, unroll
 from vidfill.models.opn import OPN, OPNSizes
 from vidfill.models.opn_authors import PEELING_LAYERS, authors_shapes, load_authors
-from vidfill.models.opn_network import DECODER_REACH
+from vidfill.models.opn_network import DECODER_REACH, denormalise
 from vidfill.models.opn_peels import CELL_PX
 
 
@@ -31,6 +31,18 @@ def moving_clip(batch: int, n_frames: int, height: int, width: int) -> tuple[Ten
     for t in range(n_frames):
         holes[:, t, :, height // 4 : height // 4 + 26, 2 * t + 3 : 2 * t + 25] = 1
     return torch.rand(batch, n_frames, 3, height, width), holes
+
+
+def test_a_new_one_shows_the_colours_of_cells() -> None:
+    torch.manual_seed(0)
+    network = OPN().eval()
+    frame = torch.linspace(0, 1, 96).view(1, 1, 1, 96) * torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
+    frame = frame.expand(1, 3, 64, 96).contiguous()
+    with torch.inference_mode():
+        decoded = denormalise(network.decoder(network.encode(frame, torch.zeros(1, 1, 64, 96)).value))
+    inside = (decoded - frame)[..., 16:-16, 16:-16].abs()
+    assert float(inside.mean()) < 0.02
+    assert float(inside.max()) < 0.06
 
 
 def view_of(network: OPN, clip: Tensor, holes: Tensor, t: int) -> View:

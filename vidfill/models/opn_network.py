@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
@@ -67,8 +69,67 @@ def gated(
     return layer
 
 
+# Features of a new network that carry colours through: each of the three, and its negative, of which one passes an
+# activation. Networks that have no more than twice as many, as tests build them, do without.
+N_CARRIED = 6
+# Taps of a kernel along one axis: the mean of two pixels of which the first is the middle; the middle alone; linear
+# interpolation between pixels of which each was doubled.
+_HALVED, _SAME, _SMOOTHED = ((0, 0.5), (1, 0.5)), ((0, 1.0),), ((-1, 0.25), (0, 0.5), (1, 0.25))
+Taps = tuple[tuple[int, float], ...]
+
+
+def carries_colours(narrowest: int) -> bool:
+    """Whether a network whose layers have at least so many channels begins by carrying colours through."""
+    return narrowest > 2 * N_CARRIED
+
+
+@torch.no_grad()
+def carry(
+    layer: GatedConv, sources: Sequence[tuple[int, ...]], shares: Sequence[tuple[float, ...]], taps: Taps
+) -> None:
+    """Make the first features of a new layer weighted sums of given channels, its gates for them as open as at first.
+
+    Args:
+        layer: made by `gated`.
+        sources: for each of these features the channels of the input.
+        shares: their weights.
+        taps: of each row and of each column of the kernel: offset from the middle, and weight.
+    """
+    features, gates = layer.conv.weight.detach().chunk(2)
+    middle = features.shape[-1] // 2
+    gain = 1 + math.exp(-GATE_BIAS)
+    for number, (channels, own) in enumerate(zip(sources, shares, strict=True)):
+        features[number] = 0
+        gates[number] = 0
+        for channel, share in zip(channels, own, strict=True):
+            for (y, weight_y), (x, weight_x) in product(taps, taps):
+                features[number, channel, middle + y, middle + x] = share * gain * weight_y * weight_x
+
+
+def split_colours(layer: GatedConv, first: int, taps: Taps = _SAME) -> None:
+    """Three channels of the input, from the given one on, and their negatives as the first features of a layer."""
+    carry(layer, [(first + n // 2,) for n in range(N_CARRIED)], [(1 - 2 * (n % 2),) for n in range(N_CARRIED)], taps)
+
+
+def keep_colours(layer: GatedConv, taps: Taps = _SAME) -> None:
+    """The first features of the layer before as the first of this one."""
+    carry(layer, [(n,) for n in range(N_CARRIED)], [(1,)] * N_CARRIED, taps)
+
+
+def join_colours(layer: GatedConv, taps: Taps = _SAME, *, n_activations: int) -> None:
+    """A layer that gives colours, from what was split.
+
+    Args:
+        layer: the network's last.
+        taps: of its kernel.
+        n_activations: leaky ReLUs since the split: leaky(x) - leaky(-x) after n of them is (1 + slope^n) x.
+    """
+    share = 1 / (1 + SLOPE**n_activations)
+    carry(layer, [(2 * n, 2 * n + 1) for n in range(3)], [(share, -share)] * 3, taps)
+
+
 class Encoder(nn.Module):
-    """From a frame to keys and values on cells of 4x4 pixels.
+    """From a frame to keys and values on cells of 4x4 pixels. A new one gives, among others, the colours of the cells.
 
     Args:
         half: channels at half the frame's scale.
@@ -77,14 +138,16 @@ class Encoder(nn.Module):
 
     def __init__(self, half: int, channels: int) -> None:
         super().__init__()
-        self.at2 = nn.Sequential(gated(5, half, kernel=5, stride=2), gated(half, half))
-        self.at4 = nn.Sequential(
-            gated(half, channels, stride=2),
-            gated(channels, channels),
-            *(gated(channels, channels, dilation=d) for d in (2, 4, 8)),
-        )
+        at2 = [gated(5, half, kernel=5, stride=2), gated(half, half)]
+        at4 = [gated(half, channels, stride=2), *(gated(channels, channels, dilation=d) for d in (1, 2, 4, 8))]
+        self.at2, self.at4 = nn.Sequential(*at2), nn.Sequential(*at4)
         self.key = gated(channels, channels, slope=LINEAR)
         self.value = gated(channels, channels, slope=LINEAR)
+        if carries_colours(half):
+            split_colours(at2[0], 0, _HALVED)
+            keep_colours(at4[0], _HALVED)
+            for layer in (at2[1], *at4[1:], self.value):
+                keep_colours(layer)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 5, H, W): normalised frame, what was known from the start, what is missing now -> key and value."""
@@ -93,7 +156,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From values on cells of 4x4 pixels to a normalised frame.
+    """From values on cells of 4x4 pixels to a normalised frame. A new one shows the colours that its encoder gave.
 
     Args:
         half: channels at half the frame's scale.
@@ -102,9 +165,15 @@ class Decoder(nn.Module):
 
     def __init__(self, half: int, channels: int) -> None:
         super().__init__()
-        self.at4 = nn.Sequential(*(gated(channels, channels, dilation=d) for d in (8, 4, 2)), gated(channels, channels))
-        self.at2 = nn.Sequential(gated(channels, half), gated(half, half))
+        at4 = [gated(channels, channels, dilation=d) for d in (8, 4, 2, 1)]
+        at2 = [gated(channels, half), gated(half, half)]
+        self.at4, self.at2 = nn.Sequential(*at4), nn.Sequential(*at2)
         self.rgb = gated(half, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE)
+        if carries_colours(half):
+            for layer in (*at4, at2[1]):
+                keep_colours(layer)
+            keep_colours(at2[0], _SMOOTHED)
+            join_colours(self.rgb, _SMOOTHED, n_activations=13)
 
     def forward(self, value: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, 4 h, 4 w)."""

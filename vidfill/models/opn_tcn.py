@@ -14,7 +14,19 @@ from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.opn import OPN, OPNSizes, put
 from vidfill.models.opn_attention import Encoded
 from vidfill.models.opn_authors import TEMPORAL_LAYERS, load_authors
-from vidfill.models.opn_network import FIRST_SHARE, GATE_BIAS, LINEAR, SLOPE, denormalise, gated, normalise, twice
+from vidfill.models.opn_network import (
+    FIRST_SHARE,
+    LINEAR,
+    N_CARRIED,
+    carries_colours,
+    carry,
+    denormalise,
+    gated,
+    join_colours,
+    normalise,
+    split_colours,
+    twice,
+)
 from vidfill.models.opn_peels import Slices, covering, grown, in_pixels
 from vidfill.models.opn_references import choose
 
@@ -22,8 +34,8 @@ Channels = tuple[int, int, int, int]
 TEMPORAL_CHANNELS: Channels = (32, 64, 128, 256)
 # Pixels in a cell of the memory, each way.
 CELL_PX = 8
-# Features of a new network that carry the frame's colours through, and where these are among the encoder's channels.
-N_PASSED, NOW_AT = 6, 4
+# Where the colours of the frame now are among the encoder's channels.
+NOW_AT = 4
 # How far what is decoded can depend on cells: 2 + 1 of the convolutions on them, 32 pixels of those after them.
 TEMPORAL_REACH = 7
 
@@ -99,7 +111,7 @@ class TemporalDecoder(nn.Module):
         self.to_at2 = gated(quarter, half)
         self.at2 = gated(half, half)
         self.to_at1 = gated(half, full)
-        self.rgb = gated(full, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE**2)
+        self.rgb = gated(full, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE)
 
     def forward(self, x: Tensor, skips: Features) -> Tensor:
         """(B, C, h, w) -> (B, 3, 8 h, 8 w)."""
@@ -143,27 +155,10 @@ class TemporalNetwork(nn.Module):
         self.encoder = TemporalEncoder(channels)
         self.memory = ConvGRU(channels[-1])
         self.decoder = TemporalDecoder(channels)
-        if channels[0] >= N_PASSED:
-            self._pass_through()
-
-    @torch.no_grad()
-    def _pass_through(self) -> None:
-        """Begin as a network that gives the frame as it is, and little beside it.
-
-        Six of the features at the frame's scale are its colours and their negatives: leaky(x) - leaky(-x) is
-        (1 + slope) x. What is left to learn is what to change.
-        """
-        first, mixed, last = self.encoder.at1.conv, self.decoder.to_at1.conv, self.decoder.rgb.conv
-        n_features, gate = first.weight.shape[0] // 2, torch.tensor(GATE_BIAS).sigmoid()
-        middle = first.weight.shape[-1] // 2
-        last.weight[last.weight.shape[0] // 2 :] = 0
-        for number in range(N_PASSED):
-            colour, sign = number // 2, 1 - 2 * (number % 2)
-            first.weight[[number, n_features + number]] = 0
-            first.weight[number, NOW_AT + colour, middle, middle] = sign
-            mixed.weight[number] = 0
-            last.weight[:, number] = 0
-            last.weight[colour, number, middle, middle] = sign / ((1 + SLOPE) * gate**2)
+        if carries_colours(channels[0]):  # a new network gives the frame as it is, and learns what to change
+            split_colours(self.encoder.at1, NOW_AT)
+            carry(self.decoder.to_at1, [()] * N_CARRIED, [()] * N_CARRIED, ())
+            join_colours(self.decoder.rgb, n_activations=1)
 
     def forward(
         self,

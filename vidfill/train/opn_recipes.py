@@ -42,7 +42,7 @@ OPN_CPU = replace(
     data=replace(CPU.data, frames_per_clip=64),
     sizes={},
     optimizer="muon",
-    learning_rate=1.5e-3,
+    learning_rate=1e-3,
     warm_up=50,
     save_every=50,
     validate_every=300,
