@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.metrics.clips import write_clips
+from vidfill import weights
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,6 @@ def test_drift_and_removal_from_the_command_line(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--models", "telea,opn"], 6, "no weights for model opn"),
         (["--models", "nonsense"], 2, "no model 'nonsense'"),
         (["--checkpoint", "vinet"], 2, "expected NAME=FILE"),
         (["--models", "mine", "--checkpoint", "mine=none.safetensors"], 6, "no weight file"),
@@ -61,6 +61,14 @@ def test_what_cannot_be_is_said_before_any_work(run: Run, options: list[str], co
     outcome = run("evaluate", "clips", "--out", "scores", *options)
     assert outcome.code == code
     assert message in outcome.err
+    assert not Path("scores").exists()
+
+
+def test_a_model_without_weights_is_told_of_before_any_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "shipped_dir", lambda: Path("nothing"))
+    outcome = run("evaluate", "clips", "--models", "telea,opn", "--out", "scores")
+    assert outcome.code == 6
+    assert "no weights for model opn" in outcome.err
     assert not Path("scores").exists()
 
 

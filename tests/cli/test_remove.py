@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import N_FRAMES, Run
 from tests.clips import Clip, write_clip, write_images
-from vidfill import __version__
+from vidfill import __version__, weights
 from vidfill.models import resolve_model
 
 MASKED = ("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4")
@@ -171,7 +171,6 @@ def _nothing(clip: Clip) -> None:
         (_empty_masks, "in.mp4 --mask empty -o out.mp4", 4, "empty"),
         (_existing, "in.mp4 --mask masks -o there.mp4", 5, "-y"),
         (_nothing, "in.mp4 --mask masks -o nowhere/out.mp4", 5, "nowhere"),
-        (_nothing, "in.mp4 --mask masks -o out.mp4 --model opn", 6, "vidfill weights import opn"),
         (_nothing, "in.mp4 --mask masks -o out.mp4 --model vinet --checkpoint none.safetensors", 6, "none.safetensors"),
         (_nothing, "in.mp4 --mask masks -o out.mp4 --device cuda:99", 7, "cuda:99"),
     ],
@@ -187,6 +186,15 @@ def test_bad_input_ends_in_one_line_and_its_code(
     assert not list(Path.cwd().glob("out.mp4*"))
     if "there.mp4" in words:
         assert Path("there.mp4").read_bytes() == b"keep me"
+
+
+def test_a_model_without_weights_says_how_to_get_some(clip: Clip, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "shipped_dir", lambda: Path("nothing"))
+    outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--model", "opn", "--progress", "none")
+    assert outcome.code == 6
+    assert "vidfill weights import opn" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not list(Path.cwd().glob("out.mp4*"))
 
 
 def test_an_existing_output_is_replaced_when_asked_for(clip: Clip, run: Run) -> None:

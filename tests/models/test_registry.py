@@ -99,7 +99,8 @@ def test_propagate_needs_no_weights_and_takes_none(tmp_path: Path) -> None:
         load_model("propagate", checkpoint=tmp_path / "x.safetensors")
 
 
-def test_a_model_without_weights_says_how_to_get_on(tmp_path: Path) -> None:
+def test_a_model_without_weights_says_how_to_get_on(shipped: Path, tmp_path: Path) -> None:
+    write_manifest(shipped, ())
     with pytest.raises(WeightsError, match="vidfill weights import opn") as caught:
         load_model("opn", model_dir=tmp_path)
     assert caught.value.exit_code == 6
