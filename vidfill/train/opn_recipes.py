@@ -1,7 +1,8 @@
 """The recipes of Onion-Peel Networks: first `opn` on its own, then `opn-tcn`, which keeps it as it is.
 
-Samples as the paper has them: five frames, one to fill and four references, here from near and far alike. The crops are
-as large as the machine allows, since a reference must hold what the target misses.
+Samples are of five frames, as the paper's, from near and far alike; here each of them is filled from the other four, so
+that what is encoded once serves as many gradients as there are frames. The motion of the synthetic scenes tells the
+attention where to look; through the pixels alone it takes many times as long to find out.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ OPN_TINY = replace(
     sizes={"opn": _TINY_SIZES},
 )
 
-# Each frame of a sample is filled from the others, so that a frame is encoded once for as many gradients as there are
-# frames; the motion of the scenes tells attention where to look, which the pixels take ten times as long to do.
 OPN_CPU = replace(
     CPU,
     n_steps=1100,
@@ -51,20 +50,25 @@ OPN_CPU = replace(
     validate_every=300,
 )  # fmt: skip
 
-# One H200, full width at 224x224. Counted: a sample encodes its five frames once and decodes two to five peels, each
-# encoded again but the first; 15 GFLOP for either, so about 0.4 TFLOP to train. At 120 TFLOP/s of bfloat16 that is 300
-# samples a second. Of 12,000 steps: peels 9,600 x 32, wide 2,400 x 16 at 256x256; together 0.35 M samples: 20 minutes.
-# The rate has not been measured on the GPU itself.
+# One H200, full width. Counted: at 192x192 encoding a frame is 10.5 GFLOP, decoding one 10.2. A frame of a sample is
+# encoded once, decoded for each of some three peels, and encoded again for all but the first: 0.93 TFLOP to train on a
+# sample of five targets; 0.34 at 128x128, 1.8 for four targets at 256x256. At 120 TFLOP/s of bfloat16 a step of the first
+# stage takes 0.18 s, of the others 0.25 and 0.23; together 19 minutes. The rate has not been measured on the GPU itself.
 OPN_GPU = replace(
     GPU,
-    n_steps=11000,
+    n_steps=5000,
     stages=(
-        Stage("peels", share=0.8, batch=32, crop_px=224, n_references=N_REFERENCES, loss=_PEELS),
-        Stage("wide", share=0.2, batch=16, crop_px=256, n_references=N_REFERENCES, loss=_PEELS),
+        Stage(
+            "matches", share=0.3, batch=64, crop_px=128, n_targets=5, spread_targets=True, synthetic_share=0.6,
+            loss=_MATCHES,
+        ),
+        Stage("peels", share=0.5, batch=32, crop_px=192, n_targets=5, spread_targets=True, loss=_FILLS),
+        Stage("wide", share=0.2, batch=16, crop_px=256, n_targets=4, spread_targets=True, loss=_FILLS),
     ),
     sizes={},
-    learning_rate=3e-4,
-)
+    optimizer="muon",
+    learning_rate=4e-4,
+)  # fmt: skip
 
 OPN_TCN_TINY = replace(
     TINY,
