@@ -51,9 +51,9 @@ OPN_CPU = replace(
 )  # fmt: skip
 
 # One H200, full width. Counted: at 192x192 encoding a frame is 10.5 GFLOP, decoding one 10.2. A frame of a sample is
-# encoded once, decoded for each of some three peels, and encoded again for all but the first: 0.93 TFLOP to train on a
-# sample of five targets; 0.34 at 128x128, 1.8 for four targets at 256x256. At 120 TFLOP/s of bfloat16 a step of the first
-# stage takes 0.18 s, of the others 0.25 and 0.23; together 19 minutes. The rate has not been measured on the GPU itself.
+# encoded once, decoded for each of some three peels, and encoded again for all but the first: 0.93 TFLOP to train on
+# a sample of five targets; 0.34 at 128x128, 1.8 for four targets at 256x256. At 120 TFLOP/s of bfloat16 a step of the
+# first stage takes 0.18 s, of the others 0.25 and 0.23; together 19 minutes. The rate has not been measured.
 OPN_GPU = replace(
     GPU,
     n_steps=5000,
