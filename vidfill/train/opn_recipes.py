@@ -32,7 +32,7 @@ OPN_TINY = replace(
 
 OPN_CPU = replace(
     CPU,
-    n_steps=1100,
+    n_steps=1230,
     stages=(
         Stage(
             "matches", share=0.49, batch=4, crop_px=96, n_targets=5, spread_targets=True, synthetic_share=0.6,
