@@ -81,11 +81,11 @@ OPN_TCN_TINY = replace(
 # The temporal network has 2.7 M parameters in the place of 11.2 M: the file of both takes 12 MB, not 29.
 OPN_TCN_CPU = replace(
     CPU,
-    n_steps=700,
+    n_steps=380,
     stages=(
-        Stage("in time", share=0.6, batch=1, crop_px=128, n_targets=4, n_references=N_REFERENCES, loss=_IN_TIME),
+        Stage("in time", share=0.8, batch=1, crop_px=128, n_targets=4, n_references=N_REFERENCES, loss=_IN_TIME),
         Stage(
-            "feedback", share=0.4, batch=1, crop_px=160, n_targets=4, n_chunks=2, n_references=N_REFERENCES,
+            "feedback", share=0.2, batch=1, crop_px=160, n_targets=4, n_chunks=2, n_references=N_REFERENCES,
             loss=_IN_TIME,
         ),
     ),
@@ -93,9 +93,9 @@ OPN_TCN_CPU = replace(
     sizes={"opn-tcn": {"temporal": (32, 48, 80, 112)}},
     optimizer="muon",
     learning_rate=4e-4,
-    warm_up=30,
+    warm_up=20,
     save_every=50,
-    validate_every=350,
+    validate_every=380,
 )  # fmt: skip
 
 OPN_TCN_GPU = replace(
