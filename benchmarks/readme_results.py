@@ -48,10 +48,12 @@ def replaced(text: str, scores: Table) -> str:
 
 
 def scored(cards: tuple[Card, ...], scores: Table) -> tuple[Card, ...]:
-    """The cards with the means of those models that were evaluated; others keep what they have."""
+    """The cards with the means of those models that were evaluated in every protocol; others keep what they have."""
 
     def means(name: str) -> dict[str, dict[str, float]]:
-        found = {PROTOCOLS[p]: models[name]["mean"] for p, models in scores.items() if name in models}
+        if any(name not in models for models in scores.values()):
+            return {}  # what `auto` compares is the mean of the protocols
+        found = {PROTOCOLS[p]: models[name]["mean"] for p, models in scores.items()}
         quality = ("psnr_db", "ssim", "hole_psnr_db", "warp_error")
         return {protocol: {key: round(mean[key], 4) for key in quality} for protocol, mean in found.items()}
 

@@ -57,7 +57,7 @@ def test_importing_the_registry_and_resolving_auto_imports_no_torch() -> None:
 def test_auto_on_a_fresh_machine_is_the_winner_of_the_recorded_evaluation(tmp_path: Path) -> None:
     manifest = json.loads((weights.shipped_dir() / "manifest.json").read_text(encoding="utf-8"))
     hole = {card["name"]: [scores["hole_psnr_db"] for scores in card["scores"].values()] for card in manifest["models"]}
-    assert {len(values) for values in hole.values()} == {2}  # both protocols, or the sums say nothing
+    assert {len(values) for values in hole.values()} <= {0, 2}  # both protocols or none, or the sums say nothing
     assert resolve_model("auto", model_dir=tmp_path) == max(hole, key=lambda name: sum(hole[name]))
 
 
@@ -142,7 +142,10 @@ def test_checkpoint_that_does_not_fit_names_every_key(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_both_checkpoints_of_onion_peel_are_imported_the_temporal_one_after_the_other(tmp_path: Path) -> None:
+def test_both_checkpoints_of_onion_peel_are_imported_the_temporal_one_after_the_other(
+    shipped: Path, tmp_path: Path
+) -> None:
+    write_manifest(shipped, ())
     model_dir = tmp_path / "models"
     opn = rule_weights(authors_shapes(OPN(), PEELING_LAYERS))
     temporal = rule_weights(authors_shapes(OPNTCN().temporal, TEMPORAL_LAYERS))
