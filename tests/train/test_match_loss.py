@@ -34,11 +34,21 @@ class _Motion:
         return self.flow, self.visible
 
 
-def _loss(queries: Tensor, keys: Tensor, motion: _Motion, *, cells: list[int], usable: Tensor | None = None) -> Tensor:
+def _loss(
+    queries: Tensor,
+    keys: Tensor,
+    motion: _Motion,
+    *,
+    cells: list[int],
+    usable: Tensor | None = None,
+    has_any: Tensor | None = None,
+) -> Tensor:
     """Of the same questions in both samples."""
     asked = Questions(queries, torch.tensor([cells] * BATCH), torch.ones(BATCH, len(cells), dtype=torch.bool))
     usable = torch.ones(BATCH, keys.shape[1], dtype=torch.bool) if usable is None else usable
-    bank = Bank(keys, keys, usable[:, None, None], torch.ones(BATCH, 1, 1))
+    bank = Bank(
+        keys, keys, usable[:, None, None], (torch.ones(BATCH) if has_any is None else has_any).view(BATCH, 1, 1)
+    )
     fill = torch.zeros(BATCH, 3, 4 * HEIGHT, 4 * WIDTH)
     record = Peeling((), (), (asked,), bank, tuple(range(1, 1 + keys.shape[1] // N_CELLS)))
     return match_loss([(0, Step(fill, record=record))], cast("BatchMotion", motion))
@@ -81,6 +91,13 @@ def test_what_a_reference_does_not_know_or_show_is_no_answer() -> None:
     assert float(_loss(question, keys, _Motion(0, 0), cells=[5], usable=usable)) == 0
     assert float(_loss(question, keys, _Motion(4 * WIDTH, 0), cells=[5])) == 0
     assert float(_loss(question, keys, _Motion(0, 0, visible=0), cells=[5])) == 0
+
+
+def test_a_sample_that_knows_nothing_asks_nothing_and_answers_nobody() -> None:
+    """Its bank counts all of its cells as usable, so that a softmax over it is defined."""
+    keys = torch.ones(BATCH, N_CELLS, 5)
+    loss = _loss(keys[:, :1], keys, _Motion(0, 0), cells=[4], has_any=torch.tensor([1.0, 0.0]))
+    assert float(loss) == pytest.approx(math.log(N_CELLS), abs=1e-4)
 
 
 def test_the_matches_of_one_batch_can_be_learned() -> None:

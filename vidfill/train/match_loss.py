@@ -42,9 +42,10 @@ def match_loss(outputs: Sequence[tuple[int, Step]], motion: BatchMotion) -> Tens
         places = [_places(*motion.between(t, other), (height, width)) for other in step.record.read]
         index = torch.cat([cells + k * height * width for k, (cells, _) in enumerate(places)], dim=-1)
         weight = torch.cat([shares for _, shares in places], dim=-1)
-        weight = weight * bank.usable[:, 0, 0].gather(1, index.flatten(1)).view_as(weight)
+        known = bank.usable[:, 0, 0] & (bank.has_any[:, 0] > 0)  # of a sample that knows nothing all is "usable"
+        weight = weight * known.gather(1, index.flatten(1)).view_as(weight)
         for asked in step.record.questions:
-            losses = _surprise(asked, bank, index, weight)
+            losses = _surprise(asked, bank.keys, known, index, weight)
             total, n_questions = total + losses.sum(), n_questions + len(losses)
     return total / max(1, n_questions)
 
@@ -76,22 +77,23 @@ def _places(flow: Tensor, visible: Tensor, size: tuple[int, int]) -> tuple[Tenso
     return torch.stack(cells, dim=-1).flatten(1, 2), torch.stack(weights, dim=-1).flatten(1, 2)
 
 
-def _surprise(asked: Questions, bank: Bank, index: Tensor, weight: Tensor) -> Tensor:
+def _surprise(asked: Questions, keys: Tensor, known: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """The loss of each question of a peel that has an answer: (N,).
 
     Args:
         asked: the questions.
-        bank: (B, K) keys.
+        keys: (B, K, C).
+        known: (B, K) bool.
         index: (B, cells, P), where in the bank each cell of the frame is seen.
         weight: likewise, how much.
     """
-    batch, n_keys, channels = bank.keys.shape
+    n_keys, channels = keys.shape[1:]
     rows = asked.cells.unsqueeze(-1).expand(-1, -1, index.shape[-1])
     index, weight = index.gather(1, rows), weight.gather(1, rows)
     sample, number = torch.nonzero((weight.sum(dim=-1) > SEEN_SHARE) & asked.counts, as_tuple=True)
     # The product may round: it is what attention itself computes.
-    scores = (asked.queries[sample, number].to(bank.keys.dtype) @ bank.keys.flatten(0, 1).T).float() / channels**0.5
-    scores = scores.masked_fill(~bank.usable.view(1, -1), -torch.inf)
+    scores = (asked.queries[sample, number].to(keys.dtype) @ keys.flatten(0, 1).T).float() / channels**0.5
+    scores = scores.masked_fill(~known.view(1, -1), -torch.inf)
     own = index[sample, number] + (sample * n_keys).unsqueeze(-1)
     found = scores.gather(1, own) + weight[sample, number].log()
     return torch.logsumexp(scores, dim=1) - torch.logsumexp(found, dim=1)
