@@ -81,6 +81,13 @@ def test_spread_targets_lie_as_far_apart_as_references_do() -> None:
     assert min(spans) < 15 < 60 < max(spans)
 
 
+def test_spread_targets_take_no_references_beside_them() -> None:
+    stage = replace(OPN_TINY.stages[0], n_targets=3, spread_targets=True)
+    assert replace(OPN_TINY, stages=(replace(stage, n_references=0),)).stages[0].spread_targets
+    with pytest.raises(ValueError, match="each other's references"):
+        replace(OPN_TINY, stages=(replace(stage, n_references=2),))
+
+
 def test_every_frame_of_a_drawn_clip_is_a_reference_of_the_others() -> None:
     window = drawn_window(SPEC, OPN_TINY, step=0, n_supports=0, is_spread=True)
     assert window.indices(2, 6) == set(range(6))

@@ -183,6 +183,8 @@ class Recipe:
             raise ValueError(f"the stages of recipe {self.name} do not share out the whole run")
         if any(min(stage.batch, stage.n_targets, stage.n_chunks) < 1 for stage in self.stages):
             raise ValueError(f"recipe {self.name} has a stage without clips, targets or updates")
+        if any(stage.spread_targets and stage.n_references for stage in self.stages):
+            raise ValueError(f"recipe {self.name} has references beside targets that are each other's references")
         if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
             raise ValueError(f"recipe {self.name} crops more than the short side of its data")
         if self.candidates is not None:
