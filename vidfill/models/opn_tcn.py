@@ -157,6 +157,7 @@ class TemporalNetwork(nn.Module):
         self.decoder = TemporalDecoder(channels)
         if carries_colours(channels[0]):  # a new network gives the frame as it is, and learns what to change
             split_colours(self.encoder.at1, NOW_AT)
+            # Nothing is added to them on the way.
             carry(self.decoder.to_at1, [()] * N_CARRIED, [()] * N_CARRIED, ())
             join_colours(self.decoder.rgb, n_activations=1)
 

@@ -32,8 +32,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     def __init__(self, module: nn.Module, recipe: Recipe, *, betas: tuple[float, float]) -> None:
         parameters = [p for p in module.parameters() if p.requires_grad]
-        kernels = [p for p in parameters if p.dim() == 4 and min(p.shape[:2]) >= LEAST_CHANNELS]  # noqa: PLR2004
-        others = [p for p in parameters if all(p is not kernel for kernel in kernels)]
+        kernels, others = [p for p in parameters if _is_kernel(p)], [p for p in parameters if not _is_kernel(p)]
         decaying, still = [p for p in others if p.dim() > 1], [p for p in others if p.dim() <= 1]
         groups: list[dict[str, Any]] = [
             {"params": kernels, "weight_decay": recipe.weight_decay, "is_muon": True},
@@ -55,6 +54,10 @@ class MuonAdamW(torch.optim.Optimizer):
                     _muon(state, parameter.grad) if group["is_muon"] else _adam(state, parameter.grad, *group["betas"])
                 )
                 parameter.sub_(change, alpha=group["lr"])
+
+
+def _is_kernel(parameter: Tensor) -> bool:
+    return parameter.dim() == 4 and min(parameter.shape[:2]) >= LEAST_CHANNELS  # noqa: PLR2004
 
 
 def _muon(state: dict[str, Any], gradient: Tensor) -> Tensor:

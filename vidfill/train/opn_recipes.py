@@ -2,7 +2,7 @@
 
 Samples are of five frames, as the paper's, from near and far alike; here each of them is filled from the other four, so
 that what is encoded once serves as many gradients as there are frames. The motion of the synthetic scenes tells the
-attention where to look; through the pixels alone it takes many times as long to find out.
+attention where to look, beside what it learns of that through the pixels.
 """
 
 from __future__ import annotations
