@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.models.vinet_twin import rule_weights
-from vidfill import weights
+from vidfill import models, weights
 from vidfill.errors import UsageError, WeightsError
 from vidfill.models import MODEL_NAMES, import_checkpoint, load_model, resolve_model
 from vidfill.models.checkpoint import begin_with, load_strict
@@ -185,6 +186,36 @@ def test_only_models_with_weights_can_be_imported(tmp_path: Path) -> None:
     for name in ("propagate", "nonsense"):
         with pytest.raises(UsageError, match="expected one of vinet"):
             import_checkpoint(name, tmp_path / "x.pth")
+
+
+@pytest.fixture
+def borrower(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model that takes the weights of vinet."""
+    entry = replace(models._REGISTRY["vinet"], weights_of="vinet")
+    monkeypatch.setitem(models._REGISTRY, "borrower", entry)
+    return "borrower"
+
+
+def test_a_model_with_the_weights_of_another_loads_its_file(shipped: Path, tmp_path: Path, borrower: str) -> None:
+    network = VINet(SLIM)
+    owner = install_weights(Card("vinet", sizes=network.sizes), network.state_dict(), model_dir=shipped).card
+    own_scores = {"stationary": {"hole_psnr_db": 30.0}}
+    write_manifest(shipped, (owner, replace(owner, name=borrower, scores=own_scores)))
+    for found in (
+        load_model(borrower, model_dir=tmp_path),
+        load_model("auto", model_dir=tmp_path),  # by its own scores
+        load_model(borrower, checkpoint=shipped / "vinet.safetensors", model_dir=tmp_path),
+    ):
+        assert torch.equal(found.get_parameter("decoder.rgb.weight"), network.decoder.rgb.weight)
+
+
+def test_a_model_with_the_weights_of_another_takes_no_third_ones(tmp_path: Path, borrower: str) -> None:
+    for model in ("fuse", borrower):
+        save_slim(tmp_path / "x.safetensors", model=model)
+        with pytest.raises(WeightsError, match=f"holds weights for {model}; expected vinet"):
+            load_model(borrower, checkpoint=tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match="no weights can be imported for 'borrower'"):
+        import_checkpoint(borrower, tmp_path / "x.pth")
 
 
 def save_slim(path: Path, *, model: str = "vinet", sizes: dict[str, Any] | None = None) -> VINet:

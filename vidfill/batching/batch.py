@@ -18,7 +18,7 @@ from vidfill.batching.scheduling import Scheduler
 from vidfill.engine.device import EngineSettings, check_settings, choose_device
 from vidfill.errors import OutputError, UsageError
 from vidfill.masks.boxes import TimedBox, TimeRange
-from vidfill.models import LEARNED_NAMES, load_model, resolve_model
+from vidfill.models import has_network, load_model, resolve_model
 from vidfill.pipeline import remove
 from vidfill.plan import parse_working_size
 
@@ -192,7 +192,7 @@ def _scheduler(cluster: str | None, n_workers: int, settings: Mapping[str, Any],
     if cluster is not None:
         from vidfill.batching.cluster import RayScheduler
 
-        return RayScheduler(cluster, n_workers, threads=threads, wants_gpu=model in LEARNED_NAMES)
+        return RayScheduler(cluster, n_workers, threads=threads, wants_gpu=has_network(model))
     n_gpus = _n_gpus(str(settings.get("device", "auto")), model)
     devices, threads = share_out(n_workers, n_gpus=n_gpus, threads=threads)
     return LocalScheduler(devices, threads=threads)
@@ -200,7 +200,7 @@ def _scheduler(cluster: str | None, n_workers: int, settings: Mapping[str, Any],
 
 def _n_gpus(device: str, model: str) -> int:
     """How many GPUs workers are to be spread over: none for a model without weights, or where the user names one."""
-    if device not in ("auto", "cuda") or model not in LEARNED_NAMES or choose_device(device).type != "cuda":
+    if device not in ("auto", "cuda") or not has_network(model) or choose_device(device).type != "cuda":
         return 0
     import torch
 

@@ -22,11 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a model's class is, and whether it is of use without learned weights."""
+    """Where a model's class is, whether it needs learned weights, and whose.
+
+    Attributes:
+        module: that holds the class.
+        class_name: of the model.
+        needs_weights: whether it is of no use without learned weights.
+        weights_of: the model that trains these weights and whose name their file carries; "" for the model itself.
+    """
 
     module: str
     class_name: str
     needs_weights: bool
+    weights_of: str = ""
 
 
 _REGISTRY = {
@@ -34,12 +42,15 @@ _REGISTRY = {
     "fuse": _Entry("vidfill.models.fuse", "Fuse", needs_weights=True),
     "opn": _Entry("vidfill.models.opn", "OPN", needs_weights=True),
     "opn-tcn": _Entry("vidfill.models.opn_tcn", "OPNTCN", needs_weights=True),
+    "painter": _Entry("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),
     "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
 }
 
 MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)
-# Those with something to learn.
-LEARNED_NAMES: tuple[str, ...] = tuple(name for name, entry in _REGISTRY.items() if entry.needs_weights)
+# Those whose networks can be trained; others need weights, too, but take them from one of these.
+LEARNED_NAMES: tuple[str, ...] = tuple(
+    n for n, entry in _REGISTRY.items() if entry.needs_weights and not entry.weights_of
+)
 
 
 def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
@@ -112,9 +123,8 @@ def import_checkpoint(name: str, checkpoint: Path, *, model_dir: Path | None = N
         UsageError: no model of that name, or one without learned weights.
         WeightsError: not a checkpoint, one of another network, or a folder that cannot be written.
     """
-    if name not in _REGISTRY or not _REGISTRY[name].needs_weights:
-        with_weights = [known for known, entry in _REGISTRY.items() if entry.needs_weights]
-        raise UsageError(f"no weights can be imported for {name!r}", expected="one of " + ", ".join(with_weights))
+    if name not in LEARNED_NAMES:
+        raise UsageError(f"no weights can be imported for {name!r}", expected="one of " + ", ".join(LEARNED_NAMES))
     from vidfill.models.checkpoint import convert
 
     return convert(name, checkpoint, model_dir=model_dir)
@@ -125,6 +135,16 @@ def network_class(name: str) -> type[Model]:
     entry = _REGISTRY[name]
     found: type[Model] = getattr(importlib.import_module(entry.module), entry.class_name)
     return found
+
+
+def has_network(name: str) -> bool:
+    """Whether a model has a network, which an accelerator makes faster."""
+    return _REGISTRY[name].needs_weights
+
+
+def weights_owner(name: str) -> str:
+    """The model that trains the weights of a model, and whose name their file carries: mostly itself."""
+    return _REGISTRY[name].weights_of or name
 
 
 def _is_known(item: Installed) -> bool:

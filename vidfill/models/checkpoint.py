@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidfill import weights
 from vidfill.errors import WeightsError
-from vidfill.models import network_class
+from vidfill.models import network_class, weights_owner
 from vidfill.models.base import Model
 
 
@@ -48,9 +48,10 @@ def build(name: str, path: Path, *, sha256: str) -> Model:
         WeightsError: a file that is missing, damaged, for another model, or does not fit its own sizes.
     """
     checkpoint = weights.load_weights(path, sha256=sha256)
-    if checkpoint.model != name:
+    owner = weights_owner(name)
+    if checkpoint.model != owner:
         raise WeightsError(
-            f"{path.name} holds weights for {checkpoint.model}", expected=name, todo=f"use --model {checkpoint.model}"
+            f"{path.name} holds weights for {checkpoint.model}", expected=owner, todo=f"use --model {checkpoint.model}"
         )
     try:
         network = _network_class(name).from_sizes(checkpoint.sizes)

@@ -158,9 +158,10 @@ def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_r
 
     if model not in MODEL_NAMES:
         raise UsageError(f"no model {model!r}", expected="one of " + ", ".join(LEARNED_NAMES))
-    found = network_class(model)
-    if not issubclass(found, LearnedModel):
+    if model not in LEARNED_NAMES:
         raise UsageError(f"model {model} has nothing to learn", expected="one of " + ", ".join(LEARNED_NAMES))
+    found = network_class(model)
+    assert issubclass(found, LearnedModel), f"{found.__name__} has no weights"
     if found.builds_on and start is None and not is_resumed:
         raise UsageError(
             f"model {model} builds on {found.builds_on}, which it does not train",

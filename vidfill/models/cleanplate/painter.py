@@ -1,0 +1,64 @@
+"""The painter as a model of the contract: every frame is painted by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from torch import Tensor
+
+from vidfill.errors import WeightsError
+from vidfill.models.base import Previous, Step, View, WindowSpec
+from vidfill.models.checkpoint import LearnedModel
+from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork, PainterSizes
+from vidfill.models.cleanplate.painting import paint_batch
+
+
+class Painter(LearnedModel):
+    """Paints each frame from nothing but the frame itself, so a video of its fills flickers.
+
+    Training goes through this model, and its weights are those of `cleanplate`, which paints only what no frame shows.
+
+    Args:
+        sizes: of the network.
+    """
+
+    spec = WindowSpec(multiple=MULTIPLE)
+
+    def __init__(self, sizes: PainterSizes | None = None) -> None:
+        super().__init__()
+        self.network = PainterNetwork(sizes)
+        self.sizes: dict[str, Any] = self.network.sizes
+
+    @classmethod
+    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
+        """See `LearnedModel.from_sizes`."""
+        return cls(PainterSizes.from_json(sizes))
+
+    @classmethod
+    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
+        """No paper's authors have weights for this network.
+
+        Raises:
+            WeightsError: always.
+        """
+        raise WeightsError(
+            f"{source} cannot be weights of painter, a network of vidfill's own",
+            todo="train it, or use the weights that come with it",
+        )
+
+    def encode(self, frame: Tensor, hole: Tensor) -> None:
+        """Nothing depends on one frame alone but the painting itself."""
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: Any,
+    ) -> Step:
+        """Paint one frame; see `Model.step`. In training the network's output as it is, else clamped to [0, 1]."""
+        if self.training:
+            return Step(self.network(target.frame, target.hole))
+        return Step(paint_batch(self.network, target.frame, target.hole))
