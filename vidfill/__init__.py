@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vidfill.adapt import Adaptation as Adaptation
     from vidfill.batching.batch import BatchResult as BatchResult
     from vidfill.batching.batch import batch as batch
     from vidfill.masking import write_masks as write_masks
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
 _LAZY = {
-    "Adaptation": "vidfill.adapt",
     "BatchResult": "vidfill.batching.batch",
     "Prompting": "vidfill.masks.prompt",
     "Prompts": "vidfill.masks.prompt",
@@ -36,7 +34,6 @@ _LAZY = {
 }
 
 __all__ = [
-    "Adaptation",
     "BatchResult",
     "Prompting",
     "Prompts",

@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from vidfill.adapter import Adapted, Adapter, Clip, adapt_once
 from vidfill.assemble import assemble
 from vidfill.compose import ComposeSettings
 from vidfill.engine import EngineSettings, fill
@@ -55,7 +54,6 @@ class RemoveResult:
         device: where it ran.
         seconds: wall time by stage.
         warnings: one line each.
-        adapted: how the adaptation of the model to the clip ended, None where none was asked for.
         output_fill: where the fill layer is, None where none was asked for.
     """
 
@@ -67,7 +65,6 @@ class RemoveResult:
     device: str
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
-    adapted: Adapted | None = None
     output_fill: Path | None = None
 
 
@@ -91,7 +88,6 @@ def remove(
     precision: str = "auto",
     threads: int = 0,
     working_size: str | None = None,
-    adapt: Adapter | None = None,
     codec: str = "auto",
     crf: float | None = None,
     preset: str | None = None,
@@ -132,7 +128,6 @@ def remove(
         precision: "auto", "fp32", "bf16" or "fp16".
         threads: CPU threads, 0 for as many as the libraries like.
         working_size: how many pixels the model works on, see `PlanSettings`.
-        adapt: fits the model to this very clip first, such as `vidfill.Adaptation(minutes=2)`; None for no.
         codec: "auto", a family ("h264", "hevc", "av1", "vp9", "prores", "ffv1") or an encoder's name.
         crf: constant quality of the encoder, lower is better.
         preset: speed against size, by the encoder's own name.
@@ -147,7 +142,7 @@ def remove(
         keep_work: leave them there.
         segments: do these segments of the Plan only, into the work folder, and write no output: several processes
             may so share one removal, which a last one without this ends with `resume`. An empty list makes the Plan.
-        load: loads the model; for callers that keep models from one removal to the next. It may be changed by `adapt`.
+        load: loads the model; for callers that keep models from one removal to the next.
         progress: called after each frame of each stage.
 
     Raises:
@@ -181,7 +176,6 @@ def remove(
         work_dir=Path(work_dir) if work_dir else Path(named).parent / f".{Path(named).name}.vidfill",
         keep_work=keep_work,
         progress=progress,
-        adapt=adapt,
         segments=segments,
         load=load,
     )
@@ -205,7 +199,6 @@ def remove(
         filled.device,
         clock.seconds,
         tuple(warnings),
-        filled.adapted,
         None if output_fill is None else Path(output_fill),
     )
 
@@ -271,13 +264,12 @@ class Making(NamedTuple):
     work_dir: Path
     keep_work: bool
     progress: OnProgress | None
-    adapt: Adapter | None = None
     segments: Sequence[int] | None = None
     load: LoadModel | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """All that decides what is filled in, apart from the weights."""
-        return {"precision": self.engine.precision, "adapt": "off" if self.adapt is None else self.adapt.settings}
+        return {"precision": self.engine.precision}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +284,6 @@ class Filling:
         model: name of the model.
         device: where it runs.
         is_strict: whether damage is an error.
-        adapted: how the adaptation ended, None without one.
     """
 
     checked: Checked
@@ -302,7 +293,6 @@ class Filling:
     model: str
     device: str
     is_strict: bool
-    adapted: Adapted | None = None
 
     def check_damage(self) -> None:
         """After the pass, and before the output is finished.
@@ -325,8 +315,6 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
         with clock.stage("analyse"):
             weights = Weights.chosen(making.model, making.checkpoint, making.model_dir)
             check_settings(making.engine)
-            if making.adapt is not None:
-                making.adapt.check(weights.model)
             folder = WorkFolder(making.work_dir)
             checked = job.check(overwrite=making.overwrite, track=folder.track)
             folder.check()
@@ -348,14 +336,6 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
                         job.track(folder.track, *where, resume=making.resume, progress=report)
                 plan = analysed(job, checked.masks, threads, progress, strict=making.strict)
                 folder.begin(fingerprint, plan)
-        adapted = None
-        if making.adapt is not None:
-            report = reporter(progress, "adapt") or (lambda done, total: None)
-            with clock.stage("adapt"), Reader(job.source, fps=job.fps, threads=threads) as for_adapter:
-                clip = Clip(plan, for_adapter, checked.masks)
-                adapted = adapt_once(
-                    making.adapt, filler, weights.model, clip, folder, fingerprint, making.engine, report
-                )
         with (
             clock.stage("assemble"),
             Reader(job.source, fps=job.fps, threads=threads) as for_fill,
@@ -363,7 +343,7 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             closing(_patches(plan, folder, for_fill, checked.masks, filler, making)) as patches,
         ):
             timed = clock.taken_out("fill", patches)
-            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict, adapted)
+            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict)
         if not making.keep_work and making.segments is None:
             folder.remove()
 

@@ -16,10 +16,10 @@ class Progress(NamedTuple):
     """How far a run is.
 
     Attributes:
-        stage: "track", "analyse", "adapt", "layout" (of retargeting), "fill" or "assemble"; the last two go hand in
+        stage: "track", "analyse", "layout" (of retargeting), "fill" or "assemble"; the last two go hand in
             hand.
-        done: frames done; of "adapt" seconds passed.
-        total: frames in all, 0 where not known; of "adapt" seconds at most.
+        done: frames done.
+        total: frames in all, 0 where not known.
     """
 
     stage: str

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +28,6 @@ _PLAN = "plan.json"
 _FINGERPRINT = "fingerprint.json"
 _PATCHES = "segment_*.patches"
 _PARTIAL = "*.part"
-_ADAPTATION = "adaptation.json"
-ADAPTED_WEIGHTS = "adapted.safetensors"
-_UNFINISHED_WEIGHTS = f".{ADAPTED_WEIGHTS}.*"
 _LOCK = "run.lock"
 _TRACK = "masks.track"
 
@@ -148,27 +144,6 @@ class WorkFolder:
         """How many segments are finished."""
         return sum(1 for _ in self.path.glob(_PATCHES))
 
-    def has_any(self) -> bool:
-        """Whether any segment is finished."""
-        return any(self.path.glob(_PATCHES))
-
-    def keep_adaptation(self, note: Mapping[str, Any]) -> None:
-        """Write down how the adaptation of the model to the clip has ended.
-
-        Raises:
-            OutputError: the disk is full or the folder is gone.
-        """
-        with _writing(self.path):
-            _replace(self.path / _ADAPTATION, json.dumps(note, indent=1).encode())
-
-    def adaptation(self) -> dict[str, Any] | None:
-        """What `keep_adaptation` wrote; None where nothing is, or nothing whole."""
-        try:
-            note = json.loads((self.path / _ADAPTATION).read_text())
-        except (OSError, ValueError):
-            return None
-        return note if isinstance(note, dict) else None
-
     def read(self, segment: int) -> Iterator[Patch]:
         """The patches of a finished segment, in the order in which they were written.
 
@@ -227,7 +202,7 @@ class WorkFolder:
         return self.path / _PATCHES.replace("*", f"{segment:05d}")
 
     def _clear(self) -> None:
-        for pattern in (_FINGERPRINT, _PLAN, _ADAPTATION, ADAPTED_WEIGHTS, _UNFINISHED_WEIGHTS, _PATCHES, _PARTIAL):
+        for pattern in (_FINGERPRINT, _PLAN, _PATCHES, _PARTIAL):
             for path in self.path.glob(pattern):
                 path.unlink()
 

@@ -13,7 +13,7 @@ import torch
 
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
-from vidfill.engine.fill import WARM_UP_FRAMES, halved, pictures
+from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
 from vidfill.models.base import ReferenceSpec, WindowSpec
@@ -199,8 +199,15 @@ def test_a_held_frame_hides_the_object_where_the_picture_shows_it() -> None:
 
 def test_of_held_frames_before_any_good_one_nothing_is_believed() -> None:
     """They show a later picture: the object is where nobody has looked yet."""
+    seen: list[torch.Tensor] = []
+
+    class Watch(Recorder):
+        def encode(self, frame: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+            seen.append(hole)
+            return super().encode(frame, hole)
+
     plan = _plan(_segment(0, 0, 6, size=FULL))
-    seen = [picture.hole for picture in pictures(plan.segments[0], plan, FakeReader(30, held=[0, 1]), FakeMasks())]
+    list(fill(plan, FakeReader(30, held=[0, 1]), FakeMasks(), Watch(WindowSpec()), CPU))
     assert [bool(hole.all()) for hole in seen] == [True, True, False, False, False, False]
 
 

@@ -243,8 +243,8 @@ def test_own_weights_go_before_shipped_ones(shipped: Path, tmp_path: Path) -> No
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    save_slim(tmp_path / "other.safetensors", model="fuse")
-    with pytest.raises(WeightsError, match="holds weights for fuse; expected vinet"):
+    save_slim(tmp_path / "other.safetensors", model="opn")
+    with pytest.raises(WeightsError, match="holds weights for opn; expected vinet"):
         load_model("vinet", checkpoint=tmp_path / "other.safetensors")
 
 

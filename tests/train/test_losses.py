@@ -12,9 +12,7 @@ from vidfill.train.losses import (
     frame_l1,
     hinge_discriminator,
     hinge_generator,
-    hole_edges_l1,
     hole_l1,
-    hole_psnr_loss,
     ssim_loss,
     warp_l1,
 )
@@ -120,26 +118,3 @@ def test_the_discriminator_scores_patches_and_sees_time() -> None:
     other[:, 2] = 0
     assert not torch.equal(critic(other, holes)[:, :, 0], scores[:, :, 0])
     assert not torch.equal(critic(clip, holes + 1), scores)
-
-
-def test_psnr_inside_the_hole_is_what_the_loss_says_in_bels() -> None:
-    truth = torch.zeros(2, 3, 4, 4)
-    hole = torch.zeros(2, 1, 4, 4)
-    hole[0, :, :2, :2] = 1
-    fill = torch.full_like(truth, 0.1)
-    loss = hole_psnr_loss(fill, truth, hole)
-    assert float(loss) == pytest.approx(math.log10(0.01 + 1e-4) / 2), "the sample without a hole counts 0"
-
-
-def test_edges_are_compared_where_a_pair_touches_the_hole() -> None:
-    truth, fill = _pair()
-    hole = torch.zeros(2, 1, 9, 11)
-    hole[0, :, 2:4, 3:7] = 1
-    error = fill - truth
-    total = 0.0
-    for _, i, j in _pixels(truth[:1]):
-        for di, dj in ((0, 1), (1, 0)):
-            if i + di < 9 and j + dj < 11 and max(hole[0, 0, i, j], hole[0, 0, i + di, j + dj]) > 0:
-                total += float((error[0, :, i + di, j + dj] - error[0, :, i, j]).abs().sum())
-    assert float(hole_edges_l1(fill, truth, hole)) == pytest.approx(total / (6 * 8) / 2, rel=1e-4)
-    assert float(hole_edges_l1(truth + 0.3, truth, hole)) == pytest.approx(0, abs=1e-6), "a shift of level is no edge"

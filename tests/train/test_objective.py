@@ -70,19 +70,3 @@ def test_flicker_costs_in_the_warping_terms(share: float) -> None:
     calm, restless = (loss_terms(outputs, batch, SPEC, weights, None) for outputs in (steady, flicker))
     assert calm["short"] < 0.2 * restless["short"]
     assert calm["long"] < 0.2 * restless["long"]
-
-
-def test_no_term_looks_where_the_truth_is_unknown() -> None:
-    batch = _batch(synthetic_share=0.0)
-    unknown = torch.zeros_like(batch.holes)
-    unknown[..., 16:] = 1
-    batch = batch._replace(holes=batch.holes * (1 - unknown), unknown=unknown)
-    fills = [torch.rand_like(batch.clip[:, t]).requires_grad_() for t in batch.targets]
-    outputs = [(t, Step(fill)) for t, fill in zip(batch.targets, fills, strict=True)]
-    weights = LossWeights(ssim=1, edges=1, psnr=1, flow=0)
-    terms = loss_terms(outputs, batch, SPEC, weights, None)
-    assert terms.keys() == {"frame", "ssim", "hole", "edges", "psnr", "short", "long"}
-    weighted_sum(terms, weights).backward()  # type: ignore[no-untyped-call]
-    for fill in fills:
-        assert fill.grad is not None
-        assert fill.grad[..., :16].any() and not fill.grad[..., 16:].any()

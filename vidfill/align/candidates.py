@@ -21,7 +21,6 @@ Float = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 Kind = Literal["reference", "earlier", "later", "spatial"]
 
-KINDS: tuple[Kind, ...] = ("reference", "earlier", "later", "spatial")
 MARGIN_PX = 64
 BAND_PX = 20
 N_BAND = 2000
@@ -42,7 +41,6 @@ class Candidate(NamedTuple):
         error: (H, W) float32, the error to expect, in grey levels of 255.
         offset: frames from the target to the frame it comes from; 0 for a spatial fill.
         kind: a frame registered directly, a chain from the earlier or the later frames, or a spatial fill.
-        gain: the largest change of a channel, in grey levels, that made up for another exposure.
     """
 
     rgb: Rgb
@@ -50,7 +48,6 @@ class Candidate(NamedTuple):
     error: Float
     offset: int
     kind: Kind = "reference"
-    gain: float = 0.0
 
 
 class Region:
@@ -142,7 +139,7 @@ class Region:
         if not (valid & self.hole).any():
             return None
         error += np.float32(ERROR_PER_FRAME * abs(offset))
-        return Candidate(rgb, valid, error, offset, gain=float(np.abs(gain).max()))
+        return Candidate(rgb, valid, error, offset)
 
 
 def shares(

@@ -40,27 +40,3 @@ def warp(image: Tensor, flow: Tensor, *, border: Literal["zeros", "border"] = "z
         image.float(), torch.stack((x, y), dim=-1), mode="bilinear", padding_mode=border, align_corners=True
     )
     return sampled.to(image.dtype)
-
-
-def warp_homography(image: Tensor, target_from_source: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring an image to a target's place by a homography (bilinear, zeros outside).
-
-    Args:
-        image: (B, C, H, W), any range.
-        target_from_source: (B, 3, 3), invertible, takes pixels (x, y) of the image to pixels of the result.
-        size: (height, width) of the result.
-
-    Returns:
-        (B, C, *size) in the image's dtype; the sampling itself is float32.
-    """
-    height, width = image.shape[-2:]
-    rows = torch.arange(size[0], device=image.device, dtype=torch.float32).view(1, -1, 1)
-    columns = torch.arange(size[1], device=image.device, dtype=torch.float32).view(1, 1, -1)
-    back = torch.linalg.inv(target_from_source.double()).float()[..., None, None]
-    x, y, w = (back[:, i, 0] * columns + back[:, i, 1] * rows + back[:, i, 2] for i in range(3))
-    w = torch.where(w.abs() < 1e-9, 1e-9, w)
-    grid = torch.stack((x / w * (2 / max(width - 1, 1)) - 1, y / w * (2 / max(height - 1, 1)) - 1), dim=-1)
-    # Far outside is outside; points near the horizon would leave the range of integers.
-    grid = grid.clamp(-4, 4)
-    sampled = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return sampled.to(image.dtype)

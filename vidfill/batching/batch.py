@@ -182,8 +182,6 @@ def _tried_out(settings: Mapping[str, Any], *, here: bool) -> str:
     model_dir, checkpoint = settings.get("model_dir"), settings.get("checkpoint")
     model = resolve_model(settings.get("model", "auto"), model_dir=model_dir)
     load_model(model, checkpoint=None if checkpoint is None else Path(checkpoint), model_dir=model_dir)
-    if (adapter := settings.get("adapt")) is not None:
-        adapter.check(model)
     return model
 
 

@@ -114,11 +114,9 @@ class Worker:
 
     def do(self, part: Part, progress: OnProgress) -> Outcome:
         """Do a part; what is wrong with it is in the outcome. A KeyboardInterrupt out of `progress` goes through."""
-        settings = {**part.settings, **self._overrides, "resume": part.resume, "overwrite": part.overwrite}
-        if settings.get("adapt") is None:  # else the model is changed, and of no use for the next video
-            settings["load"] = self._load
+        how = {"resume": part.resume, "overwrite": part.overwrite, "load": self._load, "progress": progress}
         try:
-            return self._done(part, settings | {"progress": progress})
+            return self._done(part, {**part.settings, **self._overrides, **how})
         except Exception as error:  # noqa: BLE001 - a fault in one video must not end the others
             return Failure.of(error)
 

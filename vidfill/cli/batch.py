@@ -14,7 +14,6 @@ from vidfill.cli.session import Session, Voice, printable, session
 from vidfill.errors import BatchError
 
 if TYPE_CHECKING:
-    from vidfill.adapt import Adaptation
     from vidfill.batching.batch import BatchResult
 
 BATCH = "Batch"
@@ -86,7 +85,6 @@ def batch(
     precision: opt.Precision = "auto",
     threads: opt.Threads = 0,
     working_size: opt.WorkingSize = None,
-    adapt: opt.Adapt = None,
     overwrite: opt.Overwrite = False,
     codec: opt.Codec = "auto",
     crf: opt.Crf = None,
@@ -131,7 +129,6 @@ def batch(
             "grain": grain,
             "fps": opt.parse_rate(fps),
             "strict": strict,
-            "adapt": None if adapt is None else _adaptation(adapt),
         }
         from vidfill.batching.batch import batch as batch_of
 
@@ -151,12 +148,6 @@ def batch(
                 progress=view,
             )
         _tell(run, result)
-
-
-def _adaptation(minutes: float) -> Adaptation:
-    from vidfill.adapt import Adaptation
-
-    return Adaptation(minutes)
 
 
 def _tell(run: Session, result: BatchResult) -> None:

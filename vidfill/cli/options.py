@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from vidfill.cli.progress import ProgressMode
 from vidfill.errors import UsageError
-
-if TYPE_CHECKING:
-    from vidfill.adapt import Adaptation
 
 MASKS, MODEL, OUTPUT, RUN, SPEECH = "Masks", "Model", "Output", "Run", "What is shown"
 
@@ -108,15 +105,6 @@ WorkingSize = Annotated[
     typer.Option(
         metavar="WxH|native",
         help="How many pixels the model works on; the crop keeps its own shape. Default as many as 432x240.",
-        rich_help_panel=MODEL,
-    ),
-]
-Adapt = Annotated[
-    float | None,
-    typer.Option(
-        metavar="MINUTES",
-        help="First teach the network this very clip for so long, on holes cut beside the real one; dropped if "
-        "holes held out of it are filled no better.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -238,19 +226,3 @@ def check_model(
     settings = EngineSettings(device=device, precision=precision, threads=threads)
     check_settings(settings)
     choose_runtime(load_model(model, checkpoint=checkpoint, model_dir=model_dir), settings)
-
-
-def adaptation(minutes: float | None, model: str, model_dir: Path | None) -> Adaptation | None:
-    """What `--adapt` asks for, refused at once where it cannot be; None without it.
-
-    Raises:
-        VidfillError: of the kind that says what is wrong.
-    """
-    if minutes is None:
-        return None
-    from vidfill.adapt import Adaptation
-    from vidfill.models import resolve_model
-
-    adaptation = Adaptation(minutes)
-    adaptation.check(resolve_model(model, model_dir=model_dir))
-    return adaptation

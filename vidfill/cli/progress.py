@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 JSON_EVERY_S = 0.25
-IN_SECONDS = frozenset({"adapt"})
-"""Stages that last as long as they are told to: what they report is seconds, not frames."""
-_UNITS = {"adapt": ("s", ""), "fetch": ("MB", "MB/s")}
+_UNITS = {"fetch": ("MB", "MB/s")}
 _FRAMES = ("frames", "fps")
 
 
@@ -34,7 +32,7 @@ class ProgressMode(StrEnum):
 class Step(Protocol):
     """What the library reports: `done` of `total` frames of a stage (total 0 where it is not known yet).
 
-    Of a stage in `IN_SECONDS` it is seconds, of "fetch" megabytes.
+    Of "fetch" it is megabytes.
     """
 
     @property
@@ -61,17 +59,13 @@ class Pace:
         self._first: dict[str, tuple[float, int]] = {}
 
     def fps(self, step: Step) -> float | None:
-        """Frames a second so far, None before two different reports and for a stage without frames."""
-        if step.stage in IN_SECONDS:
-            return None
+        """Frames a second so far, None before two different reports."""
         began_s, already = self._first.setdefault(step.stage, (self._clock(), step.done))
         elapsed_s = self._clock() - began_s
         return (step.done - already) / elapsed_s if elapsed_s > 0 and step.done > already else None
 
     def eta_s(self, step: Step) -> float | None:
         """Seconds that the stage still needs at this pace, None where that cannot be said."""
-        if step.stage in IN_SECONDS:
-            return float(step.total - step.done)
         fps = self.fps(step)
         return (step.total - step.done) / fps if fps and step.total >= step.done > 0 else None
 
@@ -135,7 +129,7 @@ class Lines:
 
 
 def plain_line(step: Step, fps: float | None, eta_s: float | None) -> str:
-    """A report as people read it: "fill 120/480 frames, 6.3 fps, 0:57 left", "adapt 37/120 s, 1:23 left"."""
+    """A report as people read it: "fill 120/480 frames, 6.3 fps, 0:57 left"."""
     unit, pace = _UNITS.get(step.stage, _FRAMES)
     line = f"{step.stage} {step.done}/{step.total or '?'} {unit}"
     if fps is not None:

@@ -40,7 +40,6 @@ def remove(
     precision: opt.Precision = "auto",
     threads: opt.Threads = 0,
     working_size: opt.WorkingSize = None,
-    adapt: opt.Adapt = None,
     output: opt.Output = None,
     output_fill: opt.OutputFill = None,
     overwrite: opt.Overwrite = False,
@@ -100,7 +99,6 @@ def remove(
             "progress": run.progress,
         }
         path = opt.parse_source(source)
-        adaptation = opt.adaptation(adapt, model, model_dir)
         if dry_run:
             opt.check_model(model, checkpoint, model_dir, device=device, precision=precision, threads=threads)
             _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
@@ -127,7 +125,6 @@ def remove(
             device=device,
             precision=precision,
             threads=threads,
-            adapt=adaptation,
             blend=blend,
             grain=grain,
             resume=resume,
@@ -135,8 +132,6 @@ def remove(
             keep_work=keep_work,
             **wanted,
         )
-        if result.adapted is not None:
-            run.say(result.adapted.describe(result.model))
         run.say(_summary(result))
         run.result(result=result)
 

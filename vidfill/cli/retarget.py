@@ -109,7 +109,6 @@ def retarget(
     precision: opt.Precision = "auto",
     threads: opt.Threads = 0,
     working_size: opt.WorkingSize = None,
-    adapt: opt.Adapt = None,
     output: opt.Output = None,
     overwrite: opt.Overwrite = False,
     codec: opt.Codec = "auto",
@@ -173,7 +172,6 @@ def retarget(
             "progress": run.progress,
         }
         path = opt.parse_source(source)
-        adaptation = opt.adaptation(adapt, model, model_dir)
         from vidfill.retargeting.run import describe_objects, plan_retarget
         from vidfill.retargeting.run import retarget as retarget_to
 
@@ -192,7 +190,6 @@ def retarget(
             checkpoint=checkpoint,
             precision=precision,
             threads=threads,
-            adapt=adaptation,
             blend=blend,
             grain=grain,
             resume=resume,
@@ -200,8 +197,6 @@ def retarget(
             keep_work=keep_work,
             **wanted,
         )
-        if result.adapted is not None:
-            run.say(result.adapted.describe(result.model))
         shown = describe_objects(result.width, result.height, result.n_objects, result.scale)
         run.say(
             f"wrote {result.output}: {shown}, {result.n_frames} frames, {result.n_filled} filled; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, Self
 
@@ -233,18 +233,6 @@ def _pictures(
             waiting[frame.index] = _Waiting(frame.pts, edge)
             rgb = _shrunk(rgb_crop(frame, reader.info, segment.box), size)
             yield Picture(_quantised(rgb, reader.info.pixel_format.depth), hole)
-
-
-def pictures(segment: Segment, plan: Plan, reader: FrameReader, masks: Masks) -> Generator[Picture, None, None]:
-    """The frames that a segment's model may look at, in order, as it sees them: cropped, at the working size.
-
-    Args:
-        segment: of the plan.
-        plan: of the source.
-        reader: of the source.
-        masks: what is removed from it.
-    """
-    yield from _pictures(segment, segment.size, plan, reader, masks, {})
 
 
 def _shrunk_hole(hole: Bool, size: tuple[int, int]) -> Bool:

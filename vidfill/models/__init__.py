@@ -39,7 +39,6 @@ class _Entry:
 
 _REGISTRY = {
     "vinet": _Entry("vidfill.models.vinet", "VINet", needs_weights=True),
-    "fuse": _Entry("vidfill.models.fuse", "Fuse", needs_weights=True),
     "opn": _Entry("vidfill.models.opn", "OPN", needs_weights=True),
     "opn-tcn": _Entry("vidfill.models.opn_tcn", "OPNTCN", needs_weights=True),
     "painter": _Entry("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidfill.adapter import Adapted, Adapter
 from vidfill.assemble import paired
 from vidfill.compose import ComposeSettings, compose
 from vidfill.engine import EngineSettings
@@ -47,7 +46,6 @@ class RetargetResult:
         device: where it ran.
         seconds: wall time by stage.
         warnings: one line each.
-        adapted: how the adaptation of the model to the clip ended, None where none was asked for.
     """
 
     output: Path
@@ -62,7 +60,6 @@ class RetargetResult:
     device: str
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
-    adapted: Adapted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,6 @@ def retarget(
     precision: str = "auto",
     threads: int = 0,
     working_size: str | None = None,
-    adapt: Adapter | None = None,
     codec: str = "auto",
     crf: float | None = None,
     preset: str | None = None,
@@ -156,7 +152,6 @@ def retarget(
         precision: see there.
         threads: see there.
         working_size: see there.
-        adapt: see there.
         codec: see there.
         crf: see there.
         preset: see there.
@@ -205,7 +200,6 @@ def retarget(
         work_dir=Path(work_dir) if work_dir else Path(output).parent / f".{Path(output).name}.vidfill",
         keep_work=keep_work,
         progress=progress,
-        adapt=adapt,
     )
     with collected_warnings() as warnings, filling(request, making, clock) as filled:
         checked = filled.checked
@@ -230,7 +224,6 @@ def retarget(
         filled.device,
         clock.seconds,
         tuple(warnings),
-        filled.adapted,
     )
 
 

@@ -45,8 +45,6 @@ class Batch(NamedTuple):
         synthetic: which samples those are, in the order of `scene`.
         grays: (B - synthetic, T, H, W) uint8, the brightness of the other samples. It lies in the CPU's memory, for
             OpenCV: copied at the start of a step, where nothing on the device has to be waited for.
-        unknown: (B, T, 1, H, W), 1 where `clip` does not show what is to be filled in (a user's own hole): no loss is
-            taken there, and `holes` is 0 there. None for nowhere.
     """
 
     clip: Tensor
@@ -55,7 +53,6 @@ class Batch(NamedTuple):
     scene: Scene | None
     synthetic: tuple[int, ...]
     grays: NDArray[np.uint8]
-    unknown: Tensor | None = None
 
 
 class Shape(NamedTuple):
@@ -161,7 +158,7 @@ def make_batch(
     holes = render_holes(paths, shape.size, device=pictures[0].device)
     real = [frames for i, frames in enumerate(pictures) if i not in synthetic]
     targets = range(before, before + shape.n_targets)
-    return Batch(torch.stack(pictures), holes, targets, scene, synthetic, grays_of(real))
+    return Batch(torch.stack(pictures), holes, targets, scene, synthetic, _grays_of(real))
 
 
 def validation_clip(data: TrainingData, recipe: Recipe, number: int) -> tuple[Tensor, Tensor]:
@@ -211,7 +208,7 @@ def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], times: Times
     return part.flip(-1) if rng.random() < 0.5 else part
 
 
-def grays_of(clips: list[Tensor]) -> NDArray[np.uint8]:
+def _grays_of(clips: list[Tensor]) -> NDArray[np.uint8]:
     """(T, 3, H, W) each, RGB in [0, 1] -> (N, T, H, W), ITU-R BT.601's weights."""
     if not clips:
         return np.zeros((0, 0, 0, 0), np.uint8)

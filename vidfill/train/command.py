@@ -106,7 +106,6 @@ def run_training(
     import cv2
     import torch
 
-    from vidfill.train.candidate_feed import feeding
     from vidfill.train.data import load_data
     from vidfill.train.parallel import joined
     from vidfill.train.state import CHECKPOINT
@@ -131,10 +130,9 @@ def run_training(
             loaded = load_data(data, recipe.data, device=where, threads=threads)
             counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
             _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
-            with feeding(network, data, loaded, recipe, out, place=place, should_stop=should_stop) as feed:
-                trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place, feed=feed)
-                left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
-                return trainer.run(minutes=left, should_stop=should_stop)
+            trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
+            return trainer.run(minutes=left, should_stop=should_stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of {where} is not enough for recipe {recipe.name}", todo="use a smaller recipe"

@@ -67,16 +67,6 @@ def is_held_back(name: str) -> bool:
     return zlib.crc32(video.encode()) % HELD_BACK_ONE_IN == 0
 
 
-def training_videos(paths: Sequence[Path]) -> list[Path]:
-    """The videos under the paths that are not held back, sorted.
-
-    Raises:
-        InputError: a path that does not exist.
-    """
-    files = sorted(file for path in paths for file in _files(path))
-    return [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES and not is_held_back(file.name)]
-
-
 def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device, threads: int = 0) -> TrainingData:
     """Decode everything under the paths, as far as the budget goes.
 

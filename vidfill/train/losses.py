@@ -15,8 +15,6 @@ from vidfill.align.warp import warp
 SSIM_WINDOW_PX = 7
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
-# A square error below which it hardly matters: 40 dB.
-MSE_FLOOR = 1e-4
 # Sharpness of the occlusion weight of the warping losses (Deep Video Inpainting, equation 6).
 OCCLUSION_SHARPNESS = 50.0
 
@@ -30,28 +28,6 @@ def hole_l1(fill: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
     """Mean absolute difference inside the hole; a sample without a hole counts 0."""
     total = ((fill - truth).abs() * hole).sum(dim=(1, 2, 3))
     return (total / (3 * hole.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
-
-
-def hole_psnr_loss(fill: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
-    """Minus a tenth of the PSNR inside the hole, in bels; a sample without a hole counts 0.
-
-    The square errors are summed before the logarithm is taken, so that a sample counts the same however hard it is.
-    """
-    total = ((fill - truth).square() * hole).sum(dim=(1, 2, 3))
-    area = 3 * hole.sum(dim=(1, 2, 3))
-    return (torch.log10(total / area.clamp(min=1) + MSE_FLOOR) * (area > 0)).mean()
-
-
-def hole_edges_l1(fill: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
-    """L1 between the differences of neighbouring pixels, across and down, of pairs that touch the hole.
-
-    A sample without a hole counts 0.
-    """
-    error = fill - truth
-    across = (error[..., 1:] - error[..., :-1]).abs() * torch.maximum(hole[..., 1:], hole[..., :-1])
-    down = (error[..., 1:, :] - error[..., :-1, :]).abs() * torch.maximum(hole[..., 1:, :], hole[..., :-1, :])
-    total = across.sum(dim=(1, 2, 3)) + down.sum(dim=(1, 2, 3))
-    return (total / (6 * hole.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
 
 
 def ssim_loss(fill: Tensor, truth: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from vidfill.train.losses import (
     frame_l1,
     hinge_discriminator,
     hinge_generator,
-    hole_edges_l1,
     hole_l1,
-    hole_psnr_loss,
     ssim_loss,
     warp_l1,
 )
@@ -48,8 +46,6 @@ def loss_terms(
     here = slice(first, first + len(outputs))
     fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
     truth, holes = batch.clip[:, here], batch.holes[:, here]
-    if batch.unknown is not None:
-        fills = torch.lerp(fills, truth, batch.unknown[:, here])
     flat, flat_truth = fills.flatten(0, 1), truth.flatten(0, 1)
     motion = BatchMotion(batch)
     motion.measure(_needed_flows(outputs, batch, spec, weights))
@@ -60,10 +56,6 @@ def loss_terms(
         terms["ssim"] = ssim_loss(flat, flat_truth)
     if weights.hole:
         terms["hole"] = hole_l1(flat, flat_truth, holes.flatten(0, 1))
-    if weights.edges:
-        terms["edges"] = hole_edges_l1(flat, flat_truth, holes.flatten(0, 1))
-    if weights.psnr:
-        terms["psnr"] = hole_psnr_loss(flat, flat_truth, holes.flatten(0, 1))
     if weights.flow:
         terms["flow"] = _flow_term(outputs, batch, spec, motion)
     if weights.short and len(outputs) > 1:

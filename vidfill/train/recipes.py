@@ -12,7 +12,7 @@ consecutive outputs, and goes on with its own, detached outputs and memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vidfill.errors import UsageError
@@ -28,8 +28,6 @@ class LossWeights:
         frame: L1 over the whole frame.
         ssim: 1 - SSIM over the whole frame.
         hole: L1 inside the hole.
-        edges: L1 inside the hole of the differences of neighbouring pixels; much cheaper than SSIM.
-        psnr: minus a tenth of the PSNR inside the hole.
         flow: L1 of the flows, in pixels, against the truth: exact in synthetic scenes, optical flow that passed its
             checks in real clips, there for the last target of a chunk only (`batch_motion`).
         short: an output against the one before it, warped by that flow.
@@ -44,8 +42,6 @@ class LossWeights:
     frame: float = 1.0
     ssim: float = 1.0
     hole: float = 5.0
-    edges: float = 0.0
-    psnr: float = 0.0
     flow: float = 0.1
     short: float = 1.0
     long: float = 1.0
@@ -108,27 +104,6 @@ class DataBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateBudget:
-    """How many candidates are computed beside the training, for a model that decides about those of `propagate`.
-
-    Attributes:
-        n_kept: stretches of video in the ring of files; one of 24 frames with 7 candidates of 192 px takes 30 MB.
-        n_first: stretches that must be there before training starts.
-        n_frames: of a stretch.
-        crop_px: side of the square that is kept of them.
-        n_candidates: of a frame, beside the spatial fill.
-        n_workers: processes that keep replacing the oldest stretches; with 0 the ring stays as it is.
-    """
-
-    n_kept: int
-    n_first: int
-    n_frames: int = 24
-    crop_px: int = 192
-    n_candidates: int = 6
-    n_workers: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides how a run goes, apart from the model, the data and the machine.
 
@@ -138,7 +113,6 @@ class Recipe:
         stages: in order.
         data: what is kept of the data.
         sizes: model name -> arguments of its network; a model that is not named takes its own defaults.
-        candidates: for `fuse`, what is computed beside the training; None where the model aligns frames itself.
         optimizer: AdamW for all tensors, or Muon for those of most convolutions and AdamW for the others (`muon`).
         learning_rate: of AdamW and Muon, at its highest.
         final_rate: fraction of the learning rate that is left at the end of the cosine.
@@ -161,7 +135,6 @@ class Recipe:
     stages: tuple[Stage, ...]
     data: DataBudget
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
-    candidates: CandidateBudget | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-4
     final_rate: float = 0.02
@@ -187,12 +160,6 @@ class Recipe:
             raise ValueError(f"recipe {self.name} has references beside targets that are each other's references")
         if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
             raise ValueError(f"recipe {self.name} crops more than the short side of its data")
-        if self.candidates is not None:
-            self._check_candidates(self.candidates)
-
-    def _check_candidates(self, budget: CandidateBudget) -> None:
-        if any(s.crop_px > budget.crop_px or s.n_targets * s.n_chunks > budget.n_frames for s in self.stages):
-            raise ValueError(f"recipe {self.name} asks more of its stretches than they hold")
 
     def stage_at(self, step: int) -> Stage:
         """The stage that a step (from 0) belongs to; the last one for steps after the end."""
@@ -309,58 +276,7 @@ GPU = Recipe(
     validation_frames=40,
 )  # fmt: skip
 
-_FUSE_LOSS = LossWeights(frame=0, ssim=0, edges=2, psnr=0.8, flow=0, short=1, long=0)
-
-FUSE_TINY = replace(
-    TINY,
-    stages=(Stage("unroll", share=1, batch=2, crop_px=32, n_targets=2, n_chunks=2, loss=_FUSE_LOSS),),
-    sizes={"fuse": {"target": (8, 8, 8, 8), "candidate": (8, 8), "key": 4, "score": 4, "n_candidates": 2}},
-    candidates=CandidateBudget(n_kept=2, n_first=1, n_frames=6, crop_px=48, n_candidates=2),
-)
-
-# Half of the steps are of candidates, half of photos (`Stage.synthetic_share`): deciding is learned from the former,
-# synthesis, of which the former hold little, from the latter.
-FUSE_CPU = Recipe(
-    name="cpu",
-    n_steps=2200,
-    stages=(
-        Stage("pairs", share=0.25, batch=4, crop_px=144, n_targets=2, loss=_FUSE_LOSS),
-        Stage("unroll", share=0.6, batch=3, crop_px=160, n_targets=3, n_chunks=2, loss=_FUSE_LOSS),
-        Stage("feedback", share=0.15, batch=2, crop_px=160, n_targets=4, n_chunks=4, loss=_FUSE_LOSS),
-    ),
-    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=2500),
-    sizes={"fuse": {"feedback": False}},  # no better with it (weights/README.md)
-    candidates=CandidateBudget(n_kept=400, n_first=40),
-    learning_rate=6e-4,
-    ema_decay=0.995,
-    warm_up=60,
-    save_every=50,
-    validate_every=350,
-    n_validation=6,
-    validation_frames=12,
-)
-
-FUSE_GPU = replace(
-    FUSE_CPU,
-    name="gpu",
-    n_steps=8000,
-    stages=(
-        Stage("pairs", share=0.25, batch=32, crop_px=176, n_targets=2, loss=_FUSE_LOSS),
-        Stage("unroll", share=0.45, batch=24, crop_px=176, n_targets=4, n_chunks=2, loss=_FUSE_LOSS),
-        Stage(
-            "feedback", share=0.3, batch=16, crop_px=176, n_targets=5, n_chunks=4,
-            loss=replace(_FUSE_LOSS, long=1, adversarial=0.01),
-        ),
-    ),
-    data=DataBudget(short_side_px=208, frames_per_clip=12, n_photos=5000),
-    candidates=CandidateBudget(n_kept=1000, n_first=100, n_workers=12),
-    ema_decay=0.999,
-    save_every=200,
-    validate_every=1000,
-)  # fmt: skip
-
 _RECIPES = {recipe.name: recipe for recipe in (TINY, CPU, GPU)}
-_RECIPES_OF = {"fuse": {recipe.name: recipe for recipe in (FUSE_TINY, FUSE_CPU, FUSE_GPU)}}
 RECIPE_NAMES: tuple[str, ...] = tuple(_RECIPES)
 
 
@@ -372,7 +288,7 @@ def find_recipe(name: str, *, model: str = "") -> Recipe:
     """
     from vidfill.train.opn_recipes import OPN_RECIPES  # made of what this module defines
 
-    recipes = _RECIPES | _RECIPES_OF.get(model, {}) | OPN_RECIPES.get(model, {})
+    recipes = _RECIPES | OPN_RECIPES.get(model, {})
     if name not in recipes:
         raise UsageError(f"no recipe {name!r}", expected="one of " + ", ".join(RECIPE_NAMES))
     return recipes[name]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vidfill.models.base import recur
-from vidfill.train.feed import Drawn
+from vidfill.models.base import ClipSource, WindowSpec, recur
+from vidfill.train.batches import Batch
 from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
 from vidfill.train.parallel import Place, any_of, average_gradients
 from vidfill.train.recipes import Recipe, Stage
@@ -31,14 +31,20 @@ class Stepper:
         self._device = next(state.model.parameters()).device
         self._dtype = _autocast_dtype(recipe, self._device)
 
-    def step(self, drawn: Drawn, stage: Stage) -> dict[str, float] | None:
+    def step(self, batch: Batch, window: WindowSpec, stage: Stage) -> dict[str, float] | None:
         """One batch of clips: `n_chunks` updates along them.
+
+        Args:
+            batch: what the outputs are compared with.
+            window: what the model is given around each target.
+            stage: what is minimised, and how many targets and updates there are.
 
         Returns:
             The loss, its terms and the norms of the gradients, means over the updates; None where one of them was not
             finite in any of the processes: that update and those after it were left out.
         """
-        batch, source, model, window = drawn
+        model = self._state.model
+        source = ClipSource(model, batch.clip, batch.holes)
         steps = recur(model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
         totals: dict[str, float] = {}
         for _ in range(stage.n_chunks):

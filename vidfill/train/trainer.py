@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from vidfill.errors import OutputError, UsageError, VidfillError
-from vidfill.models.base import Model
+from vidfill.models.base import Model, WindowSpec
+from vidfill.train.batches import Batch, Shape, drawn_window, make_batch
 from vidfill.train.clock import Clock, Part
 from vidfill.train.data import TrainingData
-from vidfill.train.feed import ClipFeed, Feed
 from vidfill.train.parallel import Place, any_of, wait_for_all
 from vidfill.train.recipes import Recipe, Stage
 from vidfill.train.report import (
@@ -64,7 +64,6 @@ class Trainer:
         run: folder for checkpoints, metrics and pictures; made if it is not there.
         resume: go on from the folder's checkpoint where there is one.
         place: which of several processes this is.
-        feed: what the steps train on; None for clips and scenes drawn from `data`.
 
     Raises:
         UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run
@@ -81,7 +80,6 @@ class Trainer:
         *,
         resume: bool = False,
         place: Place = Place(),  # noqa: B008 - immutable
-        feed: Feed | None = None,
     ) -> None:
         if not any(p.requires_grad for p in model.parameters()):
             raise UsageError(f"model {name} has nothing to learn", todo="train another one")
@@ -98,7 +96,6 @@ class Trainer:
             _log.info("%s", self._where_it_goes_on())
         self._stepper = Stepper(self.state, recipe, place)
         self._validation = Validation(data, recipe)
-        self._feed = feed or ClipFeed(model, data, recipe)
         self._good = self.state.snapshot()
         self._n_roll_backs = self._n_roll_backs_in_a_row = 0
         self._scores: dict[str, float] = {}
@@ -165,7 +162,7 @@ class Trainer:
         rate = self.learning_rate(number)
         self.state.set_learning_rate(rate)
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
-        totals = self._stepper.step(self._feed.draw(stage, step=number, place=self.place), stage)
+        totals = self._stepper.step(*self._draw(stage, number), stage)
         if totals is None:
             self._roll_back(number)
             return
@@ -178,6 +175,23 @@ class Trainer:
             n_outputs = stage.batch * stage.n_targets * stage.n_chunks
             line: dict[str, Any] = {"step": number, "stage": stage.name, **totals, "learning_rate": rate}
             append_metrics(self.run_folder, {**line, "seconds": seconds, "frames_per_s": n_outputs / seconds})
+
+    def _draw(self, stage: Stage, number: int) -> tuple[Batch, WindowSpec]:
+        """This process's part of a step's batch, and the window that the model has in it."""
+        shape = Shape(
+            stage.batch,
+            stage.n_targets * stage.n_chunks,
+            (stage.crop_px, stage.crop_px),
+            stage.synthetic_share,
+            stage.n_references,
+            stage.spread_targets,
+        )
+        recipe, place = self.recipe, self.place
+        window = drawn_window(
+            self.model.spec, recipe, step=number, n_supports=stage.n_supports, is_spread=shape.is_spread
+        )
+        batch = make_batch(self.data, recipe, window, shape, step=number, rank=place.rank, n_ranks=place.n_ranks)
+        return batch, window
 
     def _roll_back(self, number: int) -> None:
         """Back to the last good weights, past the batch that spoiled them."""
