@@ -23,7 +23,8 @@ from vidfill.video.color import rgb_crop
 from vidfill.video.read import Reader, probe
 
 BOX = Box(20, 10, 50, 34)
-QUICK: dict[str, Any] = {"box": ["20,10,30,24@#2-#5"], "device": "cpu", "threads": 1}
+GROWTH = {"dilate": 4, "feather": 4}
+QUICK: dict[str, Any] = {"box": ["20,10,30,24@#2-#5"], "device": "cpu", "threads": 1, **GROWTH}
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def _duration_s(stream: Any) -> float:
 def _hole() -> NDArray[np.uint8]:
     mask = np.zeros((64, 96), np.bool_)
     mask[BOX.slices] = True
-    return soft_alpha(mask, dilate_px=4, feather_px=4)
+    return soft_alpha(mask, dilate_px=GROWTH["dilate"], feather_px=GROWTH["feather"])
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,24 @@ def test_the_crop_holds_all_that_is_touched(tmp_path: Path, dilate_px: int, feat
     assert plan.segments[0].size == (plan.segments[0].box.height, plan.segments[0].box.width)
 
 
+@pytest.mark.parametrize(
+    ("box", "settings", "expected"),
+    [
+        ("20,20,60,60", PlanSettings(), (2, 2)),
+        ("20,20,160,3", PlanSettings(), (1, 1)),
+        ("20,20,60,60", PlanSettings(dilate_px=7), (7, 2)),
+        ("20,20,60,60", PlanSettings(feather_px=0), (2, 0)),
+    ],
+)
+def test_growth_follows_the_mask_unless_it_is_given(
+    tmp_path: Path, box: str, settings: PlanSettings, expected: tuple[int, int]
+) -> None:
+    write_images(tmp_path / "in", moving_texture(2, (240, 320)))
+    plan = _plan(tmp_path / "in", MaskSpec(boxes=(box,)), settings)
+    assert (plan.dilate_px, plan.feather_px) == expected
+    assert f"grown by {expected[0]} px, feathered over {expected[1]} px" in plan.describe()
+
+
 def test_a_held_frame_has_the_hole_of_the_picture_it_shows(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "whole.mp4", n=12, size=SIZE, gop=1, b_frames=0)
     damage_packets(clip.path, tmp_path / "in.mp4", [5])
@@ -270,7 +288,7 @@ def test_an_unchanged_mask_is_looked_at_once(tmp_path: Path, monkeypatch: pytest
         looked_at.append(mask)
         return around(mask)
 
-    monkeypatch.setattr("vidfill.plan.Box.around", counted)
+    monkeypatch.setattr("vidfill.masks.holes.Box.around", counted)
     plan = _plan(source, MaskSpec(boxes=("5,5,10,10",)))
     assert plan.n_hole_frames == 20 and len(looked_at) == 1
 

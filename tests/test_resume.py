@@ -81,7 +81,7 @@ def test_a_resumed_run_may_change_how_it_is_written(source: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dilate": 6}, "dilate was 4, is 6"),
+        ({"dilate": 6}, "dilate was auto, is 6"),
         ({"box": BOXES[:2]}, "box was .*, is "),
         ({"working_size": "64x64"}, "working size was None, is 64x64"),
         ({"precision": "bf16"}, "precision was auto, is bf16"),

@@ -79,8 +79,8 @@ def remove(
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
-    dilate: int = 4,
-    feather: int = 4,
+    dilate: int | None = None,
+    feather: int | None = None,
     model: str = "auto",
     checkpoint: Path | str | None = None,
     model_dir: Path | None = None,
@@ -119,8 +119,8 @@ def remove(
         invert: remove what the mask leaves black.
         start: remove nothing before this time ("12.5", "1:02.5" or "#120" for a frame).
         end: remove nothing from this time on.
-        dilate: grow the mask by this many source pixels.
-        feather: width of the soft rim around that, in source pixels.
+        dilate: grow the mask by this many source pixels; None for a share of the picture, less for thin masks.
+        feather: width of the soft rim around that, in source pixels; None for the same.
         model: a name of `vidfill.models.MODEL_NAMES`, or "auto".
         checkpoint: a weight file in the place of the installed one.
         model_dir: the user's folder of weights; None for the default one.
@@ -214,8 +214,8 @@ def plan_removal(
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
-    dilate: int = 4,
-    feather: int = 4,
+    dilate: int | None = None,
+    feather: int | None = None,
     model_dir: Path | None = None,
     device: str = "auto",
     working_size: str | None = None,

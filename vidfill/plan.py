@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vidfill.errors import InputError, MaskError, UsageError
-from vidfill.frame import Bool, Box, Frame, VideoInfo
-from vidfill.masks.files import MaskCursor, MaskSource
+from vidfill.frame import Box, VideoInfo
+from vidfill.masks.files import MaskSource
+from vidfill.masks.holes import HoleSurvey, automatic_growth
 from vidfill.scenes import CutDetector, thumbnail
 from vidfill.video.read import Reader
 
@@ -43,8 +44,8 @@ class PlanSettings:
     """What a Plan depends on beside the source and its masks.
 
     Attributes:
-        dilate_px: how far masks are grown, in source pixels.
-        feather_px: width of the soft rim around that, in source pixels.
+        dilate_px: how far masks are grown, in source pixels; None for what `automatic_growth` says.
+        feather_px: width of the soft rim around that, in source pixels; None for the same.
         working_size: how many pixels the model works on: "WxH" (as many as that has; the crop's own aspect is
             kept), a number of pixels, "native" for the crop's own size, None for as many as 432x240. Crops are
             never enlarged.
@@ -57,8 +58,8 @@ class PlanSettings:
         UsageError: for a value out of range.
     """
 
-    dilate_px: int = 4
-    feather_px: int = 4
+    dilate_px: int | None = None
+    feather_px: int | None = None
     working_size: str | None = None
     max_segment: int = MAX_SEGMENT_FRAMES
     max_gap: int = MAX_GAP_FRAMES
@@ -69,9 +70,18 @@ class PlanSettings:
         lowest_values = {"max_segment": 1, "max_references": 1}
         for name in ("dilate_px", "feather_px", "max_segment", "max_gap", "context", "max_references"):
             lowest = lowest_values.get(name, 0)
-            if getattr(self, name) < lowest:
-                raise UsageError(f"{name.removesuffix('_px')} of {getattr(self, name)}", expected=f"{lowest} or more")
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise UsageError(f"{name.removesuffix('_px')} of {value}", expected=f"{lowest} or more")
         parse_working_size(self.working_size)
+
+    def growth(self, thickness_px: float, info: VideoInfo) -> tuple[int, int]:
+        """How far masks of this thickness are grown and feathered, in source pixels."""
+        usual = automatic_growth(thickness_px, height=info.height, width=info.width)
+        return (
+            usual if self.dilate_px is None else self.dilate_px,
+            usual if self.feather_px is None else self.feather_px,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,24 +233,22 @@ def analyse(
         MaskError: if masks do not fit the frames in size or number, cannot be read, or are all empty.
     """
     info = reader.info
-    reach = settings.dilate_px + settings.feather_px
     detector = CutDetector()
     pts = array("q")
-    holes: list[Box | None] = []
     n_held = 0
     with masks.cursor() as cursor:
-        boxes = _HoleBoxes(cursor, reach, height=info.height, width=info.width)
+        survey = HoleSurvey(cursor)
         for frame in reader.frames():
             detector.push(thumbnail(frame, info.pixel_format))
             pts.append(frame.pts)
-            holes.append(boxes.at(frame))
+            survey.add(frame)
             n_held += frame.held
             if progress is not None:
                 progress(len(pts), info.n_frames)
     if not pts:
         raise InputError(f"no frames in {info.path}", expected="at least one")
     masks.check_count(len(pts))
-    n_hole_frames = sum(hole is not None for hole in holes)
+    n_hole_frames = sum(box is not None for box in survey.boxes)
     if n_hole_frames == 0:
         raise MaskError(
             f"masks that are empty in all of the {len(pts)} frames",
@@ -249,6 +257,8 @@ def analyse(
         )
     cuts = [0, *detector.finish(), len(pts)]
     scenes = tuple(zip(cuts, cuts[1:], strict=False))
+    dilate_px, feather_px = settings.growth(survey.thickness_px, info)
+    holes = grown(survey.boxes, dilate_px + feather_px, info)
     segments = tuple(cut_segments(holes, scenes, pts, info, settings))
     return Plan(
         source=str(info.path),
@@ -259,38 +269,16 @@ def analyse(
         scenes=scenes,
         segments=segments,
         n_hole_frames=n_hole_frames,
-        dilate_px=settings.dilate_px,
-        feather_px=settings.feather_px,
+        dilate_px=dilate_px,
+        feather_px=feather_px,
         memory_bytes=estimate_memory(segments, info),
         max_references=settings.max_references,
     )
 
 
-class _HoleBoxes:
-    """The box of each frame's hole: its mask's, grown by as much as the mask will be.
-
-    A disc of radius r reaches r pixels straight out of every extreme pixel, so the mask itself need not be grown.
-    """
-
-    def __init__(self, cursor: MaskCursor, reach_px: int, *, height: int, width: int) -> None:
-        self._cursor = cursor
-        self._reach_px = reach_px
-        self._height, self._width = height, width
-        self._mask: Bool | None = None
-        self._box: Box | None = None
-        self._shown: Box | None = None
-
-    def at(self, frame: Frame) -> Box | None:
-        mask = self._cursor.at(frame)
-        if mask is not self._mask:
-            tight = Box.around(mask)
-            self._mask = mask
-            self._box = tight and tight.grow(self._reach_px, height=self._height, width=self._width)
-        if not frame.held:
-            self._shown = self._box
-            return self._box
-        # A held frame shows the picture before it, so the object is where it was there as well.
-        return self._box.union(self._shown) if self._box and self._shown else self._box or self._shown
+def grown(boxes: Sequence[Box | None], reach_px: int, info: VideoInfo) -> list[Box | None]:
+    """The boxes of holes after their masks have been grown by a disc, within the picture."""
+    return [box and box.grow(reach_px, height=info.height, width=info.width) for box in boxes]
 
 
 def cut_segments(
@@ -303,7 +291,7 @@ def cut_segments(
     """Cut the frames with holes into segments.
 
     Args:
-        holes: the box of each frame's hole, None where there is none.
+        holes: the box of each frame's hole, grown as its mask will be; None where there is none.
         scenes: (start, stop) of each scene.
         pts: presentation time of each frame.
         info: the source.

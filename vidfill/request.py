@@ -170,11 +170,15 @@ class Request(NamedTuple):
             "invert": str(spec.invert),
             "start": str(spec.start),
             "end": str(spec.end),
-            "dilate": str(planning.dilate_px),
-            "feather": str(planning.feather_px),
+            "dilate": _px(planning.dilate_px),
+            "feather": _px(planning.feather_px),
             "working size": str(planning.working_size),
             "prompts": "" if spec.prompting is None else spec.prompting.fingerprint(),
         }
+
+
+def _px(width: int | None) -> str:
+    return "auto" if width is None else str(width)
 
 
 class Weights(NamedTuple):

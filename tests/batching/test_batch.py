@@ -126,7 +126,7 @@ def test_defaults_are_the_same_whether_or_not_they_are_given(tmp_path: Path, in_
     videos, out = _videos(tmp_path / "videos", 1), tmp_path / "out"
     batch(videos, out, mask_pattern="{stem}_masks", settings=SETTINGS)
     given: dict[str, Any] = {
-        "dilate": 4,
+        "dilate": None,
         "mask": None,
         "box": (),
         "encoder_options": {},

@@ -159,7 +159,7 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     assert np.array_equal(_mask(page.get("api/masks/0")), selected), "what is shown at once is what is followed"
     assert min(_iou(_mask(page.get(f"api/masks/{i}")), clip.masks[i]) for i in range(N_FRAMES)) > 0.6
 
-    page.do("api/preview", {"start": 3, "stop": 6})
+    page.do("api/preview", {"start": 3, "stop": 6, "dilate": None})
     assert page.get("api/state")["preview"]["done"] == [3, 4, 5]
     filled = _picture(page.ask("GET", "api/filled/5").body)
     assert _inside(filled, clip.background[5], clip.masks[5]) < 0.3 * _inside(filled, clip.pictures[5], clip.masks[5])

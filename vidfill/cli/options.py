@@ -62,10 +62,24 @@ End = Annotated[
     str | None, typer.Option("--end", metavar="TIME", help="Remove nothing from here on.", rich_help_panel=MASKS)
 ]
 Dilate = Annotated[
-    int, typer.Option("--dilate", min=0, metavar="PX", help="Grow the mask by this much.", rich_help_panel=MASKS)
+    int | None,
+    typer.Option(
+        "--dilate",
+        min=0,
+        metavar="PX",
+        help="Grow the mask by this much; by default 1/120 of the picture's shorter side, less for thin masks (text).",
+        rich_help_panel=MASKS,
+    ),
 ]
 Feather = Annotated[
-    int, typer.Option("--feather", min=0, metavar="PX", help="Soft rim around the grown mask.", rich_help_panel=MASKS)
+    int | None,
+    typer.Option(
+        "--feather",
+        min=0,
+        metavar="PX",
+        help="Soft rim around the grown mask; by default as wide as the mask is grown by default.",
+        rich_help_panel=MASKS,
+    ),
 ]
 Fps = Annotated[
     str | None,

@@ -93,11 +93,14 @@ def retarget(
         str | None, typer.Option(metavar="TIME", help="No mask from here on.", rich_help_panel=opt.MASKS)
     ] = None,
     dilate: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, metavar="PX", help="Fill the background so far beyond the mask.", rich_help_panel=opt.MASKS
+            min=0,
+            metavar="PX",
+            help="Fill the background so far beyond the mask; by default as `remove` does.",
+            rich_help_panel=opt.MASKS,
         ),
-    ] = 4,
+    ] = None,
     feather: Annotated[
         int,
         typer.Option(min=0, metavar="PX", help="Soft rim of the objects, outside the mask.", rich_help_panel=opt.MASKS),

@@ -99,7 +99,7 @@ def retarget(
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
-    dilate: int = 4,
+    dilate: int | None = None,
     feather: int = 2,
     model: str = "auto",
     checkpoint: Path | str | None = None,
@@ -143,7 +143,7 @@ def retarget(
         invert: take what the mask leaves black.
         start: no mask before this time.
         end: no mask from this time on.
-        dilate: how far beyond the mask the background is filled, in source pixels.
+        dilate: how far beyond the mask the background is filled, in source pixels; None as for `vidfill.remove`.
         feather: width of the soft rim of the objects, in source pixels outside the mask.
         model: this and all that follow are those of `vidfill.remove`.
         checkpoint: see there.
@@ -242,7 +242,7 @@ def plan_retarget(
     invert: bool = False,
     start: str | None = None,
     end: str | None = None,
-    dilate: int = 4,
+    dilate: int | None = None,
     feather: int = 2,
     working_size: str | None = None,
     codec: str = "auto",

@@ -40,13 +40,13 @@ class PreviewRequest(BaseModel):
 
     start: Annotated[int, Field(ge=0)]
     stop: Annotated[int, Field(ge=1)]
-    dilate: Annotated[int, Field(ge=0, le=100)] = 4
+    dilate: Annotated[int, Field(ge=0, le=100)] | None = None
 
 
 class RemoveRequest(BaseModel):
     """How to remove."""
 
-    dilate: Annotated[int, Field(ge=0, le=100)] = 4
+    dilate: Annotated[int, Field(ge=0, le=100)] | None = None
     allow_lost: bool = False
 
 

@@ -10,8 +10,9 @@ from vidfill.engine import EngineSettings, fill
 from vidfill.errors import MaskError
 from vidfill.frame import Box, Frame
 from vidfill.masks.files import MaskSource
+from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
-from vidfill.plan import Plan, PlanSettings, cut_segments, estimate_memory
+from vidfill.plan import Plan, PlanSettings, cut_segments, estimate_memory, grown
 from vidfill.track.timeline import Timeline
 from vidfill.video.read import Reader
 
@@ -64,12 +65,13 @@ def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
 def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
     """A plan that has holes on these frames only; the engine still learns where the object is on those around."""
     info = timeline.info
-    reach = settings.dilate_px + settings.feather_px
     holes: list[Box | None] = [None] * len(timeline)
     with masks.cursor() as cursor:
+        survey = HoleSurvey(cursor)
         for frame in _run(reader, timeline, frames):
-            box = Box.around(cursor.at(frame))
-            holes[frame.index] = box and box.grow(reach, height=info.height, width=info.width)
+            survey.add(frame)
+    dilate_px, feather_px = settings.growth(survey.thickness_px, info)
+    holes[frames.start : frames.start + len(survey.boxes)] = grown(survey.boxes, dilate_px + feather_px, info)
     n_hole_frames = sum(hole is not None for hole in holes)
     if not n_hole_frames:
         raise MaskError(
@@ -86,8 +88,8 @@ def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, 
         scenes=scenes,
         segments=segments,
         n_hole_frames=n_hole_frames,
-        dilate_px=settings.dilate_px,
-        feather_px=settings.feather_px,
+        dilate_px=dilate_px,
+        feather_px=feather_px,
         memory_bytes=estimate_memory(segments, info),
         max_references=settings.max_references,
     )

@@ -232,7 +232,7 @@ class Project:
         prompts.check_named()
         self.jobs.start("tracking", lambda report: self._track(prompts, report, shadow=shadow))
 
-    def start_preview(self, frames: range, *, dilate_px: int) -> None:
+    def start_preview(self, frames: range, *, dilate_px: int | None) -> None:
         """Begin to fill a few frames, to look at.
 
         Raises:
@@ -249,7 +249,7 @@ class Project:
         planning = PlanSettings(dilate_px=dilate_px)
         self.jobs.start("preview", lambda report: self._preview(tracked, frames, planning, report))
 
-    def start_removal(self, *, dilate_px: int, allow_lost: bool) -> None:
+    def start_removal(self, *, dilate_px: int | None, allow_lost: bool) -> None:
         """Begin to write the output.
 
         Raises:
@@ -308,7 +308,7 @@ class Project:
             for frame in filled:
                 jpegs[frame.index] = encode_jpeg(shown(frame, self.info))
 
-    def _remove(self, tracked: Tracked, dilate_px: int, report: OnProgress, *, allow_lost: bool) -> None:
+    def _remove(self, tracked: Tracked, dilate_px: int | None, report: OnProgress, *, allow_lost: bool) -> None:
         """Remove with the track that the user has seen; after a cancelled run of the same settings go on from there."""
         settings, work = self.settings, WorkFolder(self._folder / "work")
         wanted = (tracked.number, dilate_px, allow_lost)

@@ -308,7 +308,8 @@ function render() {
 
 function removeText(isFresh) {
   if (!isFresh) return "Track first.";
-  return `Writes ${server.source.output}, with the mask grown by ${byId("dilate").value || 0} px.`;
+  const dilate = chosenDilate();
+  return `Writes ${server.source.output}, with the mask grown ${dilate === null ? "as its thickness asks for" : `by ${dilate} px`}.`;
 }
 
 function isTrackFresh() {
@@ -322,10 +323,16 @@ function trackText(nLost) {
   return "Every object is known on every frame.";
 }
 
+// Pixels by which the mask is grown; null leaves it to the program.
+function chosenDilate() {
+  const { value } = byId("dilate");
+  return value === "" ? null : Number(value);
+}
+
 function command() {
-  const dilate = Number(byId("dilate").value);
+  const dilate = chosenDilate();
   const chosen = [
-    dilate === 4 ? "" : ` --dilate ${dilate}`,
+    dilate === null ? "" : ` --dilate ${dilate}`,
     byId("shadow").checked ? " --shadow" : "",
     allowsLost() ? " --allow-lost" : "",
   ];
@@ -368,9 +375,9 @@ onClick("new-object", () => {
 onClick("track", () => start("track", { shadow: byId("shadow").checked }));
 onClick("preview", () => {
   const stop = Math.min(frame + Number(byId("preview-count").value), server.source.n_frames);
-  start("preview", { start: frame, stop, dilate: Number(byId("dilate").value) });
+  start("preview", { start: frame, stop, dilate: chosenDilate() });
 });
-onClick("remove", () => start("remove", { dilate: Number(byId("dilate").value), allow_lost: allowsLost() }));
+onClick("remove", () => start("remove", { dilate: chosenDilate(), allow_lost: allowsLost() }));
 onClick("cancel", () => start("cancel"));
 onClick("copy", async () => {
   await navigator.clipboard.writeText(command());
