@@ -14,9 +14,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from vidfill.metrics.results import COLUMNS
 from vidfill.weights import Card, read_manifest, write_manifest
 
 ROOT = Path(__file__).parent.parent
+QUALITY = ("psnr_db", "ssim", "hole_psnr_db", "feature_distance", "warp_error", "flicker")  # kept in the manifest
+SHOWN = (*QUALITY, "seconds_per_frame", "peak_memory_mb")
 PROTOCOLS = {"S": "stationary", "O": "object"}
 SECTION = re.compile(r"(<!-- results: begin.*?-->\n).*?(<!-- results: end -->)", re.DOTALL)
 Table = dict[str, dict[str, dict[str, dict[str, float]]]]
@@ -24,14 +27,13 @@ Table = dict[str, dict[str, dict[str, dict[str, float]]]]
 
 def section(scores: Table) -> str:
     """The means of each protocol and model as one Markdown table."""
-    lines = ["| protocol | model | PSNR | SSIM | hole | warp error | s/frame | peak MB |", "|" + "---|" * 8]
+    headings = ["protocol", "model", *(COLUMNS[key][0] for key in SHOWN)]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for protocol, models in scores.items():
         for model, clips in models.items():
             mean = clips["mean"]
-            lines.append(
-                f"| {protocol} | {model} | {mean['psnr_db']:.2f} | {mean['ssim']:.4f} | {mean['hole_psnr_db']:.2f} "
-                f"| {mean['warp_error']:.2f} | {mean['seconds_per_frame']:.3f} | {mean['peak_memory_mb']:.0f} |"
-            )
+            values = [format(mean[key], COLUMNS[key][1]) for key in SHOWN]
+            lines.append("| " + " | ".join([protocol, model, *values]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -54,8 +56,7 @@ def scored(cards: tuple[Card, ...], scores: Table) -> tuple[Card, ...]:
         if any(name not in models for models in scores.values()):
             return {}  # what `auto` compares is the mean of the protocols
         found = {PROTOCOLS[p]: models[name]["mean"] for p, models in scores.items()}
-        quality = ("psnr_db", "ssim", "hole_psnr_db", "warp_error")
-        return {protocol: {key: round(mean[key], 4) for key in quality} for protocol, mean in found.items()}
+        return {protocol: {key: round(mean[key], 4) for key in QUALITY} for protocol, mean in found.items()}
 
     return tuple(replace(card, scores=card.scores | means(card.name)) for card in cards)
 

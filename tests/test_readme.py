@@ -90,6 +90,7 @@ def test_results_go_between_their_markers(tmp_path: Path) -> None:
     copy = tmp_path / "README.md"
     copy.write_text(TEXT, encoding="utf-8")
     mean = {"psnr_db": 30.0, "ssim": 0.9, "hole_psnr_db": 20.0, "warp_error": 1.5, "seconds_per_frame": 0.1}
+    mean |= {"feature_distance": 1.25, "flicker": 0.75}
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"scores": {"S": {"propagate": {"mean": mean | {"peak_memory_mb": 333.4}}}}}))
     script = [sys.executable, str(README.parent / "benchmarks" / "readme_results.py"), str(results)]
@@ -99,7 +100,7 @@ def test_results_go_between_their_markers(tmp_path: Path) -> None:
         new = copy.read_text(encoding="utf-8")
         before, _, section = new.partition("<!-- results: begin")
         table, _, after = section.partition("<!-- results: end")
-        assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.50 | 0.100 | 333 |\n")
+        assert table.endswith("|\n| S | propagate | 30.00 | 0.9000 | 20.00 | 1.250 | 1.50 | 0.75 | 0.100 | 333 |\n")
         assert before == TEXT.partition("<!-- results: begin")[0]
         assert after == TEXT.partition("<!-- results: end")[2]
         quality = {key: value for key, value in mean.items() if key != "seconds_per_frame"}

@@ -106,6 +106,13 @@ def test_score_is_the_mean_over_the_protocols() -> None:
     assert CARD.hole_psnr_db == float("-inf")
 
 
+def test_visible_error_is_the_feature_distance_made_worse_by_flicker() -> None:
+    stationary, moving = {"feature_distance": 1.0, "flicker": 4.0}, {"feature_distance": 0.5, "flicker": 0.2}
+    card = replace(CARD, scores={"stationary": stationary, "object": moving})
+    assert card.visible_error == pytest.approx((1.0 * 2 + 0.5) / 2)
+    assert replace(CARD, scores={"object": {"feature_distance": 1.0}}).visible_error == float("inf")
+
+
 def test_save_and_load(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     transposed = TENSORS["a.weight"].t()

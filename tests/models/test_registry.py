@@ -1,6 +1,5 @@
 """Models by name: what auto means, what is imported when, and loading and importing weights."""
 
-import json
 import pickle
 import subprocess
 import sys
@@ -56,10 +55,16 @@ def test_importing_the_registry_and_resolving_auto_imports_no_torch() -> None:
 
 
 def test_auto_on_a_fresh_machine_is_the_winner_of_the_recorded_evaluation(tmp_path: Path) -> None:
-    manifest = json.loads((weights.shipped_dir() / "manifest.json").read_text(encoding="utf-8"))
-    hole = {card["name"]: [scores["hole_psnr_db"] for scores in card["scores"].values()] for card in manifest["models"]}
-    assert {len(values) for values in hole.values()} <= {0, 2}  # both protocols or none, or the sums say nothing
-    assert resolve_model("auto", model_dir=tmp_path) == max(hole, key=lambda name: sum(hole[name]))
+    scores = {card.name: card.scores.values() for card in weights.read_manifest(weights.shipped_dir())}
+    assert {len(protocols) for protocols in scores.values()} <= {0, 2}  # both or none, or the means say nothing
+    errors = {
+        name: [p["feature_distance"] * max(1, p["flicker"]) ** 0.5 for p in protocols if "flicker" in p]
+        for name, protocols in scores.items()
+    }
+    judged = {name: sum(values) for name, values in errors.items() if values}
+    hole = {name: sum(p["hole_psnr_db"] for p in protocols) for name, protocols in scores.items() if protocols}
+    best = min(judged, key=judged.__getitem__) if judged else max(hole, key=hole.__getitem__)
+    assert resolve_model("auto", model_dir=tmp_path) == best
 
 
 def test_auto_is_the_best_score_among_usable_models(shipped: Path, tmp_path: Path) -> None:
@@ -81,6 +86,24 @@ def test_auto_prefers_a_measured_model_and_one_without_weights_where_nothing_is_
     assert resolve_model("auto", model_dir=tmp_path) == "propagate"
     write_manifest(shipped, (scored("propagate"), scored("vinet", file="vinet.safetensors", hole_psnr_db=1.0)))
     assert resolve_model("auto", model_dir=tmp_path) == "vinet"
+
+
+def seen(name: str, feature_distance: float, flicker: float, *, hole_psnr_db: float = 20.0) -> Card:
+    measures = {"feature_distance": feature_distance, "flicker": flicker, "hole_psnr_db": hole_psnr_db}
+    return Card(name, scores={"stationary": measures})
+
+
+def test_auto_follows_what_people_see_before_psnr(shipped: Path, tmp_path: Path) -> None:
+    def winner(*cards: Card) -> str:
+        write_manifest(shipped, cards)
+        return resolve_model("auto", model_dir=tmp_path)
+
+    blurred = seen("propagate", 1.2, 0.3, hole_psnr_db=22.0)
+    assert winner(blurred, seen("vinet", 1.0, 1.0)) == "vinet"
+    assert winner(blurred, seen("vinet", 1.0, 1.4)) == "vinet"
+    assert winner(blurred, seen("vinet", 1.0, 1.5)) == "propagate", "1.2 is less than 1.0 times the root of 1.5"
+    only_psnr = Card("opn", scores={"stationary": {"hole_psnr_db": 30.0}})
+    assert winner(only_psnr, seen("vinet", 1.0, 4.0)) == "vinet", "whoever was not judged by it comes after"
 
 
 def test_auto_without_any_usable_model_says_so(shipped: Path, tmp_path: Path) -> None:

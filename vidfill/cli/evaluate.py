@@ -81,7 +81,8 @@ def evaluate(
     removal: Annotated[
         bool,
         typer.Option(
-            "--removal", help="Remove the clips' own objects: no scores, but sheets and slow videos in --out."
+            "--removal",
+            help="Remove the clips' own objects, without a truth: sheets, slow videos and measures in --out.",
         ),
     ] = False,
     out: Annotated[
@@ -107,8 +108,9 @@ def evaluate(
 ) -> None:
     """Score models on clips: holes are cut into them, so that what a model fills in can be compared with the truth.
 
-    Frames are 432x240. The table has PSNR and SSIM of the frame, PSNR inside the hole, warp error along the true
-    motion (times 1000), seconds a frame, and the peak memory of each model's own process.
+    Frames are 432x240. The table has PSNR and SSIM of the frame, PSNR inside the hole, the distance of a network's
+    features inside it, warp error along the true motion (times 1000), flicker beside the untouched picture (1: as
+    steady), seconds a frame, and the peak memory of each model's own process.
     """
     with session("evaluate", Voice(as_json, progress, quiet, verbose, debug)) as run:
         from vidfill.metrics.contenders import Machine, parse_contenders
@@ -148,6 +150,7 @@ def _score(
 ) -> None:
     from vidfill.metrics.drift import measure_drift
     from vidfill.metrics.evaluate import evaluate as score
+    from vidfill.metrics.features import load_features
     from vidfill.metrics.perceptual import find_perceptual
     from vidfill.metrics.results import RESULTS, open_results
 
@@ -158,7 +161,8 @@ def _score(
             measure_drift(task, contenders, protocols, results, progress=run.progress)
         else:
             perceptual, left_out = find_perceptual(task.machine.model_dir)
-            score(task, contenders, protocols, results, perceptual=perceptual, progress=run.progress)
+            network = load_features()
+            score(task, contenders, protocols, results, network=network, perceptual=perceptual, progress=run.progress)
     finally:  # what was done before an interruption is worth showing
         run.close()
         if results.scores:

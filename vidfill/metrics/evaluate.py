@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from vidfill.metrics.appearance import Network, feature_distance, feature_maps
 from vidfill.metrics.contenders import Contender, Machine
 from vidfill.metrics.perceptual import Perceptual
 from vidfill.metrics.protocol import HEIGHT, WIDTH, Clip, Frame, Protocol, check_clip, chosen_clips, load_clip
 from vidfill.metrics.quality import check_installed, psnr, ssim
-from vidfill.metrics.results import Measures, Results
+from vidfill.metrics.results import Measures, Results, title
 from vidfill.metrics.sheets import draw_sheet, keep_cells, keep_given
-from vidfill.metrics.temporal import warp_error
+from vidfill.metrics.temporal import flicker, warp_error
 from vidfill.metrics.worker import Usage, Worker
 from vidfill.pipeline import Progress
 
 _log = logging.getLogger("vidfill")
 
-SLOW_EVERY = 5  # SSIM and LPIPS are slow and change little from frame to frame
+SLOW_EVERY = 5  # what compares whole pictures is slow and changes little from frame to frame
 OnProgress = Callable[[Progress], None]
 Scorer = Callable[[Sequence[Frame], Clip], Measures]
 
@@ -115,6 +116,7 @@ def evaluate(
     protocols: Sequence[Protocol],
     results: Results,
     *,
+    network: Network,
     perceptual: Perceptual | None = None,
     progress: OnProgress | None = None,
 ) -> None:
@@ -127,6 +129,7 @@ def evaluate(
         contenders: from `parse_contenders`.
         protocols: which holes.
         results: from `open_results`; it has the scores so far also when this is interrupted.
+        network: whose features are compared, from `load_features`.
         perceptual: LPIPS and VFID, as far as they can be computed; None for neither.
         progress: called after each frame; the stage is the contender's label.
 
@@ -142,7 +145,7 @@ def evaluate(
 
     def judge(output: Sequence[Frame], clip: Clip) -> Measures:
         seen = {} if perceptual is None else perceptual.frame_scores(output, clip, sampled(clip))
-        return score(output, clip) | seen
+        return score(output, clip, network) | seen
 
     def after(protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
         if perceptual is not None:
@@ -154,18 +157,26 @@ def evaluate(
     score_all(task, contenders, protocols, load, judge, results, after=after, progress=progress)
 
 
-def score(output: Sequence[Frame], clip: Clip) -> Measures:
-    """The scores of composited frames: means over those that have a hole, and the warp error of all.
+def score(output: Sequence[Frame], clip: Clip, network: Network) -> Measures:
+    """The scores of composited frames: means over those that have a hole, and the steadiness of all.
 
     Returns:
-        `psnr_db`, `ssim` (every fifth frame), `hole_psnr_db`, and `warp_error` times 1,000.
+        `psnr_db`, `hole_psnr_db`, `ssim` and `feature_distance` (every fifth frame), `warp_error` times 1,000, and
+        `flicker`.
     """
+
+    def distance(i: int) -> float:
+        ours, theirs = (feature_maps(network, frames[i]) for frames in (output, clip.frames))
+        return feature_distance(ours, theirs, clip.holes[i])
+
     holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
     return {
         "psnr_db": float(np.mean([psnr(output[i], clip.frames[i]) for i in holed])),
         "ssim": float(np.mean([ssim(output[i], clip.frames[i]) for i in sampled(clip)])),
         "hole_psnr_db": float(np.mean([psnr(output[i], clip.frames[i], clip.holes[i]) for i in holed])),
+        "feature_distance": float(np.mean([distance(i) for i in sampled(clip)])),
         "warp_error": 1000 * warp_error(output, clip.frames),
+        "flicker": flicker(output, clip.holes),
     }
 
 
@@ -244,5 +255,5 @@ class _Drawer:
         keep_cells(folder, contender.label, output)
         rows = self._results.scores[protocol]
         scored = [label for label in dict.fromkeys((*rows, *self._labels)) if clip.name in rows.get(label, {})]
-        titles = {label: f"{label}  {rows[label][clip.name]['hole_psnr_db']:.2f} dB" for label in scored}
+        titles = {label: title(label, rows[label][clip.name]) for label in scored}
         draw_sheet(folder, out / f"{protocol}-{clip.name}.png", titles, n_frames=len(clip.frames))

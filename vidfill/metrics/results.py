@@ -18,14 +18,16 @@ from vidfill.metrics.contenders import Contender
 Measures = dict[str, float]
 Settings = dict[str, Any]
 
-RESULTS, TABLE = "results.json", "results.md"
+RESULTS = "results.json"
 MEAN = "mean"
 # Measure -> heading and format, in the order of the columns; those that no row has are left out.
 COLUMNS = {
     "psnr_db": ("PSNR", ".2f"),
     "ssim": ("SSIM", ".4f"),
     "hole_psnr_db": ("hole", ".2f"),
+    "feature_distance": ("features", ".3f"),
     "warp_error": ("warp error", ".2f"),
+    "flicker": ("flicker", ".2f"),
     "lpips": ("LPIPS", ".4f"),
     "vfid": ("VFID", ".3f"),
     "hole_psnr_db_at_10": ("frame 10", ".2f"),
@@ -39,6 +41,12 @@ COLUMNS = {
     "seconds_per_frame": ("s/frame", ".3f"),
     "peak_memory_mb": ("peak MB", ".0f"),
     "device_memory_mb": ("GPU MB", ".0f"),
+}
+# Those that a sheet shows beside a model's name, as far as they are known.
+_ON_SHEETS = {
+    "hole_psnr_db": "{:.2f} dB",
+    "feature_distance": "features {:.3f}",
+    "flicker": "flicker {:.2f}",
 }
 _LARGEST = frozenset({"peak_memory_mb", "device_memory_mb"})  # of these the "mean" row holds the largest
 
@@ -97,17 +105,28 @@ class Results:
         for protocol, rows in self.scores.items():
             means = {(label, _count(len(clips))): self.mean(protocol, label) for label, clips in rows.items()}
             each = {(label, clip): measures for label, clips in rows.items() for clip, measures in clips.items()}
-            parts += [f"### {self.settings['mode']}, protocol {protocol}\n", _table(means), _table(each)]
+            mode = self.settings["mode"]
+            heading = mode if protocol == mode else f"{mode}, protocol {protocol}"
+            parts += [f"### {heading}\n", _table(means), _table(each)]
         return "\n".join(parts)
 
-    def save(self, out: Path) -> None:
-        """Write JSON and Markdown into a folder; each appears only when complete.
+    def save(self, out: Path, *, name: str = RESULTS) -> None:
+        """Write JSON and, beside it, Markdown into a folder; each appears only when complete.
+
+        Args:
+            out: the folder.
+            name: of the JSON file.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        write_whole(out / RESULTS, (json.dumps(self.as_json(), indent=2) + "\n").encode())
-        write_whole(out / TABLE, self.markdown().encode())
+        write_whole(out / name, (json.dumps(self.as_json(), indent=2) + "\n").encode())
+        write_whole((out / name).with_suffix(".md"), self.markdown().encode())
+
+
+def title(label: str, measures: Measures) -> str:
+    """The heading of a model's column on a sheet: its label and what people would ask for first."""
+    return "  ".join([label, *(text.format(measures[name]) for name, text in _ON_SHEETS.items() if name in measures)])
 
 
 def open_results(out: Path | None, settings: Settings, *, overwrite: bool, resume: bool) -> Results:

@@ -1,4 +1,4 @@
-"""How steady a filled clip is along the motion of the true one."""
+"""How steady a filled clip is: along the motion of the true one, and beside the picture round the hole."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidfill.align.homography import find_keypoints, fit_homography, match
+
 Frame = NDArray[np.uint8]
+Hole = NDArray[np.bool_]
 
 VISIBILITY_SHARPNESS = 50.0
+FLICKER_RING_PX = 16
+ROUNDING_LEVELS = 0.5  # change that 8-bit rounding makes on its own; keeps the ratio of two still pictures at 1
 
 
 def warp_error(output: Sequence[Frame], truth: Sequence[Frame]) -> float:
@@ -33,6 +38,50 @@ def warp_error(output: Sequence[Frame], truth: Sequence[Frame]) -> float:
         for t in range(len(truth) - 1)
     ]
     return float(np.mean(errors)) if errors else 0.0
+
+
+def flicker(output: Sequence[Frame], holes: Sequence[Hole]) -> float:
+    """How much more a fill changes from frame to frame than the picture round it; needs no truth.
+
+    Each frame is carried to the next by the homography of the background, estimated outside the holes (the identity
+    where none is found). The mean absolute difference inside the hole is divided by that in a ring of 16 px round it.
+
+    Args:
+        output: (H, W, 3) uint8 RGB each, composited.
+        holes: (H, W) bool, as many.
+
+    Returns:
+        1 where the fill is as steady as the untouched picture, more where it flickers or lags, less where it is
+        smoother; 1 for clips without a pair of frames or a ring to compare with.
+    """
+    keypoints = [
+        find_keypoints(np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8), ~hole)
+        for frame, hole in zip(output, holes, strict=True)
+    ]
+    inside, ring = np.zeros(2), np.zeros(2)  # sum of the changes, and of how many pixels
+    for t in range(1, len(output)):
+        motion = fit_homography(*match(keypoints[t - 1], keypoints[t]))
+        later_from_earlier = np.eye(3) if motion is None else motion
+        size_wh = output[t].shape[1::-1]
+        known = np.where(holes[t - 1], np.uint8(128), np.uint8(255))  # carried along: 0 is outside the picture
+        carried, carried_known = (
+            cv2.warpPerspective(picture, later_from_earlier, size_wh) for picture in (output[t - 1], known)
+        )
+        change = cv2.absdiff(carried, output[t]).mean(2)
+        for total, where in (
+            (inside, holes[t] & (carried_known >= 128)),
+            (ring, ring_round(holes[t], FLICKER_RING_PX) & (carried_known == 255)),
+        ):
+            total += change[where].sum(), where.sum()
+    if not inside[1] or not ring[1]:
+        return 1.0
+    return float((inside[0] / inside[1] + ROUNDING_LEVELS) / (ring[0] / ring[1] + ROUNDING_LEVELS))
+
+
+def ring_round(hole: Hole, width_px: int) -> Hole:
+    """(H, W) bool, the pixels outside a hole that are at most `width_px` from it."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width_px + 1, 2 * width_px + 1))
+    return (cv2.dilate(hole.astype(np.uint8), disc) > 0) & ~hole
 
 
 def flow_to_earlier(earlier: Frame, later: Frame) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidfill.errors import UsageError, WeightsError
-from vidfill.weights import Installed, find_weights, list_weights
+from vidfill.weights import Card, Installed, find_weights, list_weights
 
 if TYPE_CHECKING:
     from vidfill.models.base import Model
@@ -55,8 +55,11 @@ LEARNED_NAMES: tuple[str, ...] = tuple(
 def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
     """The name of a model for a name that the user gave.
 
-    "auto" is the model with the best score (PSNR inside the hole) that a manifest records, among those that need no
-    weights or whose weights are there; where nothing has a score, the first such model of the manifests.
+    "auto" is the model with the best score that a manifest records, among those that need no weights or whose weights
+    are there. The score is what people see of a fill: its feature distance from the truth, times the square root of
+    its flicker where that is above 1, mean over the protocols (`vidfill.weights.Card.visible_error`). Models without
+    that score come after those with it, by PSNR inside the hole; where nothing has a score, the first model of the
+    manifests that needs no weights, or else the first.
 
     Args:
         name: one of `MODEL_NAMES`, or "auto".
@@ -74,7 +77,8 @@ def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
     if not usable:
         raise WeightsError("no manifest names a usable model", todo="install vidfill again")
     without_weights_first = sorted(usable, key=lambda card: bool(card.file))
-    return max(without_weights_first, key=lambda card: card.hole_psnr_db).name
+    # min takes the first of equals. PSNR decides only between cards whose error is unknown.
+    return min(without_weights_first, key=_badness).name
 
 
 def load_model(name: str, *, checkpoint: Path | None = None, model_dir: Path | None = None) -> Model:
@@ -144,6 +148,11 @@ def has_network(name: str) -> bool:
 def weights_owner(name: str) -> str:
     """The model that trains the weights of a model, and whose name their file carries: mostly itself."""
     return _REGISTRY[name].weights_of or name
+
+
+def _badness(card: Card) -> tuple[float, float]:
+    error = card.visible_error
+    return error, 0.0 if error < float("inf") else -card.hole_psnr_db
 
 
 def _is_known(item: Installed) -> bool:
