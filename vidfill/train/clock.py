@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Part = Literal["step", "first step", "sample", "validation", "save"]
+Part = Literal["step", "first step", "validation", "save"]
 
 MARGIN = 1.5
 # A slow step (a pause of the machine) counts less with each one after it.
