@@ -233,7 +233,7 @@ def test_a_model_with_the_weights_of_another_loads_its_file(shipped: Path, tmp_p
 
 
 def test_a_model_with_the_weights_of_another_takes_no_third_ones(tmp_path: Path, borrower: str) -> None:
-    for model in ("fuse", borrower):
+    for model in ("opn", borrower):
         save_slim(tmp_path / "x.safetensors", model=model)
         with pytest.raises(WeightsError, match=f"holds weights for {model}; expected vinet"):
             load_model(borrower, checkpoint=tmp_path / "x.safetensors")
