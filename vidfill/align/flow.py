@@ -35,10 +35,12 @@ class Carried(NamedTuple):
     Attributes:
         candidate: to be used in the target.
         cost: (h, w) float32, grey levels: what its steps so far add up to; `UNKNOWN_COST` where nothing arrived.
+        flow: (h, w, 2) float32, pixels: what the homography left over, smooth inside the hole.
     """
 
     candidate: Candidate
     cost: Float
+    flow: Float
 
 
 class Chain(NamedTuple):
@@ -97,7 +99,7 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
     valid = np.asarray(cost < UNKNOWN_COST)
     kind: Kind = "earlier" if offset < 0 else "later"
     candidate = candidate._replace(valid=valid, error=error.astype(np.float32), kind=kind)
-    return Carried(candidate, np.asarray(cost, np.float32))
+    return Carried(candidate, np.asarray(cost, np.float32), np.asarray(flow, np.float32))
 
 
 def residual_flow(image: Rgb, other: Rgb) -> Float:

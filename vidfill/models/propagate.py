@@ -75,23 +75,15 @@ class State(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What the forward pass finds for one frame, and what it makes of it.
+    """What the forward pass makes of one frame.
 
     Attributes:
         fill: (H, W, 3) float32, 0 to 255.
         state: for the next frame.
-        region: where the candidates live; None for a frame without a hole, or with nothing but hole.
-        candidates: empty without a region.
-        weights: (candidates, P) float32, what each counts at the P hole pixels of the region, row by row.
-        motion: (3, 3), target from the frame before; None where unknown.
     """
 
     fill: Float
     state: State
-    region: Region | None = None
-    candidates: Sequence[Candidate] = ()
-    weights: Float | None = None
-    motion: Matrix | None = None
 
 
 class Propagate(Model):
@@ -165,6 +157,96 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Reco
     return record, State(poses, go_on(index, frame, region, carried), {})
 
 
+class Gathered(NamedTuple):
+    """What other frames offer for the hole of one frame.
+
+    Attributes:
+        region: where the candidates live.
+        candidates: real pixels of other frames, each with its expected error.
+        from_earlier: what the chain from the earlier frames brought; one of the candidates too.
+        brought: the output before this one by the homography of the two frames.
+        motion: (3, 3), target from the frame before; None where unknown.
+        refined: target from reference, for the next frame.
+    """
+
+    region: Region
+    candidates: list[Candidate]
+    from_earlier: Carried | None
+    brought: Candidate | None
+    motion: Matrix | None
+    refined: dict[int, Matrix]
+
+
+def gather(
+    index: int,
+    seen: Mapping[int, Seen],
+    poses: Mapping[int, Pose],
+    record: Record,
+    before: Rgb | None,
+    state: State,
+    *,
+    invented: Float | None = None,
+) -> Gathered | None:
+    """Collect the candidates for one frame.
+
+    Args:
+        index: position of the frame.
+        seen: the frames of its window by position.
+        poses: their places.
+        record: what the backward pass left for it.
+        before: (H, W, 3) uint8, the output before this one.
+        state: of the pass.
+        invented: (H, W), above 0 where `before` shows what no frame shows, which is no evidence for what is there.
+
+    Returns:
+        None for a frame without a hole, or with nothing but hole.
+    """
+    frame = seen[index]
+    region = _region(frame)
+    if region is None:
+        return None
+    guesses = _guesses(index, poses, state)
+    candidates, refined = registered(index, seen, guesses, region)
+    objects = find_moving(index, region, seen, guesses | refined)
+    evidence = None if before is None else np.dstack((before, _opaque(before, invented)))
+    candidates += _moved(objects, index, seen, evidence, region)
+    from_earlier = _carry(state.chain, region, poses, index)
+    if from_earlier is not None:
+        candidates.append(from_earlier.candidate)
+    candidates += from_later(record)
+    motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
+    whole = None if before is None else np.dstack((before, _opaque(before, None)))
+    brought = _brought_along(whole, motion, region)
+    return Gathered(region, candidates, from_earlier, brought, motion, refined)
+
+
+def from_later(record: Record) -> list[Candidate]:
+    """What the backward pass left for a frame, as a candidate, if anything."""
+    if record.rgb is None or record.error is None:
+        return []
+    return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1, "later")]
+
+
+def without_region(frame: Seen, before: Rgb | None) -> Float:
+    """(H, W, 3): a frame without a hole as it is; for one that is all hole the output before it, or grey."""
+    if frame.known.any():
+        return frame.rgb.astype(np.float32)
+    return np.full(frame.rgbk.shape[:2] + (3,), MIDDLE_GREY, np.float32) if before is None else before.astype(np.float32)
+
+
+def next_state(index: int, frame: Seen, pose: Pose, gathered: Gathered | None) -> State:
+    """What the next frame's step needs of this one's."""
+    if gathered is None:
+        return State({index: pose}, go_on(index, frame, None, None), {})
+    return State({index: pose}, go_on(index, frame, gathered.region, gathered.from_earlier), gathered.refined)
+
+
+def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """(P, 3): the candidates weighted by their errors, and drawn towards the output before where they nearly agree."""
+    weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
+    return _steadied(mix(candidates, weights, pixels), gathered.brought, pixels)
+
+
 def _step_forward(
     index: int,
     seen: Mapping[int, Seen],
@@ -174,32 +256,14 @@ def _step_forward(
     state: State,
 ) -> Decision:
     """Fill one frame."""
-    frame = seen[index]
-    fill = frame.rgb.astype(np.float32)
-    region = _region(frame)
-    own_pose = {index: poses[index]}
-    if region is None:
-        if not frame.known.any():
-            fill = np.full_like(fill, MIDDLE_GREY) if before is None else before.astype(np.float32)
-        return Decision(fill, State(own_pose, go_on(index, frame, None, None), {}))
-    guesses = _guesses(index, poses, state)
-    candidates, refined = _registered(index, seen, guesses, region)
-    objects = find_moving(index, region, seen, guesses | refined)
-    candidates += _moved(objects, index, seen, before, region)
-    from_earlier = _carry(state.chain, region, poses, index)
-    if from_earlier is not None:
-        candidates.append(from_earlier.candidate)
-    if record.rgb is not None and record.error is not None:
-        valid = np.asarray(record.error < 255)
-        candidates.append(Candidate(record.rgb, valid, record.error.astype(np.float32), 1, "later"))
-    motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
-    brought = _brought_along(before, motion, region)
-    candidates += spatial_candidates(region, brought)
-    pixels = np.nonzero(region.hole)
-    weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
-    fill[region.rows, region.columns][pixels] = _steadied(mix(candidates, weights, pixels), brought, pixels)
-    new_state = State(own_pose, go_on(index, frame, region, from_earlier), refined)
-    return Decision(fill, new_state, region, candidates, weights, motion)
+    gathered = gather(index, seen, poses, record, before, state)
+    fill = without_region(seen[index], before)
+    if gathered is not None:
+        region = gathered.region
+        candidates = gathered.candidates + spatial_candidates(region, gathered.brought)
+        pixels = np.nonzero(region.hole)
+        fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
+    return Decision(fill, next_state(index, seen[index], poses[index], gathered))
 
 
 def _region(frame: Seen) -> Region | None:
@@ -224,7 +288,7 @@ def _guesses(index: int, poses: Mapping[int, Pose], state: State) -> dict[int, M
     return {i: matrix for i, matrix in matrices.items() if matrix is not None}
 
 
-def _registered(
+def registered(
     index: int, seen: Mapping[int, Seen], guesses: Mapping[int, Matrix], region: Region
 ) -> tuple[list[Candidate], dict[int, Matrix]]:
     """The references that uncover the hole, each registered directly to the target."""
@@ -262,12 +326,18 @@ def _moved(
     return candidates
 
 
+def _opaque(rgb: Rgb, invented: Float | None) -> Rgb:
+    """(H, W) uint8: 255 where a picture counts."""
+    if invented is None:
+        return np.full(rgb.shape[:2], 255, np.uint8)
+    return np.where(invented > 0, 0, 255).astype(np.uint8)
+
+
 def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) -> Candidate | None:
-    """The output before this one, brought here by the homography of the two frames."""
+    """The output before this one, (H, W, 4) with 255 where it counts, brought here by the homography of the two."""
     if before is None or motion is None:
         return None
-    opaque = np.full(before.shape[:2], 255, np.uint8)
-    return region.bring(np.dstack((before, opaque)), motion, -1)
+    return region.bring(before, motion, -1)
 
 
 def spatial_candidates(region: Region, before: Candidate | None) -> list[Candidate]:
