@@ -62,6 +62,7 @@ class Region:
         rgb: the target cut to the box.
         known: likewise.
         hole: its opposite.
+        rim: the known pixels within `BAND_PX` of the hole.
     """
 
     def __init__(self, rgb: Rgb, known: Bool) -> None:
@@ -78,7 +79,8 @@ class Region:
         self.hole = ~self.known
         size = 2 * BAND_PX + 1
         near = cv2.dilate(self.hole.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-        band = np.nonzero(near & self.known)
+        self.rim = near & self.known
+        band = np.nonzero(self.rim)
         step = max(1, len(band[0]) // N_BAND)
         self._band = (band[0][::step], band[1][::step])
         self._band_rgb = self.rgb[self._band].astype(np.int16)

@@ -42,6 +42,7 @@ _REGISTRY = {
     "opn": _Entry("vidfill.models.opn", "OPN", needs_weights=True),
     "opn-tcn": _Entry("vidfill.models.opn_tcn", "OPNTCN", needs_weights=True),
     "painter": _Entry("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),
+    "cleanplate": _Entry("vidfill.models.cleanplate.model", "CleanPlate", needs_weights=True, weights_of="painter"),
     "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
 }
 

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Direction = Literal["forward", "backward"]
@@ -112,6 +114,19 @@ class WindowSpec:
         )
 
 
+class Original(Protocol):
+    """A frame at the source's own size."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H', W')."""
+        ...
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H', W', 3) RGB, decoded again; what lies inside the hole is there, and must not be looked at."""
+        ...
+
+
 class View(NamedTuple):
     """One frame as a model sees it.
 
@@ -121,6 +136,7 @@ class View(NamedTuple):
         hole: (B, 1, H, W), 1 = missing.
         features: what `Model.encode` returned for it.
         record: what the model's earlier pass left for this frame, None in the first pass.
+        original: the frame before it was made smaller, None where it was not.
     """
 
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
@@ -128,6 +144,7 @@ class View(NamedTuple):
     hole: Tensor
     features: Any
     record: Any = None
+    original: Original | None = None
 
 
 class Previous(NamedTuple):
@@ -144,6 +161,20 @@ class Previous(NamedTuple):
     hole: Tensor
 
 
+class Detail(NamedTuple):
+    """A part of a fill at the source's own size, where the model works on a smaller one.
+
+    Attributes:
+        box: (x0, y0, x1, y1), half-open, in pixels of `View.original`.
+        rgb: (h, w, 3) uint8.
+        alpha: (h, w) float32 in [0, 1], how far it replaces the enlarged fill.
+    """
+
+    box: tuple[int, int, int, int]
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+
+
 class Step(NamedTuple):
     """What one step gives back.
 
@@ -151,11 +182,15 @@ class Step(NamedTuple):
         fill: (B, 3, H, W) in [0, 1]; only its part inside the hole is used.
         state: NamedTuple of tensors carried to the next step of this pass, None if the model has none.
         record: anything about this frame that the model's next pass wants to see again, None if nothing.
+        invented: (B, 1, H, W) in [0, 1], 1 where the fill shows what no frame of the clip shows; None if unknown.
+        detail: for each clip of the batch; empty for a model that has none.
     """
 
     fill: Tensor
     state: Any = None
     record: Any = None
+    invented: Tensor | None = None
+    detail: tuple[Detail | None, ...] = ()
 
 
 class Model(nn.Module, ABC):
@@ -168,6 +203,23 @@ class Model(nn.Module, ABC):
 
     spec: WindowSpec
     sizes: dict[str, Any]
+
+    def remember(self, state: Any) -> tuple[NDArray[np.uint8], ...]:
+        """What a segment that goes on from this one must know: pictures, (H, W, 3) RGB at the source's own size.
+
+        Args:
+            state: of the last step, of a batch of one clip.
+        """
+        return ()
+
+    def recall(self, pictures: Sequence[NDArray[np.uint8]], scale: float) -> Any:
+        """The state in which the last pass over a segment begins, from what `remember` gave for the one before.
+
+        Args:
+            pictures: of another crop of the same scene.
+            scale: the size at which the model works on the new segment, relative to the source's own.
+        """
+        return None
 
     @abstractmethod
     def encode(self, frame: Tensor, hole: Tensor) -> Any:
@@ -228,6 +280,7 @@ def recur(
     detach_every: int = 0,
     targets: range | None = None,
     spec: WindowSpec | None = None,
+    start: Any = None,
 ) -> Iterator[tuple[int, Step]]:
     """Run a model over a segment, pass by pass, feeding back its own outputs and state.
 
@@ -238,6 +291,7 @@ def recur(
         targets: the positions that get a step, ascending by one; None for all. Training takes the middle of a clip,
             so that no window has to be mirrored.
         spec: the window in the place of the model's own, of as many neighbours; training draws smaller ones.
+        start: the state in which the last pass begins, from `Model.recall`.
 
     Yields:
         (position, step) of the last pass, in order.
@@ -247,7 +301,7 @@ def recur(
     for number, direction in enumerate(spec.passes):
         is_last = number == len(spec.passes) - 1
         previous: Previous | None = None
-        state: Any = None
+        state: Any = start if is_last else None
         order = wanted if direction == "forward" else wanted[::-1]
         for count, t in enumerate(order):
             target = source.view(t)

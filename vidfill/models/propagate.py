@@ -101,7 +101,7 @@ class Propagate(Model):
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
         """What alignment needs of a frame, for each clip of the batch."""
         known = hole[:, 0].cpu().numpy() < 0.5
-        return [look_at(*pair) for pair in zip(_to_bytes(frame), known, strict=True)]
+        return [look_at(*pair) for pair in zip(to_bytes(frame), known, strict=True)]
 
     def step(
         self,
@@ -134,7 +134,7 @@ class Propagate(Model):
     ) -> list[Decision]:
         """One step of the forward pass, for each clip of the batch (see `Model.step`)."""
         views = [*references, target]
-        before = [None] * len(target.features) if previous is None else _to_bytes(previous.frame)
+        before = [None] * len(target.features) if previous is None else to_bytes(previous.frame)
         states = state or [State({}, None, {})] * len(target.features)
         decisions = []
         for b, old in enumerate(states):
@@ -148,7 +148,7 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Reco
     """Place the window's frames, and carry the later frames' pixels into the target's hole."""
     frame = seen[index]
     poses = place(seen, state.poses, index)
-    region = _region(frame)
+    region = region_of(frame)
     carried = _carry(state.chain, region, poses, index)
     record = Record(poses[index], None, None)
     if carried is not None:
@@ -202,7 +202,7 @@ def gather(
         None for a frame without a hole, or with nothing but hole.
     """
     frame = seen[index]
-    region = _region(frame)
+    region = region_of(frame)
     if region is None:
         return None
     guesses = _guesses(index, poses, state)
@@ -231,7 +231,9 @@ def without_region(frame: Seen, before: Rgb | None) -> Float:
     """(H, W, 3): a frame without a hole as it is; for one that is all hole the output before it, or grey."""
     if frame.known.any():
         return frame.rgb.astype(np.float32)
-    return np.full(frame.rgbk.shape[:2] + (3,), MIDDLE_GREY, np.float32) if before is None else before.astype(np.float32)
+    return (
+        np.full(frame.rgbk.shape[:2] + (3,), MIDDLE_GREY, np.float32) if before is None else before.astype(np.float32)
+    )
 
 
 def next_state(index: int, frame: Seen, pose: Pose, gathered: Gathered | None) -> State:
@@ -243,8 +245,13 @@ def next_state(index: int, frame: Seen, pose: Pose, gathered: Gathered | None) -
 
 def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
     """(P, 3): the candidates weighted by their errors, and drawn towards the output before where they nearly agree."""
+    return _steadied(weighted(candidates, pixels), gathered.brought, pixels)
+
+
+def weighted(candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """(P, 3), 0 to 255: the candidates weighted by their errors."""
     weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
-    return _steadied(mix(candidates, weights, pixels), gathered.brought, pixels)
+    return mix(candidates, weights, pixels)
 
 
 def _step_forward(
@@ -266,7 +273,7 @@ def _step_forward(
     return Decision(fill, next_state(index, seen[index], poses[index], gathered))
 
 
-def _region(frame: Seen) -> Region | None:
+def region_of(frame: Seen) -> Region | None:
     """None where there is no hole, or nothing but hole."""
     known = frame.known
     return None if known.all() or not known.any() else Region(frame.rgb, known)
@@ -363,7 +370,7 @@ def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.i
     return np.asarray(mixed + share[:, None] * difference, np.float32)
 
 
-def _to_bytes(frame: Tensor) -> list[Rgb]:
+def to_bytes(frame: Tensor) -> list[Rgb]:
     """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
     values = frame.detach().float().cpu().numpy()
     # numpy, not torch: pictures of this size are too small to share out over threads.

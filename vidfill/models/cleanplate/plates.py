@@ -1,8 +1,8 @@
 """Plates: painted pictures that are remembered, and brought to the frames that need them.
 
 A plate is a whole frame in which the painter has filled what no frame shows. For each later frame a map says which
-point of the plate each of its points shows; the plate is resampled once, by that map. Where the scene is rigid the map
-is a homography, fitted anew for each frame, so that nothing drifts; elsewhere it follows the flow round the hole.
+point of the plate each of its points shows, and the plate is resampled once, by that map. Where the scene is rigid the
+map is a homography, fitted anew for each frame, so that nothing drifts; elsewhere it follows the flow round the hole.
 """
 
 from __future__ import annotations
@@ -13,40 +13,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import BAND_PX, Region
+from vidfill.align.candidates import Region
 from vidfill.align.fields import carry_inwards
 from vidfill.align.homography import Matrix, Tracker
 from vidfill.align.poses import Pose, between, register
-from vidfill.align.seen import Seen
+from vidfill.align.seen import Seen, look_at
 
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
 
 CELL_PX = 4
-RIGID_MARGIN = 1.0
-PULL = 0.25
-MAX_MATCH = 24.0
+FLOW_SIGMAS_PX = (2.0, 6.0, 15.0)
+RIGID_MARGIN = 1.0  # grey levels by which a homography may miss the rim by more than the flow does
+RIGID_PULL = 0.25  # of the way to the homography, in one frame
+MAX_MATCH = 24.0  # grey levels
 MATCH_SIGMAS_PX = (6.0, 15.0, 40.0)
 MIN_BAND = 30
+UNKNOWN_ERROR = 255.0
 
 
 class Plate(NamedTuple):
     """A painted frame.
 
     Attributes:
-        index: position of the frame in the segment.
-        pose: its place.
-        seen: its picture, known everywhere, with keypoints.
-        coords: (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each
-            cell of the last frame shows; None where that is not known yet.
+        picture: (H', W', 3), at the source's own size where that is larger than what the model works on.
+        seen: the picture at the working size, (H, W), known everywhere, with keypoints.
+        pose: the place of the frame, None where it is not known.
+        n_frames: for how many frames it has been used.
+        fade: in (0, 1], how far it has replaced the plates below it.
+        map: (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each
+            cell of the last frame shows; None before the first.
         error: mean difference from the last frame round its hole, in grey levels, once the colours are matched.
     """
 
-    index: int  # type: ignore[assignment]
-    pose: Pose
+    picture: Rgb
     seen: Seen
-    coords: Float | None = None
+    pose: Pose | None = None
+    n_frames: int = 0
+    fade: float = 1.0
+    map: Float | None = None
     error: float = 0.0
 
 
@@ -54,85 +60,141 @@ class Brought(NamedTuple):
     """A plate on a target's region.
 
     Attributes:
-        plate: with its new map.
+        plate: with its map for the target.
         rgb: (h, w, 3) float32, 0 to 255, its colours matched to the rim.
-        valid: (h, w) bool, where it lies inside the plate.
+        valid: (h, w) bool, where the plate shows something.
+        correction: (h, w, 3) float32, grey levels, what matching has added.
     """
 
     plate: Plate
     rgb: Float
     valid: Bool
+    correction: Float
 
 
-def bring(
-    plate: Plate, index: int, frame: Seen, pose: Pose, tracker: Tracker, region: Region, motion: Matrix | None, flow: Float | None
-) -> Brought | None:
+def make_plate(picture: Rgb, size: tuple[int, int], pose: Pose | None) -> Plate:
+    """A plate of a picture that is known everywhere.
+
+    Args:
+        picture: (H', W', 3), painted.
+        size: (H, W), what the model works on.
+        pose: the place of its frame.
+    """
+    small = picture
+    if picture.shape[:2] != size:
+        small = np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return Plate(picture, look_at(small, np.ones(size, np.bool_)), pose)
+
+
+class Target(NamedTuple):
+    """A frame that plates are brought to.
+
+    Attributes:
+        seen: the frame.
+        pose: its place.
+        region: its hole.
+        motion: (3, 3), target from the frame before; None where unknown.
+        flow: (h, w, 2) on the region, pixels, what the motion leaves over; None where unknown.
+    """
+
+    seen: Seen
+    pose: Pose
+    region: Region
+    motion: Matrix | None = None
+    flow: Float | None = None
+
+    @property
+    def grid(self) -> Float:
+        """(ceil(H / 4), ceil(W / 4), 2): centres of the cells, (x, y) in pixels."""
+        rows, columns = (-(-side // CELL_PX) for side in self.seen.rgbk.shape[:2])
+        y, x = np.mgrid[:rows, :columns].astype(np.float32) * CELL_PX + (CELL_PX - 1) / 2
+        return np.dstack((x, y))
+
+
+def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
     """A plate as the target shows it; None where the two cannot be brought together.
 
     Args:
-        plate: with the map of the frame before.
-        index: position of the target.
-        frame: the target.
-        pose: of the target.
+        plate: with the map of the frame before, if there was one.
+        target: the frame.
         tracker: of the target.
-        region: of the target's hole.
-        motion: (3, 3), target from the frame before, None where unknown.
-        flow: (h, w, 2) on the region, pixels: what the motion leaves over, None where unknown.
     """
-    shape = frame.rgbk.shape[:2]
-    grid = _grid(shape)
+    grid = target.grid
     followed = None
-    if plate.coords is not None and motion is not None:
-        followed = _advance(plate.coords, grid, motion, region, flow)
-    guess = between(plate.pose, pose) if followed is None else _homography(followed, grid, region)
-    matrix = None
-    if plate.index == index:
-        matrix = np.eye(3)
-    elif guess is not None:
-        matrix = tracker.refine(guess, plate.seen.grey, plate.seen.known)
+    guess = None if plate.pose is None else between(plate.pose, target.pose)
+    if plate.map is not None and target.motion is not None:
+        followed = _advance(plate.map, grid, target)
+        guess = _homography(followed, grid, target.region)
+    matrix = None if guess is None else tracker.refine(guess, plate.seen.grey, plate.seen.known)
     if matrix is None and followed is None:
-        matrix = register(plate.seen, frame)
+        matrix = register(plate.seen, target.seen)
+        matrix = guess if matrix is None else matrix
         if matrix is None:
-            matrix = guess
-    if matrix is None and followed is None:
-        return None
+            return None
+    flowing = None if followed is None else _match(plate, followed, target.region)
     if matrix is None:
-        return _rendered(plate, followed, region)
-    rigid = _rendered(plate, _by_homography(matrix, grid), region)
-    if followed is None:
+        return flowing
+    straight = _by_homography(matrix, grid)
+    rigid = _match(plate, straight, target.region)
+    if followed is None or flowing is None:
         return rigid
-    other = _rendered(plate, followed, region)
-    if rigid.plate.error <= other.plate.error + RIGID_MARGIN:
-        pulled = followed + PULL * (rigid.plate.coords - followed)
-        return _rendered(plate, np.asarray(pulled, np.float32), region)
-    return other
+    if rigid.plate.error > flowing.plate.error + RIGID_MARGIN:
+        return flowing
+    pulled = followed + np.float32(RIGID_PULL) * (straight - followed)
+    return _match(plate, pulled, target.region)
 
 
-def _rendered(plate: Plate, coords: Float, region: Region) -> Brought:
-    """Resample a plate by a map and match its colours to the rim of the hole."""
-    height, width = plate.seen.rgbk.shape[:2]
-    rows, columns = coords.shape[:2]
-    dense = cv2.resize(coords, (columns * CELL_PX, rows * CELL_PX), interpolation=cv2.INTER_LINEAR)
-    dense = dense[region.rows, region.columns]
-    x, y = np.ascontiguousarray(dense[..., 0]), np.ascontiguousarray(dense[..., 1])
-    rgb = cv2.remap(plate.seen.rgb, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    valid = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
-    size = 2 * BAND_PX + 1
-    near = cv2.dilate(region.hole.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    band = near & region.known & valid
+def render(picture: Rgb, size: tuple[int, int], to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
+    """A plate's picture resampled to a region, once.
+
+    Args:
+        picture: (H', W', 3).
+        size: (H, W), the working size, to which the map refers.
+        to_plate: the map.
+        scale: (vertical, horizontal) of the result relative to the working size.
+        region: what is wanted of the target.
+
+    Returns:
+        (h * scale, w * scale, 3).
+    """
+    x, y = _dense(to_plate, scale, region)
+    factor = (picture.shape[0] / size[0], picture.shape[1] / size[1])
+    x, y = (x + 0.5) * factor[1] - 0.5, (y + 0.5) * factor[0] - 0.5
+    return np.asarray(cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
+    """Resample a plate by a map and match its colours to the rim of the hole, by a smooth field."""
+    size = plate.seen.rgbk.shape[:2]
+    x, y = _dense(to_plate, (1.0, 1.0), region)
+    rgb = render(plate.seen.rgb, (size[0], size[1]), to_plate, (1.0, 1.0), region).astype(np.float32)
+    valid = (x >= -0.5) & (y >= -0.5) & (x <= size[1] - 0.5) & (y <= size[0] - 0.5)
+    band = region.rim & valid
     if int(band.sum()) < MIN_BAND:
-        return Brought(plate._replace(coords=coords, error=255.0), rgb, valid)
+        plate = plate._replace(map=to_plate, error=UNKNOWN_ERROR)
+        return Brought(plate, rgb, valid, np.zeros_like(rgb))
     difference = np.clip(region.rgb - rgb, -MAX_MATCH, MAX_MATCH).astype(np.float32)
-    field = carry_inwards(difference, band, sigmas_px=MATCH_SIGMAS_PX)
-    error = float(np.abs(region.rgb[band] - rgb[band] - field[band]).mean())
-    return Brought(plate._replace(coords=coords, error=error), (rgb + field).clip(0, 255), valid)
+    correction = carry_inwards(difference, band, sigmas_px=MATCH_SIGMAS_PX)
+    error = float(np.abs(region.rgb[band] - rgb[band] - correction[band]).mean())
+    matched = (rgb + correction).clip(0, 255)
+    return Brought(plate._replace(map=to_plate, error=error), matched, valid, correction)
 
 
-def _grid(shape: tuple[int, int]) -> Float:
-    """(ceil(H / 4), ceil(W / 4), 2): centres of the cells, (x, y) in pixels."""
-    rows, columns = (-(-side // CELL_PX) for side in shape)
-    y, x = np.mgrid[:rows, :columns].astype(np.float32) * CELL_PX + (CELL_PX - 1) / 2
-    return np.dstack((x, y))
+def _dense(to_plate: Float, scale: tuple[float, float], region: Region) -> tuple[Float, Float]:
+    """A map's x and y for each pixel of a region at another scale, in pixels of the working size."""
+    x0, y0, x1, y1 = region.box
+    width, height = round((x1 - x0) * scale[1]), round((y1 - y0) * scale[0])
+    columns = (x0 + (np.arange(width, dtype=np.float32) + 0.5) / scale[1]) / CELL_PX - 0.5
+    rows = (y0 + (np.arange(height, dtype=np.float32) + 0.5) / scale[0]) / CELL_PX - 0.5
+    at_x, at_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    dense = cv2.remap(_extended(to_plate), at_x + 1, at_y + 1, cv2.INTER_LINEAR)
+    return np.ascontiguousarray(dense[..., 0]), np.ascontiguousarray(dense[..., 1])
+
+
+def _extended(to_plate: Float) -> Float:
+    """One more cell on each side, extrapolated: the pixels at the edge lie beyond the centres of the last cells."""
+    padded = np.pad(to_plate, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd")
+    return np.asarray(padded, np.float32)
 
 
 def _by_homography(matrix: Matrix, grid: Float) -> Float:
@@ -141,33 +203,35 @@ def _by_homography(matrix: Matrix, grid: Float) -> Float:
     return np.asarray(points.reshape(grid.shape), np.float32)
 
 
-def _advance(coords: Float, grid: Float, motion: Matrix, region: Region, flow: Float | None) -> Float:
+def _advance(to_plate: Float, grid: Float, target: Target) -> Float:
     """The map of the frame before, followed to the target."""
-    points = grid.copy()
-    if flow is not None:
-        x0, y0, x1, y1 = region.box
-        whole = np.zeros((grid.shape[0] * CELL_PX, grid.shape[1] * CELL_PX, 2), np.float32)
-        whole[y0:y1, x0:x1] = np.where(region.hole[..., None], flow, 0)
-        share = np.zeros(whole.shape[:2], np.float32)
-        share[y0:y1, x0:x1] = region.hole
-        # Only the hole's own flow counts: outside nothing of the plate is used.
-        field = carry_inwards(whole, share > 0, sigmas_px=(2.0, 6.0, 15.0))
-        points += cv2.resize(field, grid.shape[1::-1], interpolation=cv2.INTER_AREA)
-    before = cv2.perspectiveTransform(points.reshape(1, -1, 2), np.linalg.inv(motion)).reshape(grid.shape)
+    assert target.motion is not None
+    points = grid + _cell_flow(grid, target)
+    before = cv2.perspectiveTransform(points.reshape(1, -1, 2), np.linalg.inv(target.motion)).reshape(grid.shape)
     at = (before + 0.5) / CELL_PX - 0.5
-    inside = ((at >= 0) & (at <= np.array(grid.shape[1::-1]) - 1)).all(axis=2)
-    moved = cv2.remap(coords, at.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(to_plate, at.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     # Beyond the edge of the frame before, the map goes on at the scale of one.
-    beyond = (before - np.clip(before, grid[0, 0], grid[-1, -1])).astype(np.float32)
-    return np.asarray(np.where(inside[..., None], moved, moved + beyond), np.float32)
+    beyond = before - np.clip(before, grid[0, 0], grid[-1, -1])
+    return np.asarray(moved + beyond, np.float32)
 
 
-def _homography(coords: Float, grid: Float, region: Region) -> Matrix | None:
-    """Roughly the homography, target from plate, of a map near the hole."""
+def _cell_flow(grid: Float, target: Target) -> Float:
+    """The flow inside the hole, spread a little beyond it, for each cell."""
+    if target.flow is None:
+        return np.zeros_like(grid)
+    region = target.region
+    field = carry_inwards(target.flow, region.hole, sigmas_px=FLOW_SIGMAS_PX)
+    whole = np.zeros((grid.shape[0] * CELL_PX, grid.shape[1] * CELL_PX, 2), np.float32)
+    whole[region.rows, region.columns] = field
+    return np.asarray(cv2.resize(whole, grid.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _homography(to_plate: Float, grid: Float, region: Region) -> Matrix | None:
+    """The homography, target from plate, nearest to a map round the hole."""
     x0, y0, x1, y1 = (side // CELL_PX for side in region.box)
-    source, target = coords[y0 : y1 + 1, x0 : x1 + 1].reshape(-1, 2), grid[y0 : y1 + 1, x0 : x1 + 1].reshape(-1, 2)
-    if len(source) < 4:
-        return None
+    source, target = (part[y0 : y1 + 1, x0 : x1 + 1].reshape(-1, 2) for part in (to_plate, grid))
     step = max(1, len(source) // 200)
+    if len(source[::step]) < 4:
+        return None
     matrix, _ = cv2.findHomography(source[::step], target[::step])
     return None if matrix is None else np.asarray(matrix, np.float64)

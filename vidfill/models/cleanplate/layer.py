@@ -1,0 +1,157 @@
+"""The painted layer of one target: which of its pixels are painted, how far, and from which plate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidfill.align.candidates import Candidate, Region
+from vidfill.align.spatial import fill_smoothly
+from vidfill.models.base import Detail
+from vidfill.models.cleanplate.plates import Brought, Plate, render
+
+Bool = NDArray[np.bool_]
+Float = NDArray[np.float32]
+
+# Grey levels of expected error. Real pixels count alone below that of the plate, which is at least the first and by the
+# second more than its difference at the rim; from there on the fill turns to the plate within the third.
+MIN_PLATE_ERROR = 20.0
+PLATE_ERROR = 5.0
+TRANSITION = 12.0
+OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
+MIN_OPEN_PX = 60
+MIN_OPEN_RATIO = 0.02  # of the hole; less than that is not worth a painting
+AGED_ERROR = 25.0
+AGED_FRAMES = 24
+FADE_STEP = 1 / 8
+NOTHING = np.float32(1e6)
+
+
+class Layer:
+    """What is painted of one target.
+
+    Args:
+        region: of the target's hole.
+        real_error: (h, w), the least expected error of the real candidates, `NOTHING` where there is none.
+        before: (h, w), the opacity of the output before, brought to the target; negative where unknown.
+
+    Attributes:
+        rgb: (h, w, 3), 0 to 255, the painting.
+        left: (h, w) bool, where a painting is wanted and no plate has one yet.
+        aged: (h, w) bool, where the plate no longer fits.
+        parts: the plates that have been added.
+    """
+
+    def __init__(self, region: Region, real_error: Float, before: Float) -> None:
+        self._region, self._real_error, self._before = region, real_error, before
+        self._plate_error = np.full(real_error.shape, MIN_PLATE_ERROR, np.float32)
+        self._weights: list[Float] = []
+        self.aged = np.zeros(real_error.shape, np.bool_)
+        self.rgb = np.zeros((*real_error.shape, 3), np.float32)
+        self.left = region.hole & ((real_error > MIN_PLATE_ERROR) | (before > 0))
+        self.parts: list[Brought] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether enough is left for a new painting."""
+        open_px = int((self.left & (self._real_error > MIN_PLATE_ERROR + TRANSITION / 2)).sum())
+        return open_px > max(MIN_OPEN_PX, MIN_OPEN_RATIO * int(self._region.hole.sum()))
+
+    @property
+    def is_aged(self) -> bool:
+        """Whether a plate that is used no longer fits, and nothing replaces it yet."""
+        return bool(self.aged.any())
+
+    def add(self, brought: Brought) -> None:
+        """Use a plate where something is left, and where it replaces one that no longer fits."""
+        plate = brought.plate
+        weight = np.where(self.left, 1.0, np.where(self.aged, plate.fade, 0.0)) * brought.valid
+        weight = weight.astype(np.float32)
+        used = weight > 0
+        self.rgb += weight[..., None] * (brought.rgb - self.rgb)
+        self._plate_error[used] = max(MIN_PLATE_ERROR, plate.error + PLATE_ERROR)
+        if plate.error > AGED_ERROR and plate.n_frames >= AGED_FRAMES:
+            self.aged |= used
+        else:
+            self.aged &= ~used
+        self.left &= ~used
+        self._weights = [old * (1 - weight) for old in self._weights] + [weight]
+        is_needed = bool(used.any())
+        fade = min(1.0, plate.fade + FADE_STEP)
+        self.parts.append(brought._replace(plate=plate._replace(n_frames=plate.n_frames + is_needed, fade=fade)))
+
+    def plates(self, most: int) -> tuple[Plate, ...]:
+        """What to remember: the plates, at most so many, those that another has replaced left out."""
+        kept = [
+            part.plate
+            for part, weight in zip(self.parts, self._weights, strict=True)
+            if weight.any() or part.plate.n_frames == 0 or not self._aged_out(part.plate)
+        ]
+        # The first one began the scene; of the others the last ones lie nearest.
+        return tuple(kept if len(kept) <= most else [kept[0], *kept[-(most - 1) :]])
+
+    def _aged_out(self, plate: Plate) -> bool:
+        return plate.error > AGED_ERROR and plate.n_frames >= AGED_FRAMES
+
+    def opacity(self) -> Float:
+        """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
+        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1)
+        near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
+        steady = np.where(self._before >= 0, near, wanted)
+        return np.where(self._region.hole, np.where(self._real_error < NOTHING, steady, 1), 0).astype(np.float32)
+
+    def fill_rest(self, base: Float) -> None:
+        """Fill smoothly what no plate covers, from the known pixels and what is filled already.
+
+        Args:
+            base: (h, w, 3), 0 to 255: the known pixels and the real ones.
+        """
+        if not self.left.any():
+            return
+        painted = np.zeros(self.left.shape, np.bool_)
+        for weight in self._weights:
+            painted |= weight > 0
+        start = np.where(painted[..., None], self.rgb, base).round().clip(0, 255).astype(np.uint8)
+        known = self._region.known | painted | (self._region.hole & ~self.left)
+        self.rgb[self.left] = fill_smoothly(start, known)[self.left]
+        self.left[:] = False
+
+    def detail(self, opacity: Float, size: tuple[int, int], original: tuple[int, int] | None) -> Detail | None:
+        """The painting at the source's own size.
+
+        Args:
+            opacity: of the layer.
+            size: (H, W) of the target.
+            original: (H', W') of the source, None where that is no larger.
+        """
+        if original is None or not self.parts or not opacity.any():
+            return None
+        scale = (original[0] / size[0], original[1] / size[1])
+        x0, y0, x1, y1 = self._region.box
+        box = (round(x0 * scale[1]), round(y0 * scale[0]), round(x1 * scale[1]), round(y1 * scale[0]))
+        size_wh = (box[2] - box[0], box[3] - box[1])
+        rgb = np.zeros((size_wh[1], size_wh[0], 3), np.float32)
+        total = np.zeros((size_wh[1], size_wh[0]), np.float32)
+        for part, weight in zip(self.parts, self._weights, strict=True):
+            if not weight.any() or part.plate.map is None:
+                continue
+            large = cv2.resize(weight, size_wh, interpolation=cv2.INTER_LINEAR)
+            picture = render(part.plate.picture, size, part.plate.map, scale, self._region)
+            picture = cv2.resize(picture, size_wh) if picture.shape[1::-1] != size_wh else picture
+            correction = cv2.resize(part.correction, size_wh, interpolation=cv2.INTER_LINEAR)
+            rgb += large[..., None] * (picture + correction)
+            total += large
+        seen = np.maximum(total, 1e-6)
+        alpha = cv2.resize(opacity, size_wh, interpolation=cv2.INTER_LINEAR) * np.clip(total, 0, 1)
+        return Detail(box, (rgb / seen[..., None]).clip(0, 255).round().astype(np.uint8), alpha.astype(np.float32))
+
+
+def least_error(candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Float:
+    """(h, w): the least expected error of some candidates, `NOTHING` where none is valid."""
+    error = np.full(shape, NOTHING, np.float32)
+    for candidate in candidates:
+        np.minimum(error, candidate.error, out=error, where=candidate.valid)
+    return error

@@ -1,0 +1,284 @@
+"""The default model: real pixels where any frame shows them, a painting where none does.
+
+The candidates of `propagate` come first. What none of them fits is painted once, in the frame that suits it best; the
+painted frame, a plate, is remembered and brought to the other frames. Another is painted only for what no plate covers,
+or where one has stopped to fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidfill.align.homography import Tracker
+from vidfill.align.poses import Pose, between
+from vidfill.align.seen import Seen
+from vidfill.errors import WeightsError
+from vidfill.models import propagate
+from vidfill.models.base import Detail, Previous, Step, View
+from vidfill.models.checkpoint import LearnedModel
+from vidfill.models.cleanplate.choice import choose_frames
+from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, NOTHING, TRANSITION, Layer, least_error
+from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
+from vidfill.models.cleanplate.painting import paint
+from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
+from vidfill.models.propagate import Propagate, Record
+
+Rgb = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+_log = logging.getLogger("vidfill")
+
+MAX_PLATES = 4
+MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
+
+
+class State(NamedTuple):
+    """What the forward pass carries along for one clip.
+
+    Attributes:
+        propagation: of `propagate`.
+        plates: the painted frames, oldest first.
+        opacity: (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
+    """
+
+    propagation: propagate.State = propagate.State({}, None, {})
+    plates: tuple[Plate, ...] = ()
+    opacity: Float | None = None
+
+
+class Window(NamedTuple):
+    """What one clip of the batch offers at one step of the forward pass.
+
+    Attributes:
+        index: position of the target.
+        seen: the frames by position.
+        poses: their places, and that of the frame before.
+        records: what the backward pass left for them.
+        views: the frames as the engine gave them.
+        before: (H, W, 3) uint8, the output before, None at the start.
+    """
+
+    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    seen: Mapping[int, Seen]
+    poses: Mapping[int, Pose]
+    records: Mapping[int, Record]
+    views: Mapping[int, View]
+    before: Rgb | None
+
+
+class Filled(NamedTuple):
+    """The step of one clip.
+
+    Attributes:
+        fill: (H, W, 3) float32, 0 to 255.
+        state: for the next frame; its opacity says what of this one is painted.
+        detail: the painted part at the source's own size, if that is larger.
+    """
+
+    fill: Float
+    state: State
+    detail: Detail | None = None
+
+
+class CleanPlate(Propagate, LearnedModel):
+    """Propagation, and a painter for what no frame shows.
+
+    The backward pass is that of `propagate`. Parameters: those of `PainterNetwork`. Deterministic.
+
+    Args:
+        sizes: of the painter.
+    """
+
+    def __init__(self, sizes: PainterSizes | None = None) -> None:
+        super().__init__()
+        self.network = PainterNetwork(sizes)
+        self.sizes = self.network.sizes
+
+    @classmethod
+    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
+        """See `LearnedModel.from_sizes`."""
+        return cls(PainterSizes.from_json(sizes))
+
+    @classmethod
+    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
+        """No paper's authors have weights for this network.
+
+        Raises:
+            WeightsError: always.
+        """
+        raise WeightsError(
+            f"{source} cannot be weights of cleanplate, a model of vidfill's own",
+            todo="use the weights that come with it, or train a painter",
+        )
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: Any,
+    ) -> Step:
+        """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
+        if target.record is None:
+            return self.look_back(target, references, state)
+        views = {view.index: view for view in [*references, target]}
+        states: Sequence[State] = state or [State()] * len(target.features)
+        before = [None] * len(states) if previous is None else propagate.to_bytes(previous.frame)
+        done = []
+        for b, old in enumerate(states):
+            records = {i: view.record[b] for i, view in views.items()}
+            poses = {i: record.pose for i, record in records.items()} | old.propagation.poses
+            seen = {i: view.features[b] for i, view in views.items()}
+            done.append(self._fill(Window(target.index, seen, poses, records, views, before[b]), old))
+        fill = np.ascontiguousarray(np.stack([d.fill for d in done]).transpose(0, 3, 1, 2)) / np.float32(255)
+        painted = [np.zeros(d.fill.shape[:2], np.float32) if d.state.opacity is None else d.state.opacity for d in done]
+        return Step(
+            torch.from_numpy(fill).to(target.frame),
+            tuple(d.state for d in done),
+            invented=torch.from_numpy(np.stack(painted)[:, None]).to(target.frame),
+            detail=tuple(d.detail for d in done),
+        )
+
+    def remember(self, state: Any) -> tuple[Rgb, ...]:
+        """The plates, as pictures; see `Model.remember`."""
+        return () if state is None else tuple(plate.picture for plate in state[0].plates)
+
+    def recall(self, pictures: Sequence[Rgb], scale: float) -> Any:
+        """The state that begins with these plates; see `Model.recall`."""
+        plates = []
+        for picture in pictures:
+            height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+            plates.append(make_plate(picture, (height, width), None))
+        return (State(plates=tuple(plates)),) if plates else None
+
+    def _fill(self, window: Window, state: State) -> Filled:
+        index, frame = window.index, window.seen[window.index]
+        gathered = propagate.gather(
+            index,
+            window.seen,
+            window.poses,
+            window.records[index],
+            window.before,
+            state.propagation,
+            invented=state.opacity,
+        )
+        fill = propagate.without_region(frame, window.before)
+        propagation = propagate.next_state(index, frame, window.poses[index], gathered)
+        if gathered is None:
+            return Filled(fill, State(propagation, state.plates))
+        region = gathered.region
+        real_error = least_error(gathered.candidates, region.hole.shape)
+        layer = Layer(region, real_error, _brought(state.opacity, gathered))
+        real = region.rgb.astype(np.float32)
+        is_real = np.nonzero(region.hole & (real_error < NOTHING))
+        if len(is_real[0]):
+            real[is_real] = propagate.mixed(gathered, gathered.candidates, is_real)
+        plates = state.plates
+        if layer.left.any():
+            plates = self._paint_layer(layer, window, gathered, plates)
+            layer.fill_rest(real)
+        opacity = layer.opacity()
+        inside = np.nonzero(region.hole)
+        blend = real + opacity[..., None] * (layer.rgb - real)
+        fill[region.rows, region.columns][inside] = blend[inside]
+        whole = np.zeros(frame.rgbk.shape[:2], np.float32)
+        whole[region.rows, region.columns] = opacity
+        original = window.views[index].original
+        detail = None
+        if original is not None:
+            detail = layer.detail(opacity, (whole.shape[0], whole.shape[1]), original.size)
+        return Filled(fill, State(propagation, plates, whole), detail)
+
+    def _paint_layer(
+        self, layer: Layer, window: Window, gathered: propagate.Gathered, plates: Sequence[Plate]
+    ) -> tuple[Plate, ...]:
+        """Bring the plates, paint new ones for what they leave, and say which to remember."""
+        frame, pose = window.seen[window.index], window.poses[window.index]
+        tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
+        flow = None if gathered.from_earlier is None else gathered.from_earlier.flow
+        target = Target(frame, pose, gathered.region, gathered.motion, flow)
+        for plate in plates:
+            brought = bring(plate, target, tracker)
+            if brought is not None:
+                layer.add(brought)
+        is_aged = layer.is_aged
+        if layer.is_open or is_aged:
+            wanted = layer.left if layer.is_open else layer.aged
+            chosen = (
+                [window.index] if is_aged else choose_frames(wanted, target, window.index, window.seen, window.poses)
+            )
+            for i in chosen:
+                new = self._paint_plate(i, window, [] if is_aged else [part.plate for part in layer.parts])
+                brought = None if new is None else bring(new, target, tracker)
+                if brought is None or (i != window.index and brought.plate.error > MAX_NEW_ERROR):
+                    continue
+                if is_aged:
+                    brought = brought._replace(plate=brought.plate._replace(fade=0.0))
+                layer.add(brought)
+                if not layer.is_open:
+                    break
+        return layer.plates(MAX_PLATES)
+
+    def _paint_plate(self, i: int, window: Window, plates: Sequence[Plate]) -> Plate | None:
+        """Complete one frame of the window: real pixels first, then plates, then the painter; None without a hole."""
+        frame, pose = window.seen[i], window.poses[i]
+        region = propagate.region_of(frame)
+        if region is None:
+            return None
+        guesses = {j: between(window.poses[j], pose) for j in window.seen if j != i}
+        known = {j: matrix for j, matrix in guesses.items() if matrix is not None}
+        candidates, _ = propagate.registered(i, window.seen, known, region)
+        candidates += propagate.from_later(window.records[i])
+        missing = region.hole & (least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2)
+        picture = region.rgb.copy()
+        is_real = np.nonzero(region.hole & ~missing)
+        if len(is_real[0]):
+            picture[is_real] = propagate.weighted(candidates, is_real).round().clip(0, 255)
+        tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
+        for plate in plates:
+            brought = bring(plate._replace(map=None), Target(frame, pose, region), tracker)
+            if brought is not None:
+                covered = brought.valid & missing
+                picture[covered] = brought.rgb[covered].round()
+                missing &= ~covered
+        if not missing.any():
+            return None
+        whole = frame.rgb
+        whole[region.rows, region.columns] = picture
+        hole = np.zeros(whole.shape[:2], np.bool_)
+        hole[region.rows, region.columns] = missing
+        original = window.views[i].original
+        size = (hole.shape[0], hole.shape[1])
+        if original is not None:
+            whole, hole = _enlarged(whole, frame.known, hole, original.read())
+        _log.info("painted %d pixels of frame %d, %dx%d", int(hole.sum()), i, hole.shape[1], hole.shape[0])
+        return make_plate(paint(self.network, whole, hole), size, pose)
+
+
+def _brought(opacity: Float | None, gathered: propagate.Gathered) -> Float:
+    """(h, w): the opacity of the output before, on the target's region; -1 where it is not known."""
+    region = gathered.region
+    if opacity is None or gathered.motion is None:
+        return np.full(region.hole.shape, -1, np.float32)
+    matrix = region.from_frame(gathered.motion)
+    return np.asarray(cv2.warpPerspective(opacity, matrix, region.size_wh, borderValue=(-1.0,)), np.float32)
+
+
+def _enlarged(
+    small: Rgb, known: NDArray[np.bool_], hole: NDArray[np.bool_], original: Rgb
+) -> tuple[Rgb, NDArray[np.bool_]]:
+    """A frame at the source's own size: its own pixels where they are known, else the working size's, enlarged."""
+    size_wh = original.shape[1::-1]
+    filled = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)
+    unknown = cv2.resize((~known).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0
+    missing = cv2.resize(hole.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
+    return np.where(unknown[..., None], filled, original).astype(np.uint8), np.asarray(missing)
