@@ -390,7 +390,7 @@ def _patches(
             yield from folder.read(segment.index)
         else:
             with folder.writing(segment.index) as stored:
-                for patch in fill(plan, reader, masks, model, making.engine, segments=[segment]):
+                for patch in fill(plan, reader, masks, model, making.engine, segments=[segment], memory=folder):
                     stored.add(patch)
                     report(before + patch.index + 1 - segment.start, total)
                     yield patch

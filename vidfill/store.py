@@ -12,12 +12,14 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from vidfill.errors import BusyError, InputError, OutputError, UsageError
 from vidfill.frame import Box, Patch
@@ -27,6 +29,7 @@ from vidfill.plan import Plan
 _PLAN = "plan.json"
 _FINGERPRINT = "fingerprint.json"
 _PATCHES = "segment_*.patches"
+_MEMORY = "segment_*.memory"
 _PARTIAL = "*.part"
 _LOCK = "run.lock"
 _TRACK = "masks.track"
@@ -189,6 +192,25 @@ class WorkFolder:
         finally:
             partial.unlink(missing_ok=True)
 
+    def remembered(self, segment: int) -> list[NDArray[np.uint8]]:
+        """The pictures that the model remembers of a finished segment; none where there are none, or damaged ones."""
+        try:
+            tensors = safetensors.numpy.load_file(self._memory(segment))
+        except (OSError, SafetensorError):
+            return []
+        return [tensors[name] for name in sorted(tensors)]
+
+    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Take the pictures that the model remembers of a segment.
+
+        Raises:
+            OutputError: the disk is full or the folder is gone.
+        """
+        if pictures:
+            named = {f"{i:03d}": np.ascontiguousarray(picture) for i, picture in enumerate(pictures)}
+            with _writing(self.path):
+                _replace(self._memory(segment), safetensors.numpy.save(named))
+
     def remove(self) -> None:
         """Remove what vidfill put there, and the folder if nothing else is in it."""
         if not self.path.is_dir():
@@ -201,8 +223,11 @@ class WorkFolder:
     def _segment(self, segment: int) -> Path:
         return self.path / _PATCHES.replace("*", f"{segment:05d}")
 
+    def _memory(self, segment: int) -> Path:
+        return self.path / _MEMORY.replace("*", f"{segment:05d}")
+
     def _clear(self) -> None:
-        for pattern in (_FINGERPRINT, _PLAN, _PATCHES, _PARTIAL):
+        for pattern in (_MEMORY, _FINGERPRINT, _PLAN, _PATCHES, _PARTIAL):
             for path in self.path.glob(pattern):
                 path.unlink()
 

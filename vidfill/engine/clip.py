@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +13,25 @@ from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_ou
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError
 from vidfill.frame import Bool, Float
-from vidfill.models.base import Model, WindowSpec, recur
+from vidfill.models.base import Detail, Model, WindowSpec, recur
+
+
+class Filled(NamedTuple):
+    """One filled frame of a segment.
+
+    Attributes:
+        position: in the segment.
+        rgb: (h, w, 3) float32 in [0, 1]: the fill in the hole, the source outside, without padding.
+        invented: (h, w) float32 in [0, 1], 1 where the fill shows what no frame shows; None if the model does not say.
+        detail: a part of the fill at the source's own size, None where there is none.
+        state: the model's, after this frame.
+    """
+
+    position: int
+    rgb: Float
+    invented: Float | None
+    detail: Detail | None
+    state: Any
 
 
 def fill_clip(
@@ -40,10 +59,9 @@ def fill_clip(
     pictures = (Picture(frame, hole) for frame, hole in zip(frames, holes, strict=True))
     source = LazySource(model, pictures, len(frames), runtime)
     steps = composited(model, source, runtime, settings.threads)
-    while (step := _next_or_device_error(steps)) is not None:
-        index, filled = step
-        values = np.rint(filled * 255).astype(np.uint8)
-        yield np.where(holes[index][..., None], values, frames[index])
+    while (filled := _next_or_device_error(steps)) is not None:
+        values = np.rint(filled.rgb * 255).astype(np.uint8)
+        yield np.where(holes[filled.position][..., None], values, frames[filled.position])
 
 
 def composited(
@@ -54,7 +72,8 @@ def composited(
     *,
     targets: range | None = None,
     spec: WindowSpec | None = None,
-) -> Iterator[tuple[int, Float]]:
+    start: Any = None,
+) -> Iterator[Filled]:
     """Fill the frames of a segment.
 
     Args:
@@ -64,11 +83,12 @@ def composited(
         threads: CPU threads, 0 to leave them.
         targets: positions to fill, None for all.
         spec: the window in the place of the model's own, None for that.
+        start: the state in which the last pass begins, from `Model.recall`.
 
     Yields:
-        (position, (h, w, 3) float32 in [0, 1]): the fill in the hole, the source outside, without padding.
+        The frames in order.
     """
-    steps = recur(model, source, targets=targets, spec=spec)
+    steps = recur(model, source, targets=targets, spec=spec, start=start)
     while True:
         # Neither the modes of torch nor the threads may leak out through the yield below.
         with limited_threads(threads), runtime.computing():
@@ -79,11 +99,15 @@ def composited(
             picture = source.picture(position)
             height, width = picture.hole.shape
             fill = result.fill[0, :, :height, :width].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+            invented = None
+            if result.invented is not None:
+                invented = result.invented[0, 0, :height, :width].float().cpu().numpy()
         full = 255 if picture.rgb.dtype == np.uint8 else 65535
-        yield position, np.where(picture.hole[..., None], fill, picture.rgb / np.float32(full))
+        rgb = np.where(picture.hole[..., None], fill, picture.rgb / np.float32(full))
+        yield Filled(position, rgb, invented, result.detail[0] if result.detail else None, result.state)
 
 
-def _next_or_device_error(steps: Iterator[tuple[int, Float]]) -> tuple[int, Float] | None:
+def _next_or_device_error(steps: Iterator[Filled]) -> Filled | None:
     try:
         return next(steps, None)
     except (RuntimeError, MemoryError, cv2.error) as error:

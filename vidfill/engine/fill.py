@@ -13,18 +13,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.engine.clip import composited
+from vidfill.engine.clip import Filled, composited
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import OutOfMemoryError
 from vidfill.frame import Bool, Box, Float, Frame, Patch, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
-from vidfill.models.base import Model
+from vidfill.models.base import Detail, Model
 from vidfill.plan import Plan, Segment
 from vidfill.video.color import rgb_crop
 
 _log = logging.getLogger("vidfill")
 _SMALLEST_SIDE = 16
+MAX_ORIGINAL_PIXELS = 1920 * 1080
+"""A crop of more pixels is made smaller before a model looks at it at the source's own size."""
 WARM_UP_FRAMES = 24
 """Steps before a segment that continues a hole; their output is thrown away, so that the join is not seen.
 
@@ -70,6 +72,7 @@ def fill(
     settings: EngineSettings,
     *,
     segments: Sequence[Segment] | None = None,
+    memory: Memory | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Patch]:
     """Fill the segments of a plan, one after another.
@@ -81,6 +84,8 @@ def fill(
         model: any model of the contract.
         settings: device, precision, threads.
         segments: those of the plan to fill, in order; all where None.
+        memory: what the model remembers of segments that are filled; a segment goes on from the one before it in its
+            scene, if that is there. None to keep it here, for as long as this goes on.
         progress: called with (frames done, frames in all) after each frame.
 
     Yields:
@@ -96,13 +101,41 @@ def fill(
     n_before = 0
     runtime = choose_runtime(model, settings)
     model = runtime.place(model)
+    memory = LastMemory() if memory is None else memory
     for segment in chosen:
-        for index, patch in _fill_segment(segment, plan, reader, masks, model, runtime, settings.threads):
+        for index, patch in _fill_segment(segment, plan, reader, masks, model, runtime, settings.threads, memory):
             if patch is not None:
                 yield patch
             if progress is not None:
                 progress(n_before + index + 1 - segment.start, n_total)
         n_before += segment.stop - segment.start
+
+
+class Memory(Protocol):
+    """What models remember of finished segments (see `Model.remember` and `vidfill.store.WorkFolder`)."""
+
+    def remembered(self, segment: int) -> Sequence[NDArray[np.uint8]]:
+        """The pictures of a segment; none where it is not finished."""
+        ...
+
+    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Take the pictures of a segment."""
+        ...
+
+
+class LastMemory:
+    """Remembers the last segment alone."""
+
+    def __init__(self) -> None:
+        self._segment, self._pictures = -1, tuple[NDArray[np.uint8], ...]()
+
+    def remembered(self, segment: int) -> Sequence[NDArray[np.uint8]]:
+        """See `Memory`."""
+        return self._pictures if segment == self._segment else ()
+
+    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """See `Memory`."""
+        self._segment, self._pictures = segment, tuple(pictures)
 
 
 class _Edge(NamedTuple):
@@ -138,12 +171,13 @@ def _fill_segment(
     model: Model,
     runtime: Runtime,
     threads: int,
+    memory: Memory,
 ) -> Iterator[tuple[int, Patch | None]]:
     """(frame index, its patch) for each frame of a segment; at half the working size if memory runs out."""
     next_index = segment.start
     for size in (segment.size, halved(segment.size)):
         try:
-            for index, patch in _attempt(segment, size, plan, reader, masks, model, runtime, threads):
+            for index, patch in _attempt(segment, size, plan, reader, masks, model, runtime, threads, memory):
                 # After a second start, frames that went out already only warm up the recurrence.
                 if index >= next_index:
                     next_index = index + 1
@@ -170,18 +204,57 @@ def _attempt(
     model: Model,
     runtime: Runtime,
     threads: int,
+    memory: Memory,
 ) -> Iterator[tuple[int, Patch | None]]:
     waiting: dict[int, _Waiting] = {}
-    pictures = _pictures(segment, size, plan, reader, masks, waiting)
-    source = LazySource(model, pictures, segment.read_stop - segment.read_start, runtime)
-    targets, spec = _targets(segment, plan, model), model.spec.with_most_references(plan.max_references)
-    for position, filled in composited(model, source, runtime, threads, targets=targets, spec=spec):
+    times: dict[int, int] = {}
+    pictures = _pictures(segment, size, plan, reader, masks, waiting, times)
+    is_smaller = size != (segment.box.height, segment.box.width)
+
+    def original(position: int) -> _Original:
         index = segment.read_start + position
+        return _Original(reader, segment.box, index, times[index])
+
+    n_frames = segment.read_stop - segment.read_start
+    source = LazySource(model, pictures, n_frames, runtime, original if is_smaller else None)
+    targets, spec = _targets(segment, plan, model), model.spec.with_most_references(plan.max_references)
+    scale = math.sqrt(math.prod(size) / (segment.box.height * segment.box.width))
+    start = model.recall(_remembered(segment, plan, memory), scale)
+    for filled in composited(model, source, runtime, threads, targets=targets, spec=spec, start=start):
+        index = segment.read_start + filled.position
         pts, edge = waiting.pop(index)
+        if index + 1 == segment.stop:
+            memory.keep(segment.index, model.remember(filled.state))
         if index >= segment.start:
             yield index, None if edge is None else _patch(index, pts, edge, filled, segment.box)
         if index + 1 >= segment.stop:
             return
+
+
+def _remembered(segment: Segment, plan: Plan, memory: Memory) -> Sequence[NDArray[np.uint8]]:
+    """What the model knows of a segment's scene from the last segment before it."""
+    before = [s.index for s in plan.segments if s.scene == segment.scene and s.stop <= segment.start]
+    return memory.remembered(max(before)) if before else ()
+
+
+class _Original(NamedTuple):
+    """A frame of a segment at the source's own size, decoded when it is read (see `vidfill.models.base.Original`)."""
+
+    reader: FrameReader
+    box: Box
+    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    pts: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the crop, at most `MAX_ORIGINAL_PIXELS`."""
+        shrink = min(1.0, math.sqrt(MAX_ORIGINAL_PIXELS / (self.box.height * self.box.width)))
+        return max(1, round(self.box.height * shrink)), max(1, round(self.box.width * shrink))
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB."""
+        frame = next(iter(self.reader.frames(start_pts=self.pts, start_index=self.index)))
+        return np.rint(_shrunk(rgb_crop(frame, self.reader.info, self.box), self.size) * 255).astype(np.uint8)
 
 
 def _targets(segment: Segment, plan: Plan, model: Model) -> range | None:
@@ -208,8 +281,9 @@ def _pictures(
     reader: FrameReader,
     masks: Masks,
     waiting: dict[int, _Waiting],
+    times: dict[int, int],
 ) -> Iterator[Picture]:
-    """Decode, crop and shrink the frames of a segment; what else a patch needs of each is left in `waiting`."""
+    """Decode, crop and shrink the frames of a segment; what else is needed of each is left in `waiting` and `times`."""
     last: tuple[Bool, Bool, _Edge | None] | None = None  # mask, hole at the working size, edge
     shown: Bool | None = None
     with masks.cursor() as cursor:
@@ -231,6 +305,7 @@ def _pictures(
                 # Held before the first good frame, which is what it shows: where the object is there comes later.
                 hole = np.ones_like(hole)
             waiting[frame.index] = _Waiting(frame.pts, edge)
+            times[frame.index] = frame.pts
             rgb = _shrunk(rgb_crop(frame, reader.info, segment.box), size)
             yield Picture(_quantised(rgb, reader.info.pixel_format.depth), hole)
 
@@ -252,16 +327,32 @@ def _quantised(rgb: Float, depth: int) -> Samples:
     return np.rint(rgb * 65535).astype(np.uint16)
 
 
-def _patch(index: int, pts: int, edge: _Edge, filled: Float, crop: Box) -> Patch:
-    """Cut the patch of one frame out of a filled crop at the working size."""
-    if filled.shape[:2] != (crop.height, crop.width):
-        large = cv2.resize(filled, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
-        filled = np.asarray(large, np.float32)
+def _patch(index: int, pts: int, edge: _Edge, filled: Filled, crop: Box) -> Patch:
+    """Cut the patch of one frame out of a filled crop, with the details that the model gave at the crop's own size."""
+    rgb, size_wh = filled.rgb, (crop.width, crop.height)
+    if rgb.shape[1::-1] != size_wh:
+        rgb = np.asarray(cv2.resize(rgb, size_wh, interpolation=cv2.INTER_CUBIC), np.float32)
+    if filled.detail is not None:
+        _lay_over(rgb, filled.detail)
     box = edge.box
-    inner = filled[box.y0 - crop.y0 : box.y1 - crop.y0, box.x0 - crop.x0 : box.x1 - crop.x0]
+    inner = rgb[box.y0 - crop.y0 : box.y1 - crop.y0, box.x0 - crop.x0 : box.x1 - crop.x0]
     alpha = edge.alpha()
-    rgb = np.where(alpha[..., None] > 0, np.rint(np.clip(inner, 0, 1) * 65535), 0).astype(np.uint16)
-    return Patch(index, pts, box, rgb, alpha)
+    samples = np.where(alpha[..., None] > 0, np.rint(np.clip(inner, 0, 1) * 65535), 0).astype(np.uint16)
+    return Patch(index, pts, box, samples, alpha)
+
+
+def _lay_over(rgb: Float, detail: Detail) -> None:
+    """Blend a detail into the enlarged fill, in place."""
+    height, width = detail.frame_size
+    scale = (rgb.shape[0] / height, rgb.shape[1] / width)
+    x0, y0, x1, y1 = detail.box
+    rows = slice(round(y0 * scale[0]), round(y1 * scale[0]))
+    columns = slice(round(x0 * scale[1]), round(x1 * scale[1]))
+    part = rgb[rows, columns]
+    size_wh = part.shape[1::-1]
+    top = cv2.resize(detail.rgb, size_wh, interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
+    alpha = cv2.resize(detail.alpha, size_wh, interpolation=cv2.INTER_LINEAR)
+    part += alpha[..., None] * (top - part)
 
 
 def halved(size: tuple[int, int]) -> tuple[int, int]:

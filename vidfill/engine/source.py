@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from vidfill.engine.device import Runtime
 from vidfill.errors import InputError
 from vidfill.frame import Bool, Samples
-from vidfill.models.base import Model, View
+from vidfill.models.base import Model, Original, View
 
 # Tensors kept of the frames that were looked at last, since windows overlap from step to step: a bank of references
 # (`vidfill.plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
@@ -46,11 +46,20 @@ class LazySource:
         pictures: gives the frames of the segment in order; read no further than the windows need.
         n_frames: how many there are.
         runtime: where tensors are put.
+        original: the frame of a position at the source's own size; None where pictures are not made smaller.
     """
 
-    def __init__(self, model: Model, pictures: Iterator[Picture], n_frames: int, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        model: Model,
+        pictures: Iterator[Picture],
+        n_frames: int,
+        runtime: Runtime,
+        original: Callable[[int], Original] | None = None,
+    ) -> None:
         self.n_frames = n_frames
         self._model, self._incoming, self._runtime = model, pictures, runtime
+        self._original = original
         self._n_pulled = 0
         self._pictures: dict[int, Picture] = {}
         self._features: dict[int, Any] = {}
@@ -77,7 +86,8 @@ class LazySource:
             self._tensors.popitem(last=False)
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)
-        return View(index, frame, hole, self._features[index], self._records.get(index))
+        original = None if self._original is None else self._original(index)
+        return View(index, frame, hole, self._features[index], self._records.get(index), original)
 
     def picture(self, index: int) -> Picture:
         """The frame at a position of the segment, as it is kept."""

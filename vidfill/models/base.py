@@ -165,11 +165,13 @@ class Detail(NamedTuple):
     """A part of a fill at the source's own size, where the model works on a smaller one.
 
     Attributes:
-        box: (x0, y0, x1, y1), half-open, in pixels of `View.original`.
+        frame_size: (H', W') of `View.original`.
+        box: (x0, y0, x1, y1), half-open, in its pixels.
         rgb: (h, w, 3) uint8.
         alpha: (h, w) float32 in [0, 1], how far it replaces the enlarged fill.
     """
 
+    frame_size: tuple[int, int]
     box: tuple[int, int, int, int]
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.float32]

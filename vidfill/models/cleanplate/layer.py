@@ -24,6 +24,8 @@ TRANSITION = 12.0
 OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
 MIN_OPEN_RATIO = 0.02  # of the hole; less than that is not worth a painting
+FEATHER = np.ones((5, 5), np.uint8)
+FEATHER_SIGMA_PX = 2.0
 AGED_ERROR = 25.0
 AGED_FRAMES = 24
 FADE_STEP = 1 / 8
@@ -98,7 +100,8 @@ class Layer:
 
     def opacity(self) -> Float:
         """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
-        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1)
+        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1).astype(np.float32)
+        wanted = np.maximum(wanted, cv2.GaussianBlur(cv2.dilate(wanted, FEATHER), (0, 0), FEATHER_SIGMA_PX))
         near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
         steady = np.where(self._before >= 0, near, wanted)
         return np.where(self._region.hole, np.where(self._real_error < NOTHING, steady, 1), 0).astype(np.float32)
@@ -119,7 +122,7 @@ class Layer:
         self.rgb[self.left] = fill_smoothly(start, known)[self.left]
         self.left[:] = False
 
-    def detail(self, opacity: Float, size: tuple[int, int], original: tuple[int, int] | None) -> Detail | None:
+    def detail(self, opacity: Float, size: tuple[int, ...], original: tuple[int, int] | None) -> Detail | None:
         """The painting at the source's own size.
 
         Args:
@@ -131,22 +134,24 @@ class Layer:
             return None
         scale = (original[0] / size[0], original[1] / size[1])
         x0, y0, x1, y1 = self._region.box
-        box = (round(x0 * scale[1]), round(y0 * scale[0]), round(x1 * scale[1]), round(y1 * scale[0]))
-        size_wh = (box[2] - box[0], box[3] - box[1])
+        x, y = round(x0 * scale[1]), round(y0 * scale[0])
+        size_wh = (round((x1 - x0) * scale[1]), round((y1 - y0) * scale[0]))
+        box = (x, y, x + size_wh[0], y + size_wh[1])
         rgb = np.zeros((size_wh[1], size_wh[0], 3), np.float32)
         total = np.zeros((size_wh[1], size_wh[0]), np.float32)
         for part, weight in zip(self.parts, self._weights, strict=True):
             if not weight.any() or part.plate.map is None:
                 continue
             large = cv2.resize(weight, size_wh, interpolation=cv2.INTER_LINEAR)
-            picture = render(part.plate.picture, size, part.plate.map, scale, self._region)
-            picture = cv2.resize(picture, size_wh) if picture.shape[1::-1] != size_wh else picture
+            painted = render(part.plate.picture, size, part.plate.map, scale, self._region)
             correction = cv2.resize(part.correction, size_wh, interpolation=cv2.INTER_LINEAR)
-            rgb += large[..., None] * (picture + correction)
+            rgb += large[..., None] * (painted + correction)
             total += large
         seen = np.maximum(total, 1e-6)
         alpha = cv2.resize(opacity, size_wh, interpolation=cv2.INTER_LINEAR) * np.clip(total, 0, 1)
-        return Detail(box, (rgb / seen[..., None]).clip(0, 255).round().astype(np.uint8), alpha.astype(np.float32))
+        return Detail(
+            original, box, (rgb / seen[..., None]).clip(0, 255).round().astype(np.uint8), alpha.astype(np.float32)
+        )
 
 
 def least_error(candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Float:

@@ -20,6 +20,7 @@ from torch import Tensor
 from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
 from vidfill.align.seen import Seen
+from vidfill.align.spatial import fill_smoothly
 from vidfill.errors import WeightsError
 from vidfill.models import propagate
 from vidfill.models.base import Detail, Previous, Step, View
@@ -37,6 +38,7 @@ Float = NDArray[np.float32]
 _log = logging.getLogger("vidfill")
 
 MAX_PLATES = 4
+GROWTH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
 
 
@@ -193,9 +195,7 @@ class CleanPlate(Propagate, LearnedModel):
         whole = np.zeros(frame.rgbk.shape[:2], np.float32)
         whole[region.rows, region.columns] = opacity
         original = window.views[index].original
-        detail = None
-        if original is not None:
-            detail = layer.detail(opacity, (whole.shape[0], whole.shape[1]), original.size)
+        detail = layer.detail(opacity, whole.shape, None if original is None else original.size)
         return Filled(fill, State(propagation, plates, whole), detail)
 
     def _paint_layer(
@@ -238,7 +238,9 @@ class CleanPlate(Propagate, LearnedModel):
         known = {j: matrix for j, matrix in guesses.items() if matrix is not None}
         candidates, _ = propagate.registered(i, window.seen, known, region)
         candidates += propagate.from_later(window.records[i])
-        missing = region.hole & (least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2)
+        missing = least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2
+        # What is brought from other frames ends in what they know least of, and the painter would go on from there.
+        missing = (cv2.dilate((missing & region.hole).astype(np.uint8), GROWTH) > 0) & region.hole
         picture = region.rgb.copy()
         is_real = np.nonzero(region.hole & ~missing)
         if len(is_real[0]):
@@ -254,11 +256,13 @@ class CleanPlate(Propagate, LearnedModel):
             return None
         whole = frame.rgb
         whole[region.rows, region.columns] = picture
-        hole = np.zeros(whole.shape[:2], np.bool_)
+        size = frame.known.shape
+        hole = np.zeros(size, np.bool_)
         hole[region.rows, region.columns] = missing
         original = window.views[i].original
-        size = (hole.shape[0], hole.shape[1])
         if original is not None:
+            # Enlarging would draw the black of the missing pixels into their rim.
+            whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
         _log.info("painted %d pixels of frame %d, %dx%d", int(hole.sum()), i, hole.shape[1], hole.shape[0])
         return make_plate(paint(self.network, whole, hole), size, pose)
@@ -277,8 +281,9 @@ def _enlarged(
     small: Rgb, known: NDArray[np.bool_], hole: NDArray[np.bool_], original: Rgb
 ) -> tuple[Rgb, NDArray[np.bool_]]:
     """A frame at the source's own size: its own pixels where they are known, else the working size's, enlarged."""
-    size_wh = original.shape[1::-1]
+    size_wh = (original.shape[1], original.shape[0])
     filled = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)
     unknown = cv2.resize((~known).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0
-    missing = cv2.resize(hole.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
+    smooth = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.0)
+    missing = (cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC) > 0.5) & unknown
     return np.where(unknown[..., None], filled, original).astype(np.uint8), np.asarray(missing)

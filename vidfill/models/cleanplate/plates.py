@@ -72,7 +72,7 @@ class Brought(NamedTuple):
     correction: Float
 
 
-def make_plate(picture: Rgb, size: tuple[int, int], pose: Pose | None) -> Plate:
+def make_plate(picture: Rgb, size: tuple[int, ...], pose: Pose | None) -> Plate:
     """A plate of a picture that is known everywhere.
 
     Args:
@@ -144,7 +144,7 @@ def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
     return _match(plate, pulled, target.region)
 
 
-def render(picture: Rgb, size: tuple[int, int], to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
+def render(picture: Rgb, size: tuple[int, ...], to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
     """A plate's picture resampled to a region, once.
 
     Args:
@@ -167,7 +167,7 @@ def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
     """Resample a plate by a map and match its colours to the rim of the hole, by a smooth field."""
     size = plate.seen.rgbk.shape[:2]
     x, y = _dense(to_plate, (1.0, 1.0), region)
-    rgb = render(plate.seen.rgb, (size[0], size[1]), to_plate, (1.0, 1.0), region).astype(np.float32)
+    rgb = render(plate.seen.rgb, size, to_plate, (1.0, 1.0), region).astype(np.float32)
     valid = (x >= -0.5) & (y >= -0.5) & (x <= size[1] - 0.5) & (y <= size[0] - 0.5)
     band = region.rim & valid
     if int(band.sum()) < MIN_BAND:
@@ -209,7 +209,8 @@ def _advance(to_plate: Float, grid: Float, target: Target) -> Float:
     points = grid + _cell_flow(grid, target)
     before = cv2.perspectiveTransform(points.reshape(1, -1, 2), np.linalg.inv(target.motion)).reshape(grid.shape)
     at = (before + 0.5) / CELL_PX - 0.5
-    moved = cv2.remap(to_plate, at.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = (np.ascontiguousarray(at[..., axis], np.float32) for axis in (0, 1))
+    moved = cv2.remap(to_plate, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     # Beyond the edge of the frame before, the map goes on at the scale of one.
     beyond = before - np.clip(before, grid[0, 0], grid[-1, -1])
     return np.asarray(moved + beyond, np.float32)
