@@ -24,8 +24,6 @@ TRANSITION = 12.0
 OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
 MIN_OPEN_RATIO = 0.02  # of the hole; less than that is not worth a painting
-FEATHER = np.ones((5, 5), np.uint8)
-FEATHER_SIGMA_PX = 2.0
 AGED_ERROR = 25.0
 AGED_FRAMES = 24
 FADE_STEP = 1 / 8
@@ -100,8 +98,7 @@ class Layer:
 
     def opacity(self) -> Float:
         """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
-        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1).astype(np.float32)
-        wanted = np.maximum(wanted, cv2.GaussianBlur(cv2.dilate(wanted, FEATHER), (0, 0), FEATHER_SIGMA_PX))
+        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1)
         near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
         steady = np.where(self._before >= 0, near, wanted)
         return np.where(self._region.hole, np.where(self._real_error < NOTHING, steady, 1), 0).astype(np.float32)

@@ -38,7 +38,6 @@ Float = NDArray[np.float32]
 _log = logging.getLogger("vidfill")
 
 MAX_PLATES = 4
-GROWTH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
 
 
@@ -238,9 +237,7 @@ class CleanPlate(Propagate, LearnedModel):
         known = {j: matrix for j, matrix in guesses.items() if matrix is not None}
         candidates, _ = propagate.registered(i, window.seen, known, region)
         candidates += propagate.from_later(window.records[i])
-        missing = least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2
-        # What is brought from other frames ends in what they know least of, and the painter would go on from there.
-        missing = (cv2.dilate((missing & region.hole).astype(np.uint8), GROWTH) > 0) & region.hole
+        missing = region.hole & (least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2)
         picture = region.rgb.copy()
         is_real = np.nonzero(region.hole & ~missing)
         if len(is_real[0]):
