@@ -261,7 +261,7 @@ class CleanPlate(Propagate, LearnedModel):
             # Enlarging would draw the black of the missing pixels into their rim.
             whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
-        _log.info("painted %d pixels of frame %d, %dx%d", int(hole.sum()), i, hole.shape[1], hole.shape[0])
+        _log.info("painted %d pixels for frame %d, in frame %d of the segment", int(hole.sum()), window.index, i)
         return make_plate(paint(self.network, whole, hole), size, pose)
 
 
@@ -278,7 +278,8 @@ def _enlarged(
     small: Rgb, known: NDArray[np.bool_], hole: NDArray[np.bool_], original: Rgb
 ) -> tuple[Rgb, NDArray[np.bool_]]:
     """A frame at the source's own size: its own pixels where they are known, else the working size's, enlarged."""
-    size_wh = (original.shape[1], original.shape[0])
+    height, width = original.shape[:2]
+    size_wh = (width, height)
     filled = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)
     unknown = cv2.resize((~known).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0
     smooth = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.0)
