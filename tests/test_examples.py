@@ -1,5 +1,6 @@
 """Every script of examples/ runs, and the committed clip is what its script makes."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -60,20 +61,70 @@ def test_make_clip_makes_the_clip_that_is_committed(tmp_path: Path, monkeypatch:
         assert (_mask(tmp_path / "masks" / mine) == _mask(committed / "masks" / theirs)).all()
 
 
-def test_the_demo_removes_and_scores(
+def test_the_footage_has_a_mask_for_each_frame_that_covers_the_woman() -> None:
+    footage = EXAMPLES / "footage"
+    frames = _decoded(footage / "in.mp4")
+    masks = [_mask(path) for path in sorted((footage / "masks").iterdir())]
+    assert len(frames) == len(masks) == 60
+    for frame, mask in zip(frames, masks, strict=True):
+        assert mask.shape == frame.shape[:2]
+        assert 0.05 < mask.mean() < 0.07
+        assert cv2.connectedComponents(mask.astype(np.uint8))[0] == 2  # one object beside the background
+        red, green, blue = np.moveaxis(frame.astype(int), 2, 0)
+        jeans = (blue > red + 30) & (blue > green + 15)
+        assert (jeans & mask).sum() > 1900
+        assert (jeans & ~mask).sum() < 10
+    assert min((a & b).sum() / (a | b).sum() for a, b in itertools.pairwise(masks)) > 0.8
+    assert sum(path.stat().st_size for path in footage.rglob("*") if path.is_file()) < 400_000
+
+
+def test_the_footage_names_its_author_source_and_licence() -> None:
+    notice = (EXAMPLES / "footage" / "NOTICE.txt").read_text(encoding="utf-8")
+    for fact in ("Meta Platforms", "facebookresearch/sam2", "01_dog.mp4", "Apache License, Version 2.0", "Changes:"):
+        assert fact in notice
+
+
+def test_the_demo_removes_shows_and_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import demo
 
-    clip = write_clip(tmp_path / "scene.mp4", n=12, with_object=True)
-    write_clip(tmp_path / "truth.mp4", pictures=clip.background)
-    write_images(tmp_path / "masks", clip.masks)
-    monkeypatch.setattr(demo, "CLIP", tmp_path)
-    demo.main(tmp_path / "demo")
+    for name in ("drawn", "footage"):
+        (tmp_path / name).mkdir()
+    clip = write_clip(tmp_path / "drawn" / "scene.mp4", n=12, with_object=True)
+    write_clip(tmp_path / "drawn" / "truth.mp4", pictures=clip.background)
+    write_images(tmp_path / "drawn" / "masks", clip.masks)
+    footage = write_clip(tmp_path / "footage" / "in.mp4", pictures=clip.pictures[:6])
+    write_images(tmp_path / "footage" / "masks", clip.masks[:6])
+    monkeypatch.setattr(demo, "CLIP", tmp_path / "drawn")
+    monkeypatch.setattr(demo, "FOOTAGE", tmp_path / "footage")
+    written = tmp_path / "demo"
+    demo.main(written)
     shown = capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"out.mp4", "sheet.png"}
+    assert {path.name for path in written.iterdir()} == {"before.mp4", "after.mp4", "before_after.jpg", "drawn.mp4"}
+    assert (written / "before.mp4").read_bytes() == footage.path.read_bytes()
+    before, after = _decoded(written / "before.mp4"), _decoded(written / "after.mp4")
+    assert len(before) == len(after) == 6
+    assert psnr(after[3], clip.background[3], clip.masks[3]) > psnr(before[3], clip.background[3], clip.masks[3]) + 5
+    height, width = before[0].shape[:2]
+    sheet = np.asarray(cv2.imread(str(written / "before_after.jpg")))
+    assert sheet.shape == (2 * (height + 6) + 6, 3 * (width + 6) + 6, 3)
     ours, telea, nothing = (float(line.split()[-2]) for line in shown.splitlines() if line.endswith(" dB"))
     assert ours > telea > nothing
+
+
+def test_the_picture_of_the_readme_shows_the_footage() -> None:
+    import demo
+
+    footage = EXAMPLES / "footage"
+    expected = demo.before_after(footage / "in.mp4", footage / "masks", footage / "in.mp4")
+    picture = np.asarray(cv2.imread(str(EXAMPLES / "before_after.jpg")))[..., ::-1]
+    assert picture.shape == expected.shape
+    width = expected.shape[1] // 3
+    assert psnr(picture[:, :width], expected[:, :width], np.ones((len(picture), width), np.bool_)) > 28
+    differs = np.abs(picture[:, 2 * width :].astype(int) - expected[:, 2 * width :]).max(axis=2) > 60
+    assert 0.02 < differs.mean() < 0.1  # where she was
+    assert (EXAMPLES / "before_after.jpg").stat().st_size < 250_000
 
 
 def test_a_logo_goes_with_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
-"""Every command and every Python line of the README runs, on a small clip that stands for the user's own.
+"""Every command and every Python line of the README runs, on a small clip that stands for the user's own, or on
+the beginning of the footage that is shipped.
 
 Blocks marked `sh` and `python` are run; `console` blocks show what is installed or made, and are run by other tests.
 """
 
+import itertools
 import json
 import os
 import re
@@ -11,7 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import cv2
 import imageio_ffmpeg
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -24,6 +29,8 @@ from vidfill.models import resolve_model
 from vidfill.weights import Card, read_manifest, write_manifest
 
 README = Path(__file__).parent.parent / "README.md"
+FOOTAGE = README.parent / "examples" / "footage"
+N_TRACKED = 8  # of the footage's frames, so that it takes seconds
 TEXT = README.read_text(encoding="utf-8")
 COMMANDS = [
     line
@@ -42,6 +49,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(folder / "masks", clip.masks)
     write_images(folder, clip.masks[8:9])[0].rename(folder / "mask.png")
     (folder / "frames").mkdir()
+    with av.open(str(FOOTAGE / "in.mp4")) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in itertools.islice(file.decode(video=0), N_TRACKED)]
+    (folder / "examples" / "footage").mkdir(parents=True)
+    write_clip(folder / "examples" / "footage" / "in.mp4", pictures=np.stack(frames))
     save_authors(folder / "save_agg_rec_512.pth", authors_tensors())
     write_clips(folder / "clips", n_frames=2, names=["camel"])
     (folder / "videos").mkdir()
@@ -70,6 +81,25 @@ def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert program == "ffmpeg"
         subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *words], check=True)
         assert len(list(Path("frames").iterdir())) == 16
+
+
+def test_clicks_select_the_object_of_the_shipped_masks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("VIDFILL_MODEL_DIR", str(folder / "models"))
+    clicks = {" ".join(re.findall(r"--(?:object-box|point) \S+", line)) for line in COMMANDS} - {""}
+    assert len(clicks) == 1  # what holds for one command holds for all
+    command = next(line for line in COMMANDS if line.startswith("vidfill mask"))
+    words = shlex.split(command)[1:]
+    words[words.index("-o") + 1] = "selected"
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    shipped = sorted((FOOTAGE / "masks").iterdir())[:N_TRACKED]
+    tracked = sorted((folder / "selected").iterdir())
+    overlaps = []
+    for mine, theirs in zip(tracked, shipped, strict=True):
+        one, other = (np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127 for path in (mine, theirs))
+        overlaps.append((one & other).sum() / (one | other).sum())
+    assert min(overlaps) > 0.6
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
