@@ -5,12 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.align.candidates import Candidate, Region, mix, shares
+from vidfill.align.candidates import Candidate, Region, shares, temperature, weighted
 from vidfill.align.fields import carry_inwards
 from vidfill.align.flow import COST_PER_STEP, UNKNOWN_COST, Chain, carry, go_on
 from vidfill.align.poses import Pose, between, choose, place
 from vidfill.align.seen import look_at
-from vidfill.align.spatial import fill_spatially
 
 HOLE = box_hole(96, 160, (60, 30, 100, 70))
 SCENE = painted(180, 300)
@@ -61,14 +60,14 @@ def test_the_smaller_error_wins_and_equal_ones_share() -> None:
         return Candidate(rgb, valid & is_valid, np.array([errors], np.float32), 0)
 
     def mixed_of(*candidates: Candidate) -> NDArray[np.float32]:
-        weights = shares(list(candidates), pixels, temperature=10, per_error=0.5)
-        assert np.allclose(weights.sum(axis=0), 1)
-        return mix(list(candidates), weights, pixels)
+        assert np.allclose(shares(candidates, pixels).sum(axis=0), 1)
+        return weighted(candidates, pixels)
 
     mixed = mixed_of(candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False]))
     assert mixed[0] == pytest.approx(150)
     assert mixed[1] == pytest.approx(100)
-    odds = mixed_of(candidate(0, [4, 0], [True] * 2), candidate(100, [16, 1000], [True] * 2))
+    worse = 4 + float(temperature(np.full(1, 4, np.float32))[0])
+    odds = mixed_of(candidate(0, [4, 0], [True] * 2), candidate(100, [worse, 1000], [True] * 2))
     assert odds[0, 0] == pytest.approx(100 * np.exp(-1) / (1 + np.exp(-1)), rel=1e-4)
     assert odds[1, 0] == pytest.approx(0)
 
@@ -135,14 +134,6 @@ def test_references_that_uncover_nothing_are_not_chosen() -> None:
     still = {i: np.eye(3) for i in range(1, 10)}
     assert choose(0, HOLE, seen, still, n_most=10, n_cover=4) == []
     assert len(choose(0, HOLE, seen, matrices, n_most=2, n_cover=9)) == 2
-
-
-@pytest.mark.parametrize("box", [(60, 30, 80, 50), (20, 10, 120, 80)])
-def test_the_spatial_fill_is_close_on_a_slope_at_both_sizes(box: tuple[int, int, int, int]) -> None:
-    slope = np.tile(np.arange(160, dtype=np.uint8)[None, :, None], (96, 1, 3))
-    hole = box_hole(96, 160, box)
-    filled = fill_spatially(np.where(hole[..., None], 0, slope).astype(np.uint8), ~hole)
-    assert np.abs(filled.astype(int) - slope)[hole].mean() < 12
 
 
 def test_a_chain_ends_where_the_picture_is_another() -> None:

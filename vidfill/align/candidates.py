@@ -6,6 +6,7 @@ candidate is judged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
@@ -29,6 +30,8 @@ MAX_GAIN = 12.0
 ERROR_SIGMAS_PX = (6.0, 15.0, 40.0)
 ERROR_PER_FRAME = 0.05
 SEEN_LEVEL = 253
+TEMPERATURE = 1.0
+TEMPERATURE_PER_ERROR = 0.3
 ERROR_MOST = 40.0  # a picture that misses the rim by more shows something else
 
 
@@ -144,18 +147,19 @@ class Region:
         return Candidate(rgb, valid, error, offset)
 
 
-def shares(
-    candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...], *, temperature: float, per_error: float
-) -> Float:
-    """How much each candidate counts at some pixels: `exp(-(error - least) / (temperature + per_error * least))`.
+def temperature(error: Float) -> Float:
+    """By how many grey levels a candidate must be better than one of this error to count e times as much."""
+    return np.asarray(TEMPERATURE + TEMPERATURE_PER_ERROR * error, np.float32)
+
+
+def shares(candidates: Sequence[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """How much each candidate counts at some pixels: `exp(-(error - least) / temperature(least))`.
 
     Where one of them is very good only its equals count, where all are poor their mean is the best guess.
 
     Args:
         candidates: N of them; at each pixel at least one is valid.
         pixels: rows and columns of P pixels of the region.
-        temperature: grey levels.
-        per_error: what each grey level of the least error adds to the temperature.
 
     Returns:
         (N, P) float32, sums over N are 1.
@@ -163,12 +167,12 @@ def shares(
     far = np.float32(1e6)
     errors = np.stack([np.where(c.valid[pixels], c.error[pixels], far) for c in candidates])
     least = errors.min(axis=0)
-    weights = np.exp((least - errors) / (np.float32(temperature) + np.float32(per_error) * least))
+    weights = np.exp((least - errors) / temperature(least))
     weights /= weights.sum(axis=0)
     return np.asarray(weights, np.float32)
 
 
-def mix(candidates: list[Candidate], weights: Float, pixels: tuple[NDArray[np.intp], ...]) -> Float:
+def mix(candidates: Sequence[Candidate], weights: Float, pixels: tuple[NDArray[np.intp], ...]) -> Float:
     """The candidates' weighted mean at some pixels.
 
     Args:
@@ -183,3 +187,8 @@ def mix(candidates: list[Candidate], weights: Float, pixels: tuple[NDArray[np.in
     for candidate, weight in zip(candidates, weights, strict=True):
         total += candidate.rgb[pixels] * weight[:, None]
     return total
+
+
+def weighted(candidates: Sequence[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
+    """(P, 3) float32, 0 to 255: the candidates at P pixels, each by its share (see `shares`)."""
+    return mix(candidates, shares(candidates, pixels), pixels)

@@ -13,19 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.align.candidates import Candidate, Region, mix, shares
+from vidfill.align.candidates import Candidate, Region, weighted
 from vidfill.align.flow import Carried, Chain, carry, go_on
 from vidfill.align.homography import Matrix, Tracker
 from vidfill.align.objects import Moving, bring_moving, find_moving
 from vidfill.align.poses import Pose, between, choose, place, register
 from vidfill.align.seen import Seen, look_at
-from vidfill.align.spatial import fill_smoothly, fill_spatially
+from vidfill.align.spatial import spatial_candidate
 from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
 
 Rgb = NDArray[np.uint8]
@@ -33,14 +32,7 @@ Float = NDArray[np.float32]
 
 N_REFERENCES = 12
 N_COVER = 6
-TEMPERATURE = 1.0
-TEMPERATURE_PER_ERROR = 0.3
-# Expected errors, in grey levels of 255; set by hand on the clips of the quality protocol itself, not learned.
-SPATIAL_ERROR = 15.0
-SPATIAL_ERROR_PER_PX = 1.0
-SPATIAL_ERROR_MOST = 33.0
-STEADINESS = 0.7
-OUTPUT_ERROR = 2.0  # what the output before adds to its own misses
+OUTPUT_ERROR = 2.0  # grey levels: what the output before adds to its own misses
 FEEDBACK = 0.5
 FEEDBACK_LEVELS = 20.0
 MIDDLE_GREY = 127
@@ -248,12 +240,6 @@ def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray
     return _steadied(weighted(candidates, pixels), gathered.brought, pixels)
 
 
-def weighted(candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
-    """(P, 3), 0 to 255: the candidates weighted by their errors."""
-    weights = shares(candidates, pixels, temperature=TEMPERATURE, per_error=TEMPERATURE_PER_ERROR)
-    return mix(candidates, weights, pixels)
-
-
 def _step_forward(
     index: int,
     seen: Mapping[int, Seen],
@@ -267,7 +253,7 @@ def _step_forward(
     fill = without_region(seen[index], before)
     if gathered is not None:
         region = gathered.region
-        candidates = gathered.candidates + spatial_candidates(region, gathered.brought)
+        candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
         pixels = np.nonzero(region.hole)
         fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
     return Decision(fill, next_state(index, seen[index], poses[index], gathered))
@@ -345,20 +331,6 @@ def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) ->
     if before is None or motion is None:
         return None
     return region.bring(before, motion, -1)
-
-
-def spatial_candidates(region: Region, before: Candidate | None) -> list[Candidate]:
-    """Two spatial fills, mostly those of the frame before so that they do not flicker; worse the farther in."""
-    depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
-    error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, SPATIAL_ERROR_MOST).astype(np.float32)
-    candidates = []
-    for fill in (fill_spatially, fill_smoothly):
-        rgb = fill(region.rgb, region.known)
-        if before is not None:
-            share = (STEADINESS * before.valid)[..., None]
-            rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
-        candidates.append(Candidate(rgb, region.hole, error, 0, "spatial"))
-    return candidates
 
 
 def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.intp], ...]) -> Float:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.align.candidates import weighted
 from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
 from vidfill.align.seen import Seen
@@ -241,7 +242,7 @@ class CleanPlate(Propagate, LearnedModel):
         picture = region.rgb.copy()
         is_real = np.nonzero(region.hole & ~missing)
         if len(is_real[0]):
-            picture[is_real] = propagate.weighted(candidates, is_real).round().clip(0, 255)
+            picture[is_real] = weighted(candidates, is_real).round().clip(0, 255)
         tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
         for plate in plates:
             brought = bring(plate._replace(map=None), Target(frame, pose, region), tracker)
