@@ -123,7 +123,7 @@ def test_the_picture_of_the_readme_shows_the_footage() -> None:
     width = expected.shape[1] // 3
     assert psnr(picture[:, :width], expected[:, :width], np.ones((len(picture), width), np.bool_)) > 28
     differs = np.abs(picture[:, 2 * width :].astype(int) - expected[:, 2 * width :]).max(axis=2) > 60
-    assert 0.02 < differs.mean() < 0.1  # where she was
+    assert 0.015 < differs.mean() < 0.1  # where she was, and nothing else
     assert (EXAMPLES / "before_after.jpg").stat().st_size < 250_000
 
 
