@@ -166,3 +166,17 @@ def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path:
     assert fingerprint_of(tmp_path) != folder
     with pytest.raises(InputError, match="cannot read"):
         fingerprint_of(tmp_path / "missing")
+
+
+def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
+    folder = _begun(tmp_path)
+    pictures = [np.full((5, 7, 3), value, np.uint8) for value in (3, 200)]
+    folder.keep(4, pictures)
+    assert all((a == b).all() for a, b in zip(folder.remembered(4), pictures, strict=True))
+    assert list(folder.remembered(3)) == []
+    folder.keep(5, ())
+    assert list(folder.remembered(5)) == []
+    next(folder.path.glob("*.memory")).write_bytes(b"cut")
+    assert list(folder.remembered(4)) == []
+    folder.remove()
+    assert not folder.path.exists()

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
-from vidfill.models.base import ReferenceSpec, WindowSpec
+from vidfill.models.base import Detail, ReferenceSpec, Step, View, WindowSpec
 from vidfill.plan import Plan, Segment
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -289,3 +290,64 @@ def test_halving_keeps_the_aspect_and_stays_at_a_usable_size() -> None:
     assert halved((240, 432)) == (170, 305)
     assert halved((17, 20)) == (16, 16)
     assert halved((8, 200)) == (8, 141)
+
+
+class Remembering(Recorder):
+    """Remembers one grey picture a segment, one level lighter than that of the segment before."""
+
+    def __init__(self) -> None:
+        super().__init__(WINDOW)
+        self.recalled: list[tuple[list[int], float]] = []
+
+    def remember(self, state: object) -> tuple[NDArray[np.uint8], ...]:
+        return (np.full((2, 2, 3), len(self.recalled), np.uint8),)
+
+    def recall(self, pictures: Sequence[NDArray[np.uint8]], scale: float) -> None:
+        self.recalled.append(([int(picture.max()) for picture in pictures], scale))
+
+
+def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
+    parts = [_segment(i, 4 * i, 4 * i + 4, size=FULL) for i in range(3)] + [_segment(3, 12, 16, size=(12, 16))]
+    parts[2] = replace(parts[2], scene=1)
+    model = Remembering()
+    list(fill(_plan(*parts), FakeReader(30), FakeMasks(), model, CPU))
+    assert [values for values, _ in model.recalled] == [[], [1], [], []]  # only the last segment is kept here
+    assert [scale for _, scale in model.recalled] == [1, 1, 1, 0.5]
+
+
+class Detailing(Recorder):
+    """Fills with black, and lays a white square over it at the source's own size."""
+
+    def step(
+        self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
+    ) -> Step:
+        assert target.original is not None
+        height, width = target.original.size
+        assert (height, width) == FULL
+        picture = target.original.read()
+        assert picture.shape == (height, width, 3)
+        assert set(np.unique(picture)) == {target.index}
+        alpha = np.zeros((height, width), np.float32)
+        alpha[:12] = 1
+        detail = Detail((height, width), (0, 0, width, height), np.full((height, width, 3), 255, np.uint8), alpha)
+        return Step(torch.zeros_like(target.frame), detail=(detail,))
+
+
+def test_a_detail_at_the_size_of_the_source_is_laid_over_the_enlarged_fill() -> None:
+    plan = _plan(_segment(0, 0, 2, size=(12, 16)))
+    for patch in fill(plan, FakeReader(30), FakeMasks(), Detailing(WindowSpec()), CPU):
+        rows = np.arange(patch.box.y0, patch.box.y1) - 4  # of the crop
+        inside = patch.alpha > 0
+        assert (patch.rgb[rows < 12][inside[rows < 12]] == 65535).all()
+        assert (patch.rgb[rows >= 12][inside[rows >= 12]] < 65535).all()
+
+
+def test_a_frame_that_is_not_made_smaller_has_no_original() -> None:
+    class Looking(Recorder):
+        def step(
+            self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
+        ) -> Step:
+            assert target.original is None
+            return Step(target.frame)
+
+    assert list(fill(_plan(_segment(0, 0, 2, size=FULL)), FakeReader(30), FakeMasks(), Looking(WindowSpec()), CPU))
