@@ -97,11 +97,10 @@ def _layer(error: float, *, before: float = -1.0) -> Layer:
     return Layer(target.region, np.full(shape, error, np.float32), np.full(shape, before, np.float32))
 
 
-def _part(value: float, layer: Layer, **changes: float) -> Brought:
-    target = _target(20)
-    brought = _brought(_plate(20), target)
-    rgb = np.full_like(brought.rgb, value)
-    return brought._replace(rgb=rgb, plate=brought.plate._replace(error=2.0)._replace(**changes))
+def _part(value: float, *, error: float = 2.0, n_frames: int = 0, fade: float = 1.0) -> Brought:
+    brought = _brought(_plate(20), _target(20))
+    plate = brought.plate._replace(error=error, n_frames=n_frames, fade=fade)
+    return brought._replace(rgb=np.full_like(brought.rgb, value), plate=plate)
 
 
 def test_good_real_pixels_want_no_painting() -> None:
@@ -114,8 +113,8 @@ def test_good_real_pixels_want_no_painting() -> None:
 def test_the_first_plate_covers_and_the_second_adds_nothing() -> None:
     layer = _layer(float(NOTHING))
     assert layer.is_open
-    layer.add(_part(100, layer))
-    layer.add(_part(200, layer))
+    layer.add(_part(100))
+    layer.add(_part(200))
     inside = layer.parts[0].valid & _target(20).region.hole
     assert not layer.is_open
     assert np.all(layer.rgb[inside] == 100)
@@ -125,23 +124,22 @@ def test_the_first_plate_covers_and_the_second_adds_nothing() -> None:
 def test_opacity_changes_little_from_frame_to_frame() -> None:
     hole = _target(20).region.hole
     to_painted = _layer(100, before=0.0)
-    to_painted.add(_part(100, to_painted))
+    to_painted.add(_part(100))
     assert to_painted.opacity()[hole].max() == pytest.approx(layers.OPACITY_STEP)
     to_real = _layer(5, before=1.0)
-    to_real.add(_part(100, to_real))
+    to_real.add(_part(100))
     assert to_real.opacity()[hole].min() == pytest.approx(1 - layers.OPACITY_STEP)
 
 
 def test_a_plate_that_no_longer_fits_fades_into_a_new_one() -> None:
     hole = _target(20).region.hole
-    aged = {"error": layers.AGED_ERROR + 1, "n_frames": layers.AGED_FRAMES}
     fade = 0.0
     values = []
     for _ in range(round(1 / layers.FADE_STEP) + 1):
         layer = _layer(float(NOTHING))
-        layer.add(_part(100, layer, **aged))
+        layer.add(_part(100, error=layers.AGED_ERROR + 1, n_frames=layers.AGED_FRAMES))
         assert layer.is_aged
-        layer.add(_part(200, layer, fade=fade))
+        layer.add(_part(200, fade=fade))
         values.append(float(layer.rgb[hole].mean()))
         fade = layer.parts[1].plate.fade
     assert values[0] == pytest.approx(100)
@@ -153,14 +151,14 @@ def test_a_plate_that_no_longer_fits_fades_into_a_new_one() -> None:
 def test_few_plates_are_remembered() -> None:
     layer = _layer(float(NOTHING))
     for value in range(8):
-        layer.add(_part(value, layer))
+        layer.add(_part(value))
     assert len(layer.plates(3)) == 3
 
 
 def test_a_small_rest_is_filled_from_what_is_filled_already() -> None:
     layer = _layer(float(NOTHING))
     target = _target(20)
-    part = _part(100, layer)
+    part = _part(100)
     corner = np.zeros_like(part.valid)
     corner[: part.valid.shape[0] // 2] = True
     layer.add(part._replace(valid=corner))
