@@ -70,8 +70,8 @@ def _is_exact(folder: Path, kind: str, *, model: str) -> bool:
     masks = folder / f"masks {kind}"
     write_images(masks, np.stack([info.orientation.to_display(mask) for mask in clip.masks]))
     same_container, lossless = folder / f"out_{clip.path.name}", folder / f"{clip.path.stem}.mkv"
-    remove(clip.path, same_container, mask=masks, model=model, device="cpu")
-    remove(clip.path, lossless, mask=masks, model=model, device="cpu", codec="ffv1")
+    remove(clip.path, same_container, mask=masks, model=model, device="cpu", dilate=4, feather=4)
+    remove(clip.path, lossless, mask=masks, model=model, device="cpu", codec="ffv1", dilate=4, feather=4)
     answers = {
         "samples outside the mask": _outside_is_same(clip.path, lossless, clip.masks),
         "timestamps": _times(clip.path) == _times(same_container),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import with_noise
 from vidfill.errors import InputError
 from vidfill.frame import Frame, Patch
 from vidfill.layer import FillLayer
@@ -42,13 +43,14 @@ def assemble(
         InputError: the source is not the one that was analysed.
     """
     n_filled = 0
-    for frame, patch in paired(plan, reader.frames(), patches):
+    pairs = paired(plan, reader.frames(), patches)
+    for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
         n_filled += patch is not None
         if layer is not None:
-            layer.add(frame, patch)
+            layer.add(frame, patch, noise)
         if writer is not None:
             if patch is not None:
-                compose(frame, reader.info, patch, settings)
+                compose(frame, reader.info, patch, settings, noise)
             writer.write(frame)
         if progress is not None:
             progress(frame.index + 1, plan.n_frames)

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import Noise
 from vidfill.errors import OutputError
 from vidfill.frame import Box, Float, Frame, Patch, Samples, VideoInfo
 from vidfill.video.codecs import EncodeSettings
@@ -86,12 +87,13 @@ class FillLayer:
         """Finish and rename, or remove what was written."""
         self._stack.__exit__(kind, error, trace)
 
-    def add(self, frame: Frame, patch: Patch | None) -> None:
+    def add(self, frame: Frame, patch: Patch | None, noise: Noise | None = None) -> None:
         """Append the layer of one frame.
 
         Args:
             frame: of the source, before its patch is put in.
             patch: None for a frame without a hole, which is transparent all over.
+            noise: of the frame, as for `compose`.
 
         Raises:
             OutputError: the disk is full.
@@ -104,7 +106,7 @@ class FillLayer:
             everywhere = np.ones((around.height, around.width), np.float32)
             paste_rgb(made, self._layer, around, rgb_crop(frame, self._info, around), everywhere)
             covered = np.where(patch.alpha > 0, 255, 0).astype(np.uint8)
-            compose(made, self._layer, replace(patch, alpha=covered), self._composing)
+            compose(made, self._layer, replace(patch, alpha=covered), self._composing, noise)
             top = (1 << self._layer.pixel_format.depth) - 1
             made.planes[-1][patch.box.slices] = np.rint(patch.alpha * self._opacity(frame, patch.box) * (top / 255))
         self._writer.write(made)

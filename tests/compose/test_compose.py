@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import NoiseMeter
 from vidfill.frame import Bool, Box, ColorTags, Frame, Patch, Samples, VideoInfo
 from vidfill.video.color import rgb_crop
 from vidfill.video.formats import pixel_format
@@ -105,13 +106,14 @@ def test_blending_meets_the_surroundings() -> None:
 
 
 def test_grain_is_that_of_the_surroundings_and_can_be_switched_off() -> None:
-    info, box = _info("yuv444p"), Box(8, 4, 88, 62)
+    info, box = _info("yuv444p"), Box(22, 12, 72, 54)
     noisy = _frame(info, noise=0.015)
     patch = _patch(box, 0.56)
     with_grain, without = _copy(noisy), _copy(noisy)
-    compose(with_grain, info, patch, ComposeSettings())
-    compose(without, info, patch, ComposeSettings(grain=False))
-    middle = Box(34, 22, 60, 44).slices
+    noise = NoiseMeter(info).measure(noisy, patch, _frame(info, index=4, noise=0.015))
+    compose(with_grain, info, patch, ComposeSettings(), noise)
+    compose(without, info, patch, ComposeSettings(grain=False), noise)
+    middle = Box(38, 24, 56, 42).slices
     wanted = float(noisy.planes[0].std())
     assert float(with_grain.planes[0][middle].std()) == pytest.approx(wanted, rel=0.2)
     assert float(without.planes[0][middle].std()) < 0.6

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.compose.grain import add_missing
+from vidfill.compose.noise import Noise
 from vidfill.compose.seam import match_rim
 from vidfill.frame import Bool, Box, Frame, Patch, VideoInfo
 from vidfill.video.color import paste_rgb, rgb_crop
@@ -28,8 +29,8 @@ class ComposeSettings:
 
     Attributes:
         blend: correct its level so that it meets the picture at the rim.
-        grain: add the grain of the surroundings where the fill lacks it.
-        seed: of the grain, beside the frame's index.
+        grain: add the grain that the picture has and the fill lacks.
+        seed: of the grain, beside the frame's own.
         makes_opaque: make the picture's own alpha opaque where the fill is, as for a hole that alpha itself marked.
     """
 
@@ -39,7 +40,7 @@ class ComposeSettings:
     makes_opaque: bool = False
 
 
-def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettings) -> None:
+def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettings, noise: Noise | None = None) -> None:
     """Put a patch into a frame, in place.
 
     Args:
@@ -47,13 +48,14 @@ def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettin
         info: of the source.
         patch: see `Patch`; samples where its alpha is 0 stay bit-identical.
         settings: what to do beside the feather.
+        noise: of the frame, see `vidfill.compose.noise.with_noise`; None for none.
     """
     labels, n_parts = _parts(patch.alpha)
     for part in range(1, n_parts + 1):
         own = labels == part
         tight = Box.around(own)
         if tight is not None:
-            _put(frame, info, patch, own, tight, settings, part)
+            _put(frame, info, patch, own, tight, settings, noise, part)
 
 
 def _parts(alpha: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
@@ -69,7 +71,14 @@ def _parts(alpha: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
 
 
 def _put(
-    frame: Frame, info: VideoInfo, patch: Patch, own: Bool, tight: Box, settings: ComposeSettings, part: int
+    frame: Frame,
+    info: VideoInfo,
+    patch: Patch,
+    own: Bool,
+    tight: Box,
+    settings: ComposeSettings,
+    noise: Noise | None,
+    part: int,
 ) -> None:
     """Put the pixels `own` of a patch, which lie in `tight` (both in the patch's coordinates), into the frame."""
     origin = patch.box
@@ -84,8 +93,8 @@ def _put(
     fill = np.where(hole[..., None], _window(patch.rgb, origin, box) / np.float32(65535), source)
     if settings.blend:
         fill = match_rim(fill, source, hole)
-    if settings.grain:
-        fill = add_missing(fill, source, hole, seed=(settings.seed, patch.index, part))
+    if settings.grain and noise is not None:
+        fill = add_missing(fill, hole, noise.variances, seed=(settings.seed, noise.seed, part))
     rgb = np.where(hole[..., None], np.clip(fill, 0, 1), source).astype(np.float32)
     share = (alpha / np.float32(255)).astype(np.float32)
     paste_rgb(frame, info, box, rgb, share, makes_opaque=settings.makes_opaque)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vidfill.assemble import paired
 from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import with_noise
 from vidfill.engine import EngineSettings
 from vidfill.errors import MaskError, UsageError
 from vidfill.frame import Frame, VideoInfo
@@ -367,7 +368,8 @@ def _write(
     early: list[Frame] = []  # held before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
         reading = PartsReading(cursor)
-        for frame, patch in paired(filled.plan, filled.reader.frames(), filled.patches):
+        pairs = paired(filled.plan, filled.reader.frames(), filled.patches)
+        for frame, patch, noise in with_noise(pairs, filled.checked.info, [start for start, _ in filled.plan.scenes]):
             n_filled += patch is not None
             if frame.held and made is None:
                 early.append(replace(frame, planes=()))
@@ -376,7 +378,7 @@ def _write(
             if made is None or not frame.held:
                 planes = tuple(plane.copy() for plane in frame.planes) if patch is not None else frame.planes
                 if patch is not None:
-                    compose(frame, filled.checked.info, patch, composing)
+                    compose(frame, filled.checked.info, patch, composing, noise)
                     clear_alpha(frame, filled.checked.info, patch)
                 made = renderer.render(frame, planes, reading.at(frame), tracks.owners[frame.index])
             for shown in (*early, frame):

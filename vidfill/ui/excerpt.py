@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import with_noise
 from vidfill.engine import EngineSettings, fill
 from vidfill.errors import MaskError
-from vidfill.frame import Box, Frame
+from vidfill.frame import Box, Frame, Patch
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
@@ -48,12 +49,21 @@ def filled_frames(
     """
     plan = _plan(reader, timeline, masks, frames, planning)
     patches = fill(plan, reader, masks, model, settings, progress=progress)
-    coming = next(patches, None)
-    for frame in _run(reader, timeline, frames):
-        if coming is not None and coming.index == frame.index:
-            compose(frame, reader.info, coming, ComposeSettings())
-            coming = next(patches, None)
+    pairs = _paired(_run(reader, timeline, frames), patches)
+    for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
+        if patch is not None:
+            compose(frame, reader.info, patch, ComposeSettings(), noise)
         yield frame
+
+
+def _paired(frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
+    coming = next(patches, None)
+    for frame in frames:
+        if coming is not None and coming.index == frame.index:
+            yield frame, coming
+            coming = next(patches, None)
+        else:
+            yield frame, None
 
 
 def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
