@@ -14,6 +14,7 @@ from vidfill.models.base import unroll
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import paint
+from vidfill.models.cleanplate.texture import add_texture
 from vidfill.weights import Checkpoint, save_weights
 
 
@@ -99,3 +100,93 @@ def test_a_model_fills_each_frame_as_the_picture_alone_is_painted(tmp_path: Path
 def test_there_is_no_checkpoint_of_authors() -> None:
     with pytest.raises(WeightsError, match=r"x\.pth cannot be weights of painter"):
         Painter.from_authors({}, source="x.pth")
+
+
+def holes_at(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    hole = np.zeros(size, bool)
+    for x0, y0, x1, y1 in boxes:
+        hole[y0:y1, x0:x1] = True
+    return hole
+
+
+class Counting(PainterNetwork):
+    """Remembers the pictures that it was given; paints them yellow."""
+
+    def __init__(self) -> None:
+        super().__init__(SIZES)
+        self.seen: list[tuple[int, int]] = []
+
+    def forward(self, rgb: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        self.seen.append((rgb.shape[-2], rgb.shape[-1]))
+        return torch.tensor([1.2, 1.0, -0.1]).view(1, 3, 1, 1).expand_as(rgb)
+
+
+def test_holes_far_apart_are_painted_one_by_one_from_their_surroundings() -> None:
+    network = Counting()
+    rgb = random_picture(600, 800)
+    hole = holes_at((600, 800), (0, 0, 20, 30), (700, 500, 740, 516), (742, 520, 750, 524))
+    painted = paint(network, rgb, hole)
+    assert sorted(network.seen) == [(128, 128), (208, 208)]
+    assert (painted[hole] == (255, 255, 0)).all()
+    assert np.array_equal(painted[~hole], rgb[~hole])
+
+
+@pytest.mark.parametrize(
+    ("limits", "seen"), [({"max_pixels": 100 * 100}, (112, 112)), ({"max_depth_px": 10}, (80, 80))]
+)
+def test_what_is_too_large_or_too_deep_is_painted_small(limits: dict[str, int], seen: tuple[int, int]) -> None:
+    network = Counting()
+    paint(network, random_picture(240, 240), holes_at((240, 240), (90, 90, 150, 150)), **limits)
+    assert network.seen == [seen]
+
+
+def test_a_painting_made_small_has_the_colours_of_the_painting_and_the_texture_of_the_surroundings() -> None:
+    noise = np.random.RandomState(0).normal(0, 20, (320, 320, 1))
+    rgb = (120 + noise * np.ones(3)).clip(0, 255).astype(np.uint8)
+    hole = holes_at((320, 320), (100, 100, 220, 220))
+    coarse = np.full((80, 80, 3), 120, np.uint8)
+    coarse[25:55, 25:55] = 125
+    fine = add_texture(coarse, rgb, hole, torch.device("cpu"))
+    assert np.array_equal(fine[~hole], rgb[~hole])
+    assert abs(fine[hole].mean() - 125) < 2
+    assert 0.85 < fine[hole].std() / rgb[~hole].std() < 1.15
+    plain = add_texture(coarse, np.full_like(rgb, 120), hole, torch.device("cpu"))
+    assert plain[hole].std() < 2
+
+
+def test_next_to_no_known_pixels_leave_the_enlarged_painting() -> None:
+    hole = ~holes_at((60, 60), (0, 0, 2, 2))
+    fine = add_texture(np.full((20, 20, 3), 90, np.uint8), random_picture(60, 60), hole, torch.device("cpu"))
+    assert (fine[hole] == 90).all()
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+def test_painting_again_gives_the_same(limits: dict[str, int]) -> None:
+    rgb, hole = random_picture(100, 90), holes_at((100, 90), (20, 30, 60, 70))
+    assert np.array_equal(paint(small_network(), rgb, hole, **limits), paint(small_network(), rgb, hole, **limits))
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+def test_what_lies_inside_the_hole_does_not_change_the_painting(limits: dict[str, int]) -> None:
+    rgb, hole = random_picture(100, 90), holes_at((100, 90), (20, 30, 60, 70))
+    other = np.where(hole[..., None], 255 - rgb, rgb)
+    assert np.array_equal(paint(small_network(), rgb, hole, **limits), paint(small_network(), other, hole, **limits))
+
+
+def test_a_picture_that_is_all_hole_becomes_grey() -> None:
+    assert (paint(small_network(), random_picture(20, 30), np.ones((20, 30), bool)) == 127).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("way", ["parameters", "autocast"])
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+def test_short_types_paint_nearly_the_same(dtype: torch.dtype, way: str, limits: dict[str, int]) -> None:
+    rgb, hole = random_picture(64, 48), holes_at((64, 48), (10, 10, 30, 40))
+    expected = paint(small_network(), rgb, hole, **limits)
+    network = small_network()
+    if way == "parameters":
+        network.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=way == "autocast"):
+        found = paint(network, rgb, hole, **limits)
+    difference = np.abs(found.astype(int) - expected.astype(int))[hole]
+    assert 0 < difference.mean() < (8 if limits else 2)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from vidfill.errors import WeightsError
 from vidfill.models.base import Previous, Step, View, WindowSpec
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork, PainterSizes
-from vidfill.models.cleanplate.painting import paint_batch
+from vidfill.models.cleanplate.painting import paint
 
 
 class Painter(LearnedModel):
@@ -58,7 +60,10 @@ class Painter(LearnedModel):
         previous: Previous | None,
         state: Any,
     ) -> Step:
-        """Paint one frame; see `Model.step`. In training the network's output as it is, else clamped to [0, 1]."""
+        """Paint one frame; see `Model.step`. In training the network's output as it is, not clamped."""
         if self.training:
             return Step(self.network(target.frame, target.hole))
-        return Step(paint_batch(self.network, target.frame, target.hole))
+        frames = target.frame.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+        holes = (target.hole[:, 0] > 0).cpu().numpy()
+        painted = np.stack([paint(self.network, rgb, hole) for rgb, hole in zip(frames, holes, strict=True)])
+        return Step(torch.from_numpy(painted).to(target.frame.device).permute(0, 3, 1, 2).to(target.frame) / 255)

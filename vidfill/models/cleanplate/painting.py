@@ -2,55 +2,111 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.models.base import composite
+from vidfill.frame import Box
 from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork
+from vidfill.models.cleanplate.texture import add_texture
+
+MAX_PIXELS = 512 * 1024
+MAX_DEPTH_PX = 48
+"""Deeper inside a hole, what the network paints loses its structure, and from about twice this it repeats in a grid."""
+_CONTEXT_PX = 96  # at least so much of the picture around a hole is looked at
 
 
 @torch.inference_mode()
-def paint(network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def paint(
+    network: PainterNetwork,
+    rgb: NDArray[np.uint8],
+    hole: NDArray[np.bool_],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_depth_px: int = MAX_DEPTH_PX,
+) -> NDArray[np.uint8]:
     """Paint the hole of a picture, on the device of the network's parameters and in their type or that of autocast.
+
+    Holes far apart are painted one by one, each from its surroundings: as much around it as half its longer side. Where
+    these have too many pixels, or the hole is too deep, they are painted at a smaller size and texture is added from
+    the known part at the full size. The same input gives the same painting.
 
     Args:
         network: in evaluation mode.
         rgb: (H, W, 3), of any size; what lies inside the hole is not looked at.
         hole: (H, W), True = missing.
+        max_pixels: that the network sees at once.
+        max_depth_px: distance from the middle of a hole to the nearest known pixel that the network sees.
 
     Returns:
-        (H, W, 3): the painting inside the hole, `rgb` outside.
+        (H, W, 3): the painting inside the hole, `rgb` outside; grey where the whole picture is missing.
     """
-    if not hole.any():
-        return rgb.copy()
+    if hole.all():
+        return np.full_like(rgb, 127)
+    painted = rgb.copy()
+    for box in _surroundings(hole):
+        here = box.slices
+        painted[here] = _paint_crop(network, rgb[here], hole[here], max_pixels, max_depth_px)
+    return painted
+
+
+def _surroundings(hole: NDArray[np.bool_]) -> list[Box]:
+    """Boxes that do not overlap, around all parts of the hole and what of the picture is of use to each."""
+    height, width = hole.shape
+    square = np.ones((2 * _CONTEXT_PX + 1, 2 * _CONTEXT_PX + 1), np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(hole.astype(np.uint8), square))
+    boxes: list[Box] = []
+    for number, (x, y, w, h, _) in enumerate(stats.tolist()):
+        around = Box(x, y, x + w, y + h)
+        part = Box.around(hole[around.slices] & (labels[around.slices] == number)) if number else None
+        if part is not None:
+            part = Box(part.x0 + x, part.y0 + y, part.x1 + x, part.y1 + y)
+            margin = max(_CONTEXT_PX, max(part.width, part.height) // 2)
+            boxes.append(part.grow(margin, height=height, width=width))
+    apart: list[Box] = []
+    while boxes:
+        box = boxes.pop()
+        other = next((other for other in apart if _overlap(box, other)), None)
+        if other is None:
+            apart.append(box)
+        else:
+            apart.remove(other)
+            boxes.append(box.union(other))
+    return apart
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one.x0 < other.x1 and other.x0 < one.x1 and one.y0 < other.y1 and other.y0 < one.y1
+
+
+def _paint_crop(
+    network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_], max_pixels: int, max_depth_px: int
+) -> NDArray[np.uint8]:
+    height, width = hole.shape
+    depth = float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
+    scale = min((max_pixels / hole.size) ** 0.5, max_depth_px / depth)
+    if scale >= 1:
+        return _paint_at_once(network, rgb, hole)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    # Means of the known pixels alone; a pixel of the coarse picture is missing only where nothing of it is known.
+    known = (~hole).astype(np.float32)
+    covered = cv2.resize(known, size_wh, interpolation=cv2.INTER_AREA)[..., None]
+    mean = cv2.resize(rgb * known[..., None], size_wh, interpolation=cv2.INTER_AREA) / np.maximum(covered, 1e-6)
+    coarse = _paint_at_once(network, mean.round().clip(0, 255).astype(np.uint8), covered[..., 0] == 0)
+    return add_texture(coarse, rgb, hole, next(network.parameters()).device)
+
+
+def _paint_at_once(network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    height, width = hole.shape
     device = next(network.parameters()).device
-    picture = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(2, 0, 1)[None].float() / 255
-    missing = torch.from_numpy(np.ascontiguousarray(hole)).to(device)[None, None].float()
-    painted = paint_batch(network, picture, missing)[0].permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
-    return np.where(hole[..., None], painted, rgb)
-
-
-def paint_batch(network: PainterNetwork, rgb: Tensor, hole: Tensor) -> Tensor:
-    """Paint the holes of a batch of pictures.
-
-    Args:
-        network: in evaluation mode.
-        rgb: (B, 3, H, W) in [0, 1], of any size; what lies inside the hole is not looked at.
-        hole: (B, 1, H, W), 1 = missing.
-
-    Returns:
-        (B, 3, H, W) in [0, 1]: the painting inside the hole, `rgb` outside.
-    """
-    painted = network(_padded(rgb), _padded(hole))[..., : rgb.shape[-2], : rgb.shape[-1]]
-    return composite(rgb, hole, painted.clamp(0, 1))
-
-
-def _padded(x: Tensor) -> Tensor:
-    """Reflected (with the border repeated) below and at the right, to a multiple of 16 pixels; any size."""
-    for axis in (-2, -1):
-        side = x.shape[axis]
-        period = torch.arange(side + -side % MULTIPLE, device=x.device) % (2 * side)
-        x = x.index_select(axis, torch.minimum(period, 2 * side - 1 - period))
-    return x
+    below, right = -height % MULTIPLE, -width % MULTIPLE
+    picture = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="symmetric")
+    missing = np.pad(hole, ((0, below), (0, right)), mode="symmetric")
+    painted: Tensor = network(
+        torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255,
+        torch.from_numpy(missing).to(device)[None, None].float(),
+    )
+    levels = painted[0, :, :height, :width].mul(255).round().clamp(0, 255).byte()
+    return np.where(hole[..., None], levels.permute(1, 2, 0).cpu().numpy(), rgb)
