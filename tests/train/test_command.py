@@ -128,7 +128,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_both_command_lines_take_the_same_options(entry: str, seen: dict[str, object]) -> None:
     line = (
         "vinet --data a --data b.mp4 --out run --recipe cpu --steps 7 --minutes 2.5 --resume --no-compile --threads 1"
-        " --start begin.safetensors"
+        " --start begin.safetensors,critics.safetensors"
     )
     if entry == "vidfill train":
         result = CliRunner().invoke(app, ["train", *line.split()])
@@ -138,7 +138,7 @@ def test_both_command_lines_take_the_same_options(entry: str, seen: dict[str, ob
     recipe = replace(find_recipe("cpu"), n_steps=7, compile_layers=False)
     assert seen["positional"] == ("vinet", [Path("a"), Path("b.mp4")], Path("run"), recipe)
     assert (seen["minutes"], seen["resume"], seen["device"], seen["threads"]) == (2.5, True, "auto", 1)
-    assert seen["start"] == Path("begin.safetensors")
+    assert seen["start"] == (Path("begin.safetensors"), Path("critics.safetensors"))
 
 
 @pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
@@ -150,7 +150,7 @@ def test_both_command_lines_have_the_same_defaults(entry: str, seen: dict[str, o
         assert bare.main(line) == 0
     assert seen == {
         "positional": ("vinet", [Path("a")], Path("run"), find_recipe("gpu")),
-        **{"minutes": None, "resume": False, "start": None, "device": "auto", "threads": 0},
+        **{"minutes": None, "resume": False, "start": (), "device": "auto", "threads": 0},
     }
 
 

@@ -5,10 +5,13 @@ import torch
 from torch import Tensor
 
 from tests.train.models import Motion, TinyModel, tiny_data
+from vidfill.metrics.features import load_features
 from vidfill.models.base import Step
 from vidfill.train.batch_motion import BatchMotion
 from vidfill.train.batches import Batch, Shape, make_batch
-from vidfill.train.objective import loss_terms, weighted_sum
+from vidfill.train.critics import PictureCritics
+from vidfill.train.objective import loss_terms, picture_critic_loss, weighted_sum
+from vidfill.train.picture_objective import Judges
 from vidfill.train.recipes import TINY, LossWeights
 
 SPEC = TinyModel().spec
@@ -70,3 +73,29 @@ def test_flicker_costs_in_the_warping_terms(share: float) -> None:
     calm, restless = (loss_terms(outputs, batch, SPEC, weights, None) for outputs in (steady, flicker))
     assert calm["short"] < 0.2 * restless["short"]
     assert calm["long"] < 0.2 * restless["long"]
+
+
+def test_clips_can_be_trained_with_every_term_of_pictures() -> None:
+    torch.manual_seed(0)
+    weights = LossWeights(
+        frame=0, ssim=0, hole=0, flow=0, short=0, long=0, rim=1, known=1, feature=1, patches=1, matching=1, projected=1
+    )
+    batch = _batch(synthetic_share=0.5)
+    critics = PictureCritics(2)
+    judges = Judges(load_features(), critics)
+    fills = [torch.rand_like(batch.clip[:, t]).requires_grad_() for t in batch.targets]
+    outputs = [(t, Step(fill)) for t, fill in zip(batch.targets, fills, strict=True)]
+    terms = loss_terms(outputs, batch, SPEC, weights, None, judges)
+    assert terms.keys() == {"rim", "known", "feature", "patches", "matching", "projected"}
+    weighted_sum(terms, weights).backward()  # type: ignore[no-untyped-call]
+    assert all(fill.grad is not None and fill.grad.abs().sum() > 0 for fill in fills)
+    critics.zero_grad()
+    picture_critic_loss(outputs, batch, weights, judges).backward()  # type: ignore[no-untyped-call]
+    heads = [p for p in critics.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in heads)
+    perfect = [(t, Step(batch.clip[:, t])) for t in batch.targets]
+    with torch.no_grad():
+        best = loss_terms(perfect, batch, SPEC, weights, None, judges)
+    assert all(
+        float(best[name]) < 1e-5 < float(terms[name].detach()) for name in ("rim", "known", "feature", "matching")
+    )

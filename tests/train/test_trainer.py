@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from tests.train.models import TinyModel, tiny_data, tiny_model
 from vidfill.errors import OutputError, UsageError, VidfillError, WeightsError
-from vidfill.models.base import Model
+from vidfill.models.base import Model, WindowSpec
 from vidfill.models.propagate import Propagate
+from vidfill.train.batches import Batch
 from vidfill.train.command import build_network
 from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage
 from vidfill.train.report import read_metrics
@@ -184,6 +185,38 @@ def test_a_loss_that_is_not_finite_rolls_back_and_goes_on(tmp_path: Path, caplog
     outcome = trainer.run()
     assert outcome.finished
     assert all(bool(value.isfinite().all()) for value in trainer.model.state_dict().values())
+
+
+def test_a_loss_that_explodes_rolls_back_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage("single", share=1.0, batch=2, crop_px=32)
+    recipe = replace(TINY, n_steps=40, stages=(stage,), save_every=10, validate_every=100)
+    trainer = _trainer(tmp_path, recipe=recipe)
+    draw = trainer._draw
+
+    def spoiled(stage: Stage, number: int) -> tuple[Batch, WindowSpec]:
+        if number == 31:
+            with torch.no_grad():
+                for parameter in trainer.model.parameters():
+                    parameter.copy_(-20 * parameter)
+        return draw(stage, number)
+
+    trainer._draw = spoiled  # type: ignore[method-assign]
+    assert trainer.run().n_roll_backs == 1
+    assert "step 33: the loss explodes, back to the weights of step 30" in caplog.text
+    losses = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
+    assert max(losses[-5:]) < 1.5 * max(losses[:31])
+
+
+def test_pictures_and_their_discriminators_can_be_turned_on_for_clips(tmp_path: Path) -> None:
+    weights = LossWeights(frame=0, ssim=0, flow=0, rim=1, feature=0.1, patches=0.1, matching=1, projected=0.1)
+    recipe = replace(
+        TINY, n_steps=2, stages=(Stage("pictures", share=1.0, batch=1, crop_px=32, n_targets=2, loss=weights),)
+    )
+    network = build_network("vinet", recipe)
+    Trainer(network, "vinet", tiny_data(), recipe, tmp_path).run()
+    line = read_metrics(tmp_path)[0]
+    assert {"rim", "feature", "patches", "matching", "projected", "picture_critic"} <= line.keys()
+    assert (tmp_path / "vinet.critics.safetensors").is_file()
 
 
 def test_a_loss_that_is_never_finite_ends_the_run(tmp_path: Path) -> None:

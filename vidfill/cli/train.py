@@ -23,7 +23,12 @@ Steps = Annotated[int, typer.Option("--steps", min=0, help="Length of the run in
 Minutes = Annotated[float, typer.Option("--minutes", min=0, help="Stop and save after so long; 0 for no limit.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint, if there is one.")]
 Start = Annotated[
-    Path | None, typer.Option("--start", metavar="FILE", help="Weights to begin with; opn-tcn needs those of opn.")
+    str,
+    typer.Option(
+        "--start",
+        metavar="FILE[,FILE]",
+        help="Weights to begin with; opn-tcn needs those of opn; painter takes discriminators, too.",
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="torch.compile on CUDA.")]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -38,7 +43,7 @@ def train(
     steps: Steps = 0,
     minutes: Minutes = 0,
     resume: Resume = False,
-    start: Start = None,
+    start: Start = "",
     compile_layers: Compile = True,
     device: DeviceName = "auto",
     threads: Threads = 0,
@@ -57,7 +62,7 @@ def train(
         chosen = command.sized_recipe(recipe, model=model, steps=steps, compile_layers=compile_layers)
         outcome = command.run_training(
             model, data, out, chosen,
-            minutes=minutes or None, resume=resume, start=start, device=device, threads=threads,
+            minutes=minutes or None, resume=resume, start=command.start_files(start), device=device, threads=threads,
         )  # fmt: skip
         weights = out / f"{model}.safetensors"
         run.result(outcome=outcome, weights=weights)

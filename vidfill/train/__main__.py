@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidfill.errors import VidfillError
 from vidfill.models import LEARNED_NAMES
-from vidfill.train.command import describe, run_training, sized_recipe
+from vidfill.train.command import describe, run_training, sized_recipe, start_files
 from vidfill.train.recipes import RECIPE_NAMES
 
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = sized_recipe(given.recipe, model=given.model, steps=given.steps, compile_layers=given.compile)
         outcome = run_training(
             given.model, given.data, given.out, recipe,
-            minutes=given.minutes or None, resume=given.resume, start=given.start,
+            minutes=given.minutes or None, resume=given.resume, start=start_files(given.start),
             device=given.device, threads=given.threads,
         )  # fmt: skip
     except VidfillError as error:
@@ -52,7 +52,10 @@ def option_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=0, help="length of the run in steps; 0 for the recipe's")
     parser.add_argument("--minutes", type=float, default=0, help="stop and save after so long; 0 for no limit")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=False, help="go on from --out")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to begin with; opn-tcn needs those of opn")
+    parser.add_argument(
+        "--start", default="", metavar="FILE[,FILE]",
+        help="weights to begin with; opn-tcn needs those of opn; painter takes discriminators, too",
+    )  # fmt: skip
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile on CUDA")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves it to torch")

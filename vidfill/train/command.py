@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +43,14 @@ def sized_recipe(name: str, *, model: str = "", steps: int = 0, compile_layers: 
 def describe(outcome: Outcome, recipe: Recipe) -> str:
     """One line on how a run ended."""
     state = "finished" if outcome.finished else "stopped; go on with --resume"
+    steps = f"{outcome.step} steps" if recipe.minutes else f"{outcome.step} of {recipe.n_steps} steps"
     scores = "".join(f", {name} {value:.2f}" for name, value in outcome.metrics.items())
-    return f"{outcome.step} of {recipe.n_steps} steps, {state}{scores}"
+    return f"{steps}, {state}{scores}"
+
+
+def start_files(text: str) -> tuple[Path, ...]:
+    """The files of `--start FILE[,FILE]`."""
+    return tuple(Path(part) for part in text.split(",") if part)
 
 
 @contextmanager
@@ -78,7 +84,7 @@ def run_training(
     *,
     minutes: float | None = None,
     resume: bool = False,
-    start: Path | None = None,
+    start: Sequence[Path] = (),
     device: str = "auto",
     threads: int = 0,
 ) -> Outcome:
@@ -89,9 +95,10 @@ def run_training(
         data: videos, archives of photos or shapes, or folders of them.
         out: folder of the run.
         recipe: the whole run.
-        minutes: stop and save after so long, decoding the data included; None for no limit.
+        minutes: stop and save after so long, decoding the data included; None for no limit, or the recipe's own.
         resume: go on from the folder's checkpoint, if there is one.
-        start: a weight file to begin with, of the same model or of the one it builds on; None for none.
+        start: weight files to begin with: of the same model or of the one it builds on, and of the discriminators of
+            pictures.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: of the CPU; 0 leaves it to torch.
 
@@ -106,8 +113,10 @@ def run_training(
     import cv2
     import torch
 
+    from vidfill.models.cleanplate.painter import Painter
     from vidfill.train.data import load_data
     from vidfill.train.parallel import joined
+    from vidfill.train.picture_trainer import PictureTrainer
     from vidfill.train.state import CHECKPOINT
     from vidfill.train.trainer import Trainer
 
@@ -122,21 +131,49 @@ def run_training(
                 index = place.local_rank if place.n_ranks > 1 else where.index or 0
                 where = torch.device("cuda", index)
                 torch.cuda.set_device(index)
-                torch.backends.cudnn.benchmark = True  # the sizes change with the stage only
+                # The sizes change with the stage only. The painter's many convolutions take a minute to be timed.
+                torch.backends.cudnn.benchmark = model != "painter"
             # Networks first: a name that does not exist must not cost the decoding of the data.
             torch.manual_seed(recipe.seed)
             is_resumed = resume and (out / CHECKPOINT).exists()
-            network = build_network(model, recipe, start=start, is_resumed=is_resumed).to(where)
+            weights, critics = sorted_starts(start)
+            network = build_network(model, recipe, start=weights, is_resumed=is_resumed).to(where)
             loaded = load_data(data, recipe.data, device=where, threads=threads)
             counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
             _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
-            trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            if isinstance(network, Painter):
+                trainer: Trainer = PictureTrainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            else:
+                trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            if critics is not None and not is_resumed:
+                trainer.state.begin_critics_with(critics)
             left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
             return trainer.run(minutes=left, should_stop=should_stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"the memory of {where} is not enough for recipe {recipe.name}", todo="use a smaller recipe"
         ) from error
+
+
+def sorted_starts(files: Sequence[Path]) -> tuple[Path | None, Path | None]:
+    """Of the files to begin with, that of the model's weights and that of the discriminators of pictures.
+
+    Raises:
+        UsageError: two of a kind.
+        WeightsError: a file that cannot be read.
+    """
+    from vidfill.train.critics import FILE_KIND
+    from vidfill.weights import load_weights
+
+    found: dict[bool, Path] = {}
+    for file in files:
+        is_critics = load_weights(file).model == FILE_KIND
+        if is_critics in found:
+            raise UsageError(
+                f"--start has two files of a kind, {found[is_critics]} and {file}", todo="name one of them"
+            )
+        found[is_critics] = file
+    return found.get(False), found.get(True)
 
 
 def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_resumed: bool = False) -> Model:

@@ -1,8 +1,8 @@
 """Training data: decoded once, by OpenCV alone, into uint8 tensors that stay on the training device.
 
-A path of `--data` is a video, an archive of photos (.tar), an archive of object shapes (silhouettes*.tar), or a folder
-of these. 512x288 H.265 at the `gpu` recipe's size: about 300 frames a second and core, so that 25,000 frames take
-less than two minutes on one core and ten seconds on sixteen.
+A path of `--data` is a video, an archive of photos (.tar or .zip), an archive of object shapes (silhouettes*.tar or
+.zip), or a folder of these. 512x288 H.265 at the `gpu` recipe's size: about 300 frames a second and core, so that
+25,000 frames take less than two minutes on one core and ten seconds on sixteen.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +29,19 @@ from vidfill.train.recipes import DataBudget
 
 Picture = NDArray[np.uint8]
 
+ARCHIVE_SUFFIXES = (".tar", ".zip")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 HELD_BACK_ONE_IN = 16
+# Pictures in this folder of an archive are for validation (`pack`).
+HELD_BACK_FOLDER = "held_back/"
 
 
 class Packed(NamedTuple):
-    """A file of an archive: what to call it, and its bytes."""
+    """A file of an archive: its name there, its bytes, and the archive."""
 
     name: str
     content: bytes
+    archive: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ class TrainingData:
         held_back: likewise, for validation alone.
         photos: (H, W, 3) uint8 RGB each.
         silhouettes: (N, S, S) uint8, 1 inside the shape.
+        held_back_photos: (H, W, 3) uint8 RGB each, for validation alone.
     """
 
     clips: tuple[Tensor, ...]
     held_back: tuple[Tensor, ...]
     photos: tuple[Tensor, ...]
     silhouettes: Tensor
+    held_back_photos: tuple[Tensor, ...] = ()
 
 
 def is_held_back(name: str) -> bool:
@@ -79,44 +85,50 @@ def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device
     Raises:
         InputError: a path that does not exist or cannot be read, or nothing to train on.
     """
-    files = sorted(file for path in paths for file in _files(path))
+    files = sorted(training_files(paths))
     videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    archives = [file for file in files if file.suffix == ".tar"]
+    archives = [file for file in files if file.suffix in ARCHIVE_SUFFIXES]
     clips: list[Tensor] = []
     held_back: list[Tensor] = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         decoded = pool.map(lambda file: torch.from_numpy(_read_clip(file, budget)).to(device), videos)
         for file, clip in zip(videos, decoded, strict=True):
             (held_back if is_held_back(file.name) else clips).append(clip)
-        photos = [
-            torch.from_numpy(photo).to(device)
-            for photo in pool.map(
-                lambda packed: _resized(_decoded(packed), budget.short_side_px),
-                islice(_packed(file for file in archives if not _holds_shapes(file)), budget.n_photos),
-            )
-        ]
+        members = _wanted(archive_members(file for file in archives if not holds_shapes(file)), budget.n_photos)
+        decoded_photos = pool.map(lambda packed: torch.from_numpy(_photo(packed, budget)).to(device), members)
+        photos: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for member, photo in zip(members, decoded_photos, strict=True):
+            photos[member.name.startswith(HELD_BACK_FOLDER)].append(photo)
         shapes = list(
             pool.map(
-                lambda packed: _fitted(_decoded(packed), budget.silhouette_px),
-                _packed(file for file in archives if _holds_shapes(file)),
+                lambda packed: _fitted(decoded_picture(packed), budget.silhouette_px),
+                archive_members(file for file in archives if holds_shapes(file)),
             )
         )
-    if not clips and not photos:
+    if not clips and not photos[0]:
         raise InputError("no clips and no photos to train on", todo="name folders with videos or archives of photos")
     stacked = np.stack(shapes) if shapes else np.zeros((0, budget.silhouette_px, budget.silhouette_px), np.uint8)
-    return TrainingData(tuple(clips), tuple(held_back), tuple(photos), torch.from_numpy(stacked).to(device))
+    silhouettes = torch.from_numpy(stacked).to(device)
+    return TrainingData(tuple(clips), tuple(held_back), tuple(photos[0]), silhouettes, tuple(photos[1]))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (file for file in path.rglob("*") if file.is_file())
-    elif path.is_file():
-        yield path
-    else:
-        raise InputError(f"no training data at {path}", todo="check the path")
+def training_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Every file at or under the paths.
+
+    Raises:
+        InputError: a path that does not exist.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from (file for file in path.rglob("*") if file.is_file())
+        elif path.is_file():
+            yield path
+        else:
+            raise InputError(f"no training data at {path}", todo="check the path")
 
 
-def _holds_shapes(archive: Path) -> bool:
+def holds_shapes(archive: Path) -> bool:
+    """Whether an archive is one of object shapes, by its name."""
     return archive.name.startswith("silhouettes")
 
 
@@ -136,25 +148,59 @@ def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def _packed(archives: Iterable[Path]) -> Iterator[Packed]:
-    """Every file of the archives, in their order."""
+def archive_members(archives: Iterable[Path]) -> Iterator[Packed]:
+    """Every file of the archives (.tar or .zip), in their order.
+
+    Raises:
+        InputError: an archive that is damaged.
+    """
     for archive in archives:
         try:
+            if archive.suffix == ".zip":
+                with zipfile.ZipFile(archive) as zipped:
+                    for entry in zipped.infolist():
+                        if not entry.is_dir():
+                            yield Packed(entry.filename, zipped.read(entry), archive)
+                continue
             with tarfile.open(archive) as tar:
                 for member in tar:
                     file = tar.extractfile(member) if member.isfile() else None
                     if file is not None:
-                        yield Packed(f"{member.name} in {archive}", file.read())
-        except tarfile.TarError as error:
-            raise InputError(f"{archive} is not a whole tar archive ({error})", todo="fetch it again") from error
+                        yield Packed(member.name, file.read(), archive)
+        except (tarfile.TarError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{archive} is not a whole {archive.suffix[1:]} archive ({error})", todo="fetch it again"
+            ) from error
 
 
-def _decoded(packed: Packed) -> Picture:
-    """RGB."""
+def decoded_picture(packed: Packed) -> Picture:
+    """(H, W, 3), RGB.
+
+    Raises:
+        InputError: the file is no picture.
+    """
     picture = cv2.imdecode(np.frombuffer(packed.content, np.uint8), cv2.IMREAD_COLOR) if packed.content else None
     if picture is None:
-        raise InputError(f"{packed.name} is no image", todo="take it out of the archive")
+        raise InputError(f"{packed.name} in {packed.archive} is no image", todo="take it out of the archive")
     return np.asarray(picture[..., ::-1], np.uint8)
+
+
+def _wanted(members: Iterable[Packed], n_photos: int) -> list[Packed]:
+    """The first so many members that are trained on, and all that are held back before them."""
+    found: list[Packed] = []
+    for member in members:
+        n_photos -= not member.name.startswith(HELD_BACK_FOLDER)
+        if n_photos < 0:
+            break
+        found.append(member)
+    return found
+
+
+def _photo(packed: Packed, budget: DataBudget) -> Picture:
+    picture = decoded_picture(packed)
+    if not budget.enlarge and min(picture.shape[:2]) <= budget.short_side_px:
+        return np.ascontiguousarray(picture)
+    return _resized(picture, budget.short_side_px)
 
 
 def _resized(picture: Picture, short_side_px: int) -> Picture:

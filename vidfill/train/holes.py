@@ -141,11 +141,11 @@ def _shape(rng: np.random.Generator, kind: HoleKind, side: int, silhouettes: Ten
         shape = silhouettes[rng.integers(len(silhouettes))]
         return shape.flip(-1) if rng.random() < 0.5 else shape
     if kind == "strokes":
-        return torch.from_numpy(_strokes(rng, side))
+        return torch.from_numpy(strokes(rng, side))
     return torch.ones(side, side, dtype=torch.uint8)
 
 
-def _strokes(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
+def strokes(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
     """Thick polylines that turn at random."""
     canvas = np.zeros((side, side), np.uint8)
     for _ in range(rng.integers(1, 5)):

@@ -22,13 +22,19 @@ from vidfill.train.losses import (
 )
 from vidfill.train.match_loss import match_loss
 from vidfill.train.peel_losses import peel_terms
+from vidfill.train.picture_objective import Judges, look, picture_critic_terms, picture_terms
 from vidfill.train.recipes import LossWeights
 
 Outputs = Sequence[tuple[int, Step]]
 
 
 def loss_terms(
-    outputs: Outputs, batch: Batch, spec: WindowSpec, weights: LossWeights, critic: Discriminator | None
+    outputs: Outputs,
+    batch: Batch,
+    spec: WindowSpec,
+    weights: LossWeights,
+    critic: Discriminator | None,
+    judges: Judges = Judges(),  # noqa: B008 - immutable
 ) -> dict[str, Tensor]:
     """The terms of the loss, each a scalar, not yet weighted; those of weight 0 are left out.
 
@@ -41,6 +47,7 @@ def loss_terms(
         spec: the model's window.
         weights: which terms are wanted.
         critic: for the adversarial term.
+        judges: for the terms of single pictures (`picture_objective`).
     """
     first = outputs[0][0]
     here = slice(first, first + len(outputs))
@@ -66,6 +73,9 @@ def loss_terms(
         terms |= peel_terms(outputs, batch, weights)
     if weights.match:
         terms["match"] = match_loss(outputs, motion)
+    if weights.has_picture_terms:
+        looks = look(flat, flat_truth, holes.flatten(0, 1), weights, judges)
+        terms |= picture_terms(flat, looks, weights, judges)
     if weights.adversarial and critic is not None:
         terms["adversarial"] = hinge_generator(critic(composite(truth, holes, fills), holes))
     return terms
@@ -78,6 +88,15 @@ def critic_loss(critic: Discriminator, outputs: Outputs, batch: Batch) -> Tensor
     fills = torch.stack([step.fill.detach() for _, step in outputs], dim=1).float()
     truth, holes = batch.clip[:, here], batch.holes[:, here]
     return hinge_discriminator(critic(truth, holes), critic(composite(truth, holes, fills), holes))
+
+
+def picture_critic_loss(outputs: Outputs, batch: Batch, weights: LossWeights, judges: Judges) -> Tensor:
+    """What the discriminators of single pictures minimise on the same outputs."""
+    assert judges.critics is not None
+    fills = torch.cat([step.fill.detach().float() for _, step in outputs])
+    truth, holes = (torch.cat([values[:, t] for t, _ in outputs]) for values in (batch.clip, batch.holes))
+    looks = look(fills, truth, holes, weights, judges)
+    return torch.stack(list(picture_critic_terms(looks, weights, judges.critics).values())).sum()
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:

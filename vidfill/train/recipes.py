@@ -11,6 +11,7 @@ consecutive outputs, and goes on with its own, detached outputs and memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -37,6 +38,12 @@ class LossWeights:
         valid: L1 of what is decoded where nothing is missing, likewise.
         variation: total variation inside each peel, likewise.
         match: minus the logarithm of the attention that falls on the truth, likewise (`match_loss`).
+        rim: L1 inside the hole, less the deeper inside (`picture_losses`, as all that follow).
+        known: L1 outside the hole.
+        feature: distance of features of EfficientNet-Lite0 in and near the hole.
+        patches: hinge loss of the discriminator of patches of single pictures.
+        matching: L1 of that discriminator's features.
+        projected: hinge loss of the discriminators of single pictures on frozen features.
     """
 
     frame: float = 1.0
@@ -50,6 +57,27 @@ class LossWeights:
     valid: float = 0.0
     variation: float = 0.0
     match: float = 0.0
+    rim: float = 0.0
+    known: float = 0.0
+    feature: float = 0.0
+    patches: float = 0.0
+    matching: float = 0.0
+    projected: float = 0.0
+
+    @property
+    def has_picture_terms(self) -> bool:
+        """Whether a term looks at single pictures."""
+        return bool(self.rim or self.known or self.feature or self.needs_picture_critics)
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether a term looks at features of EfficientNet-Lite0."""
+        return bool(self.feature or self.projected)
+
+    @property
+    def needs_picture_critics(self) -> bool:
+        """Whether a discriminator of single pictures takes part."""
+        return bool(self.patches or self.matching or self.projected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +89,7 @@ class Stage:
         share: of the run's steps; the shares of a recipe sum to 1.
         batch: clips of one step, over all processes.
         crop_px: height and width of a training frame.
+        width_px: its width, where that is another; 0 for a square. For `painter` only.
         n_targets: consecutive outputs that one gradient goes through; 1, with 1 chunk, trains without recurrence.
         n_chunks: updates on one batch of clips, each starting from the detached outputs of the one before.
         synthetic_share: fraction of the clips made from photos.
@@ -84,6 +113,12 @@ class Stage:
     n_references: int = 0
     spread_targets: bool = False
     loss: LossWeights = LossWeights()
+    width_px: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a training frame."""
+        return self.crop_px, self.width_px or self.crop_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +130,14 @@ class DataBudget:
         frames_per_clip: the first so many of each clip.
         n_photos: of the photos, in the order of the archives.
         silhouette_px: object shapes are fitted into squares of this side.
+        enlarge: photos with a smaller short side are enlarged to it, so that every crop fits.
     """
 
     short_side_px: int
     frames_per_clip: int
     n_photos: int
     silhouette_px: int = 128
+    enlarge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +151,21 @@ class Recipe:
         data: what is kept of the data.
         sizes: model name -> arguments of its network; a model that is not named takes its own defaults.
         optimizer: AdamW for all tensors, or Muon for those of most convolutions and AdamW for the others (`muon`).
+        betas: of AdamW, for the model.
         learning_rate: of AdamW and Muon, at its highest.
+        hold: share of the run that stays there before the cosine begins.
         final_rate: fraction of the learning rate that is left at the end of the cosine.
         warm_up: steps over which the learning rate rises.
         weight_decay: of either, on tensors with two or more axes.
         clip_norm: the gradient is scaled down to this norm.
         ema_decay: of the averaged weights, the ones that are evaluated and exported.
         precision: bf16 autocast, float32, or bf16 where the device has fast units for it.
-        compile_layers: torch.compile on the model's parts; CUDA only.
-        discriminator_width: channels of the discriminator's first layer.
+        compile_layers: torch.compile on the model's parts, or for `painter` one CUDA graph of the step; CUDA only.
+        discriminator_width: channels of the first layer of the discriminators.
+        critic_rate: learning rate of the discriminators, as a fraction of the model's.
+        critic_warm_up: steps over which the weights of their terms rise, for `painter`.
+        minutes: length of a run whose schedule follows the clock, 0 for one that counts its steps; for `painter`.
+        read_every: steps between two looks at the losses, for each of which the device has to be waited for; likewise.
         save_every: steps between two checkpoints.
         validate_every: steps between two validations.
         n_validation: held-back clips of a validation.
@@ -136,7 +179,9 @@ class Recipe:
     data: DataBudget
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
     optimizer: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
     learning_rate: float = 2e-4
+    hold: float = 0.0
     final_rate: float = 0.02
     warm_up: int = 200
     weight_decay: float = 1e-4
@@ -145,6 +190,10 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile_layers: bool = True
     discriminator_width: int = 32
+    critic_rate: float = 1.0
+    critic_warm_up: int = 0
+    minutes: float = 0.0
+    read_every: int = 1
     save_every: int = 200
     validate_every: int = 1000
     n_validation: int = 6
@@ -160,6 +209,18 @@ class Recipe:
             raise ValueError(f"recipe {self.name} has references beside targets that are each other's references")
         if any(stage.crop_px > self.data.short_side_px for stage in self.stages):
             raise ValueError(f"recipe {self.name} crops more than the short side of its data")
+
+    def rate_at(self, step: int, progress: float) -> float:
+        """The learning rate: a linear rise, `hold`, then half a cosine down to `final_rate`.
+
+        Args:
+            step: number of the step, from 0; for the rise.
+            progress: how much of the run after the rise is done, 0 to 1.
+        """
+        rise = min(1.0, (step + 1) / max(1, self.warm_up))
+        fallen = min(1.0, max(0.0, (progress - self.hold) / max(1e-9, 1 - self.hold)))
+        cosine = 0.5 * (1 + math.cos(math.pi * fallen))
+        return self.learning_rate * rise * (self.final_rate + (1 - self.final_rate) * cosine)
 
     def stage_at(self, step: int) -> Stage:
         """The stage that a step (from 0) belongs to; the last one for steps after the end."""
@@ -287,8 +348,9 @@ def find_recipe(name: str, *, model: str = "") -> Recipe:
         UsageError: there is none.
     """
     from vidfill.train.opn_recipes import OPN_RECIPES  # made of what this module defines
+    from vidfill.train.painter_recipes import PAINTER_RECIPES
 
-    recipes = _RECIPES | OPN_RECIPES.get(model, {})
+    recipes = _RECIPES | OPN_RECIPES.get(model, {}) | PAINTER_RECIPES.get(model, {})
     if name not in recipes:
         raise UsageError(f"no recipe {name!r}", expected="one of " + ", ".join(RECIPE_NAMES))
     return recipes[name]

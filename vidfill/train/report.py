@@ -115,10 +115,10 @@ def draw_curves(run: Path) -> None:
     cv2.imwrite(str(run / CURVES), picture)
 
 
-def draw_sheet(path: Path, examples: Sequence[Example]) -> None:
+def draw_sheet(path: Path, examples: Sequence[Example], *, n_clips: int = SHEET_CLIPS) -> None:
     """One row for each clip and moment: what the model is given, Telea, the model's fill, the truth."""
     rows = []
-    for example in examples[:SHEET_CLIPS]:
+    for example in examples[:n_clips]:
         n_frames = len(example.truth)
         for moment in sorted({(k + 1) * n_frames // (SHEET_MOMENTS + 1) for k in range(SHEET_MOMENTS)}):
             given = example.truth[moment] * (1 - example.holes[moment])

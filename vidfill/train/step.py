@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidfill.models.base import ClipSource, WindowSpec, recur
 from vidfill.train.batches import Batch
-from vidfill.train.objective import critic_loss, loss_terms, weighted_sum
+from vidfill.train.objective import Outputs, critic_loss, loss_terms, picture_critic_loss, weighted_sum
 from vidfill.train.parallel import Place, any_of, average_gradients
+from vidfill.train.picture_objective import Judges
 from vidfill.train.recipes import Recipe, Stage
 from vidfill.train.state import TrainingState
+
+
+class _Rival(NamedTuple):
+    """A discriminator in one update: what to call it, its loss, and its optimiser."""
+
+    name: str
+    loss: Tensor
+    critic: nn.Module
+    optimizer: torch.optim.Optimizer
 
 
 class Stepper:
@@ -23,13 +34,14 @@ class Stepper:
         state: of the run.
         recipe: its precision, and where gradients are clipped.
         place: which of several processes this is.
+        judges: what the terms of single pictures need.
     """
 
-    def __init__(self, state: TrainingState, recipe: Recipe, place: Place) -> None:
-        self._state, self._place = state, place
+    def __init__(self, state: TrainingState, recipe: Recipe, place: Place, judges: Judges) -> None:
+        self._state, self._place, self._judges = state, place, judges
         self._clip_norm = recipe.clip_norm
         self._device = next(state.model.parameters()).device
-        self._dtype = _autocast_dtype(recipe, self._device)
+        self._dtype = autocast_dtype(recipe, self._device)
 
     def step(self, batch: Batch, window: WindowSpec, stage: Stage) -> dict[str, float] | None:
         """One batch of clips: `n_chunks` updates along them.
@@ -51,34 +63,42 @@ class Stepper:
             source.forget_features()
             with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
                 outputs = [next(steps) for _ in range(stage.n_targets)]
-            terms = loss_terms(outputs, batch, window, stage.loss, self._state.critic)
-            if stage.loss.adversarial and self._state.critic is not None:
-                terms["critic"] = critic_loss(self._state.critic, outputs, batch)
-            values = self._update(terms, stage)
+            terms = loss_terms(outputs, batch, window, stage.loss, self._state.critic, self._judges)
+            values = self._update(terms, self._rivals(outputs, batch, stage), stage)
             if values is None:
                 return None
             totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
         return totals
 
-    def _update(self, terms: dict[str, Tensor], stage: Stage) -> dict[str, float] | None:
-        """One update of the weights, and of the discriminator's; None, and no update, where anything is not finite."""
+    def _rivals(self, outputs: Outputs, batch: Batch, stage: Stage) -> list[_Rival]:
+        """The discriminators that take part, with what they minimise on outputs that are taken as given."""
+        state, found = self._state, []
+        if stage.loss.adversarial and state.critic is not None and state.critic_optimizer is not None:
+            loss = critic_loss(state.critic, outputs, batch)
+            found.append(_Rival("critic", loss, state.critic, state.critic_optimizer))
+        critics, optimizer = state.picture_critics, state.picture_critic_optimizer
+        if stage.loss.needs_picture_critics and critics is not None and optimizer is not None:
+            told = picture_critic_loss(outputs, batch, stage.loss, self._judges)
+            found.append(_Rival("picture_critic", told, critics, optimizer))
+        return found
+
+    def _update(self, terms: dict[str, Tensor], rivals: Sequence[_Rival], stage: Stage) -> dict[str, float] | None:
+        """One update of the weights, and of the discriminators'; None, and no update, where anything is not finite."""
         state = self._state
-        critic_term = terms.pop("critic", None)
         loss = weighted_sum(terms, stage.loss)
         parameters = [p for p in state.model.parameters() if p.requires_grad]
         norm = self._gradients(loss, parameters, state.optimizer)
         scalars = {"loss": loss, **terms}
         values = {name: float(term.detach()) for name, term in scalars.items()} | {"gradient": norm}
-        critic_parameters: list[torch.nn.Parameter] = []
-        if critic_term is not None and state.critic is not None and state.critic_optimizer is not None:
-            critic_parameters = list(state.critic.parameters())
-            values["critic_gradient"] = self._gradients(critic_term, critic_parameters, state.critic_optimizer)
-            values["critic"] = float(critic_term.detach())
+        for name, told, critic, optimizer in rivals:
+            own = [p for p in critic.parameters() if p.requires_grad]
+            values[f"{name}_gradient"] = self._gradients(told, own, optimizer)
+            values[name] = float(told.detach())
         if any_of(not all(map(math.isfinite, values.values())), self._place, self._device):
             return None
         state.optimizer.step()
-        if critic_parameters and state.critic_optimizer is not None:
-            state.critic_optimizer.step()
+        for rival in rivals:
+            rival.optimizer.step()
         state.average()
         return values
 
@@ -90,7 +110,8 @@ class Stepper:
         return float(torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm))
 
 
-def _autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+def autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """What the recipe's precision means on a device."""
     if recipe.precision != "auto":
         return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
     if device.type == "cuda":

@@ -17,7 +17,9 @@ from vidfill.models.base import Model, WindowSpec
 from vidfill.train.batches import Batch, Shape, drawn_window, make_batch
 from vidfill.train.clock import Clock, Part
 from vidfill.train.data import TrainingData
+from vidfill.train.guard import Guard
 from vidfill.train.parallel import Place, any_of, wait_for_all
+from vidfill.train.picture_objective import judges_for
 from vidfill.train.recipes import Recipe, Stage
 from vidfill.train.report import (
     append_metrics,
@@ -34,6 +36,8 @@ from vidfill.train.validation import Validation
 _log = logging.getLogger("vidfill")
 
 MAX_ROLL_BACKS = 10
+# Of a sitting whose recipe follows the clock, what is kept for the last checkpoint and validation.
+CLOSING_SHARE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +91,19 @@ class Trainer:
             raise UsageError(f"{place.n_ranks} processes cannot share the batches of recipe {recipe.name} evenly")
         self.model, self.data, self.recipe, self.run_folder, self.place = model, data, recipe, run, place
         self.device = next(model.parameters()).device
+        self._begun, self._seconds_in_all = time.monotonic(), math.inf
         torch.manual_seed(recipe.seed)
-        self.state = TrainingState(model, name, recipe)
+        self.state = TrainingState(model, name, recipe, in_graph=self._is_graphed)
         if (run / CHECKPOINT).exists():
             if not resume:
                 raise UsageError(f"{run} holds a run already", todo="give --resume, or another --out")
             self.state.load(run)
             _log.info("%s", self._where_it_goes_on())
-        self._stepper = Stepper(self.state, recipe, place)
+        self._judges = judges_for(recipe, self.state.picture_critics, self.device)
+        self._stepper = Stepper(self.state, recipe, place, self._judges)
         self._validation = Validation(data, recipe)
+        self._guard = Guard()
+        self._stage: Stage | None = None
         self._good = self.state.snapshot()
         self._n_roll_backs = self._n_roll_backs_in_a_row = 0
         self._scores: dict[str, float] = {}
@@ -103,7 +111,7 @@ class Trainer:
         if place.is_first:
             self._open_folder()
         model.train()
-        if recipe.compile_layers and self.device.type == "cuda":
+        if recipe.compile_layers and self.device.type == "cuda" and not self._is_graphed:
             for part in called_parts(model):
                 part.compile(dynamic=False)  # sizes change with the stage only; dynamic ones fail in torch 2.13
 
@@ -112,21 +120,29 @@ class Trainer:
 
         Args:
             minutes: of this sitting, saving included; None for as long as it takes. The last validation is left out
-                where it might not fit, or where this sitting has had none to tell how long one takes.
+                where it might not fit, or where this sitting has had none to tell how long one takes. A recipe that
+                follows the clock comes to its end in this time, None for its own; what is left of a resumed one is
+                stretched or squeezed to fit.
             should_stop: asked before every step, and before the last validation.
 
         Raises:
             VidfillError: the loss is not finite again and again, whatever the weights are rolled back to.
             OutputError: the folder cannot be written.
         """
+        if self.recipe.minutes:
+            minutes = minutes or self.recipe.minutes
+            self._seconds_in_all = self.state.seconds + 60 * minutes * (1 - CLOSING_SHARE)
+            self._begun = time.monotonic() - self.state.seconds
         clock = Clock(minutes)
-        stage: Stage | None = None
-        while self.state.step < self.recipe.n_steps:
-            before, stage = stage, self.recipe.stage_at(self.state.step)
-            step: Part = "step" if stage is before else "first step"
+        while self.position < self.recipe.n_steps:
+            stage = self.recipe.stage_at(self.position)
+            step: Part = "step" if stage is self._stage else "first step"
             if self._any(should_stop() or not clock.has_time_for(step, "save", "validation")):
                 break
             with clock.timed(step):
+                if stage is not self._stage:
+                    self._stage = stage
+                    self._enter(stage)
                 self._train_step()
             if self.state.step % self.recipe.save_every == 0:
                 with clock.timed("save"):
@@ -144,27 +160,47 @@ class Trainer:
                 self._validate()
         if self.place.is_first:
             draw_curves(self.run_folder)
-        return Outcome(self.state.step, self.state.step >= self.recipe.n_steps, self._n_roll_backs, dict(self._scores))
+        is_finished = self.position >= self.recipe.n_steps
+        return Outcome(self.state.step, is_finished, self._n_roll_backs, dict(self._scores))
+
+    @property
+    def position(self) -> int:
+        """How far the schedule is, in steps of the recipe: steps done, or what the clock says of as many."""
+        if not self.recipe.minutes:
+            return self.state.step
+        done = (time.monotonic() - self._begun) / self._seconds_in_all
+        return math.floor(min(1.0, done) * self.recipe.n_steps)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to the recipe's final fraction."""
+        """The rate of a step; where the recipe follows the clock, at the time at hand."""
         recipe = self.recipe
-        warm = min(1.0, (step + 1) / max(1, recipe.warm_up))
-        progress = min(1.0, max(0.0, (step - recipe.warm_up) / max(1, recipe.n_steps - recipe.warm_up)))
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return recipe.learning_rate * warm * (recipe.final_rate + (1 - recipe.final_rate) * cosine)
+        position = self.position if recipe.minutes else step
+        progress = (position - recipe.warm_up) / max(1, recipe.n_steps - recipe.warm_up)
+        return recipe.rate_at(step, progress)
+
+    @property
+    def _is_graphed(self) -> bool:
+        """Whether steps run as CUDA graphs."""
+        return False
+
+    def _enter(self, stage: Stage) -> None:
+        """A stage begins, or goes on in a new sitting."""
+        self._guard.forget()
 
     def _train_step(self) -> None:
         """One batch of clips: `n_chunks` updates along them."""
+        stage = self._stage or self.recipe.stage_at(self.position)
         started = time.monotonic()
         number = self.state.step
-        stage = self.recipe.stage_at(number)
         rate = self.learning_rate(number)
         self.state.set_learning_rate(rate)
         torch.manual_seed(hash((self.recipe.seed, number)))  # for models that draw something themselves
         totals = self._stepper.step(*self._draw(stage, number), stage)
         if totals is None:
-            self._roll_back(number)
+            self._roll_back(number, "not finite")
+            return
+        if self._any(self._guard.is_exploding(totals["loss"])):
+            self._roll_back(number, "the loss explodes")
             return
         self._n_roll_backs_in_a_row = 0
         self._loss = totals["loss"]
@@ -181,7 +217,7 @@ class Trainer:
         shape = Shape(
             stage.batch,
             stage.n_targets * stage.n_chunks,
-            (stage.crop_px, stage.crop_px),
+            stage.size,
             stage.synthetic_share,
             stage.n_references,
             stage.spread_targets,
@@ -193,16 +229,16 @@ class Trainer:
         batch = make_batch(self.data, recipe, window, shape, step=number, rank=place.rank, n_ranks=place.n_ranks)
         return batch, window
 
-    def _roll_back(self, number: int) -> None:
+    def _roll_back(self, number: int, why: str) -> None:
         """Back to the last good weights, past the batch that spoiled them."""
         self._n_roll_backs += 1
         self._n_roll_backs_in_a_row += 1
         if self._n_roll_backs_in_a_row > MAX_ROLL_BACKS:
             raise VidfillError(
-                f"the loss was not finite {MAX_ROLL_BACKS} times in a row, last at step {number}",
+                f"the loss was not finite or exploded {MAX_ROLL_BACKS} times in a row, last at step {number}",
                 todo="lower the learning rate or use float32",
             )
-        _log.warning("step %d: not finite, back to the weights of step %d", number, self._good["step"])
+        _log.warning("step %d: %s, back to the weights of step %d", number, why, self._good["step"])
         self.state.restore(self._good)
         self.state.step = number + 1
 
@@ -219,7 +255,8 @@ class Trainer:
         wait_for_all(self.place)
 
     def _save(self) -> None:
-        self._good = self.state.snapshot()
+        if self._guard.is_calm:
+            self._good = self.state.snapshot()
         if self.place.is_first:
             self.state.save(self.run_folder)
             draw_curves(self.run_folder)
@@ -228,12 +265,14 @@ class Trainer:
     def _tell(self, stage: Stage) -> None:
         if self.place.is_first:
             scores = "".join(f", {name} {value:.2f}" for name, value in self._scores.items())
-            done = f"step {self.state.step} of {self.recipe.n_steps}"
+            done = f"step {self.state.step}" + ("" if self.recipe.minutes else f" of {self.recipe.n_steps}")
             _log.info("%s, stage %s, loss %.4g%s", done, stage.name, self._loss, scores)
 
     def _where_it_goes_on(self) -> str:
         """One line on what a resumed run does next: step, stage and rate follow from the recipe at hand."""
         step, n_steps = self.state.step, self.recipe.n_steps
+        if self.recipe.minutes:
+            return f"going on at step {step}"
         if step >= n_steps:
             return f"step {step} of {n_steps}: nothing left to do"
         return f"going on at step {step} of {n_steps}, stage {self.recipe.stage_at(step).name}, learning rate " + (
