@@ -241,7 +241,7 @@ def test_the_crop_holds_all_that_is_touched(tmp_path: Path, dilate_px: int, feat
     ("box", "settings", "expected"),
     [
         ("20,20,60,60", PlanSettings(), (2, 2)),
-        ("20,20,160,3", PlanSettings(), (1, 1)),
+        ("20,20,160,3", PlanSettings(), (1, 0)),
         ("20,20,60,60", PlanSettings(dilate_px=7), (7, 2)),
         ("20,20,60,60", PlanSettings(feather_px=0), (2, 0)),
     ],

@@ -80,7 +80,8 @@ class PlanSettings:
         usual = automatic_growth(thickness_px, height=info.height, width=info.width)
         return (
             usual if self.dilate_px is None else self.dilate_px,
-            usual if self.feather_px is None else self.feather_px,
+            # Grown by one pixel, a mask is so thin that every known pixel beside it counts.
+            (usual if usual > 1 else 0) if self.feather_px is None else self.feather_px,
         )
 
 

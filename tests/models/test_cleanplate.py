@@ -30,7 +30,7 @@ class Painted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[Rgb, Bool]] = []
-        monkeypatch.setattr("vidfill.models.cleanplate.model.paint", self)
+        monkeypatch.setattr("vidfill.models.cleanplate.completion.paint", self)
 
     def __call__(self, network: PainterNetwork, rgb: Rgb, hole: Bool) -> Rgb:
         self.calls.append((rgb.copy(), hole.copy()))

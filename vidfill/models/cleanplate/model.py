@@ -27,9 +27,9 @@ from vidfill.models import propagate
 from vidfill.models.base import Detail, Previous, Step, View
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.choice import choose_frames
+from vidfill.models.cleanplate.completion import complete
 from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, NOTHING, TRANSITION, Layer, least_error
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
-from vidfill.models.cleanplate.painting import paint
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
 from vidfill.models.propagate import Propagate, Record
 
@@ -263,7 +263,7 @@ class CleanPlate(Propagate, LearnedModel):
             whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
         _log.info("painted %d pixels for frame %d, in frame %d of the segment", int(hole.sum()), window.index, i)
-        return make_plate(paint(self.network, whole, hole), size, pose)
+        return make_plate(complete(self.network, whole, hole), size, pose)
 
 
 def _brought(opacity: Float | None, gathered: propagate.Gathered) -> Float:

@@ -27,6 +27,7 @@ CELL_PX = 4
 FLOW_SIGMAS_PX = (2.0, 6.0, 15.0)
 RIGID_MARGIN = 1.0  # grey levels by which a homography may miss the rim by more than the flow does
 RIGID_PULL = 0.25  # of the way to the homography, in one frame
+SAME_PX = 0.1  # a homography fitted to noise moves by less; a still picture stays still
 MAX_MATCH = 24.0  # grey levels
 MATCH_SIGMAS_PX = (6.0, 15.0, 40.0)
 MIN_BAND = 30
@@ -138,7 +139,7 @@ def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
     rigid = _match(plate, straight, target.region)
     if followed is None or flowing is None:
         return rigid
-    if rigid.plate.error > flowing.plate.error + RIGID_MARGIN:
+    if rigid.plate.error > flowing.plate.error + RIGID_MARGIN or _difference(straight, followed, target) < SAME_PX:
         return flowing
     pulled = followed + np.float32(RIGID_PULL) * (straight - followed)
     return _match(plate, pulled, target.region)
@@ -195,6 +196,13 @@ def _extended(to_plate: Float) -> Float:
     """One more cell on each side, extrapolated: the pixels at the edge lie beyond the centres of the last cells."""
     padded = np.pad(to_plate, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd")
     return np.asarray(padded, np.float32)
+
+
+def _difference(one: Float, other: Float, target: Target) -> float:
+    """The largest distance between two maps in the box round the hole, in pixels."""
+    x0, y0, x1, y1 = target.region.box
+    part = np.s_[y0 // CELL_PX : -(-y1 // CELL_PX), x0 // CELL_PX : -(-x1 // CELL_PX)]
+    return float(np.abs(one[part] - other[part]).max())
 
 
 def _by_homography(matrix: Matrix, grid: Float) -> Float:
