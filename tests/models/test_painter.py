@@ -160,13 +160,13 @@ def test_next_to_no_known_pixels_leave_the_enlarged_painting() -> None:
     assert (fine[hole] == 90).all()
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}, {"max_depth_px": 2}])
 def test_painting_again_gives_the_same(limits: dict[str, int]) -> None:
     rgb, hole = random_picture(100, 90), holes_at((100, 90), (20, 30, 60, 70))
     assert np.array_equal(paint(small_network(), rgb, hole, **limits), paint(small_network(), rgb, hole, **limits))
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}, {"max_depth_px": 2}])
 def test_what_lies_inside_the_hole_does_not_change_the_painting(limits: dict[str, int]) -> None:
     rgb, hole = random_picture(100, 90), holes_at((100, 90), (20, 30, 60, 70))
     other = np.where(hole[..., None], 255 - rgb, rgb)
@@ -179,7 +179,7 @@ def test_a_picture_that_is_all_hole_becomes_grey() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("way", ["parameters", "autocast"])
-@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}])
+@pytest.mark.parametrize("limits", [{}, {"max_depth_px": 6}, {"max_depth_px": 2}])
 def test_short_types_paint_nearly_the_same(dtype: torch.dtype, way: str, limits: dict[str, int]) -> None:
     rgb, hole = random_picture(64, 48), holes_at((64, 48), (10, 10, 30, 40))
     expected = paint(small_network(), rgb, hole, **limits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from vidfill.models.cleanplate.texture import add_texture
 MAX_PIXELS = 512 * 1024
 MAX_DEPTH_PX = 48
 """Deeper inside a hole, what the network paints loses its structure, and from about twice this it repeats in a grid."""
+_MAX_STEP = 2.5  # a painting is enlarged by at most so much before it is given texture
 _CONTEXT_PX = 96  # at least so much of the picture around a hole is looked at
 
 
@@ -30,8 +33,8 @@ def paint(
     """Paint the hole of a picture, on the device of the network's parameters and in their type or that of autocast.
 
     Holes far apart are painted one by one, each from its surroundings: as much around it as half its longer side. Where
-    these have too many pixels, or the hole is too deep, they are painted at a smaller size and texture is added from
-    the known part at the full size. The same input gives the same painting.
+    these have too many pixels, or the hole is too deep, they are painted at a smaller size and enlarged in steps, each
+    of which adds texture from the known part. The same input gives the same painting.
 
     Args:
         network: in evaluation mode.
@@ -84,18 +87,30 @@ def _overlap(one: Box, other: Box) -> bool:
 def _paint_crop(
     network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_], max_pixels: int, max_depth_px: int
 ) -> NDArray[np.uint8]:
-    height, width = hole.shape
     depth = float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
     scale = min((max_pixels / hole.size) ** 0.5, max_depth_px / depth)
     if scale >= 1:
         return _paint_at_once(network, rgb, hole)
-    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    # Means of the known pixels alone; a pixel of the coarse picture is missing only where nothing of it is known.
+    device = next(network.parameters()).device
+    n_steps = math.ceil(math.log(1 / scale, _MAX_STEP))
+    painted = _paint_at_once(network, *_reduced(rgb, hole, scale))
+    for step in reversed(range(n_steps)):
+        painted = add_texture(painted, *_reduced(rgb, hole, scale ** (step / n_steps)), device)
+    return painted
+
+
+def _reduced(
+    rgb: NDArray[np.uint8], hole: NDArray[np.bool_], scale: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A smaller picture, of means of known pixels alone; a pixel of it is missing where no part of it is known."""
+    if scale == 1:
+        return rgb, hole
+    size_wh = max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale))
     known = (~hole).astype(np.float32)
-    covered = cv2.resize(known, size_wh, interpolation=cv2.INTER_AREA)[..., None]
-    mean = cv2.resize(rgb * known[..., None], size_wh, interpolation=cv2.INTER_AREA) / np.maximum(covered, 1e-6)
-    coarse = _paint_at_once(network, mean.round().clip(0, 255).astype(np.uint8), covered[..., 0] == 0)
-    return add_texture(coarse, rgb, hole, next(network.parameters()).device)
+    covered = cv2.resize(known, size_wh, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(rgb * known[..., None], size_wh, interpolation=cv2.INTER_AREA)
+    mean = total / np.maximum(covered, 1e-6)[..., None]
+    return mean.round().clip(0, 255).astype(np.uint8), covered == 0
 
 
 def _paint_at_once(network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
