@@ -16,7 +16,6 @@ from vidfill.metrics.quality import psnr
 from vidfill.models.base import ClipSource, Step, recur, unroll
 from vidfill.models.cleanplate.model import CleanPlate
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
-from vidfill.models.propagate import Propagate
 
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -198,11 +197,6 @@ def test_frames_without_a_hole_and_with_nothing_but_hole(brush: Painted) -> None
     output = _filled(_steps(frames, holes), frames, holes)
     assert (output[1] == frames[1]).all()
     assert (output[3] == output[2]).all()
-
-
-def test_the_backward_pass_is_that_of_propagate() -> None:
-    assert CleanPlate.spec == Propagate.spec
-    assert CleanPlate.look_back is Propagate.look_back
 
 
 def test_no_authors_have_weights_for_it() -> None:

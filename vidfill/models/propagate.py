@@ -11,6 +11,7 @@ hand-made decisions in place of networks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from vidfill.align.objects import Moving, bring_moving, find_moving
 from vidfill.align.poses import Pose, between, choose, place, register
 from vidfill.align.seen import Seen, look_at
 from vidfill.align.spatial import spatial_candidate
-from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
+from vidfill.models.base import Detail, Model, Previous, ReferenceSpec, Step, View, WindowSpec
 
 Rgb = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -61,21 +62,52 @@ class State(NamedTuple):
         refined: target from reference for the frame before (forward).
     """
 
-    poses: dict[int, Pose]
-    chain: Chain | None
-    refined: dict[int, Matrix]
+    poses: Mapping[int, Pose] = MappingProxyType({})
+    chain: Chain | None = None
+    refined: Mapping[int, Matrix] = MappingProxyType({})
 
 
-class Decision(NamedTuple):
-    """What the forward pass makes of one frame.
+class Window(NamedTuple):
+    """What one clip of the batch offers at one step of the forward pass.
+
+    Attributes:
+        index: position of the target.
+        seen: the frames by position.
+        records: what the backward pass left for them.
+        views: the frames as they were given.
+        before: (H, W, 3) uint8, the output before; None at the start.
+    """
+
+    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    seen: Mapping[int, Seen]
+    records: Mapping[int, Record]
+    views: Mapping[int, View]
+    before: Rgb | None
+
+    @property
+    def target(self) -> Seen:
+        """The frame to fill."""
+        return self.seen[self.index]
+
+    def poses(self, state: State) -> dict[int, Pose]:
+        """The places of the frames, and of the one before."""
+        return {i: record.pose for i, record in self.records.items()} | dict(state.poses)
+
+
+class Filled(NamedTuple):
+    """The step of one clip.
 
     Attributes:
         fill: (H, W, 3) float32, 0 to 255.
         state: for the next frame.
+        invented: (H, W) float32 in [0, 1], 1 where the fill shows what no frame shows; None if that is not known.
+        detail: a part of the fill at the source's own size, None where there is none.
     """
 
     fill: Float
-    state: State
+    state: Any
+    invented: Float | None = None
+    detail: Detail | None = None
 
 
 class Propagate(Model):
@@ -93,7 +125,7 @@ class Propagate(Model):
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
         """What alignment needs of a frame, for each clip of the batch."""
         known = hole[:, 0].cpu().numpy() < 0.5
-        return [look_at(*pair) for pair in zip(to_bytes(frame), known, strict=True)]
+        return [look_at(*pair) for pair in zip(_to_bytes(frame), known, strict=True)]
 
     def step(
         self,
@@ -101,39 +133,46 @@ class Propagate(Model):
         neighbours: Sequence[View],
         references: Sequence[View],
         previous: Previous | None,
-        state: tuple[State, ...] | None,
+        state: tuple[Any, ...] | None,
     ) -> Step:
         """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
+        views = {view.index: view for view in [*references, target]}
+        states = state or [None] * len(target.features)
+        seen = [{i: view.features[b] for i, view in views.items()} for b in range(len(states))]
         if target.record is None:
-            return self.look_back(target, references, state)
-        decisions = self.decide(target, references, previous, state)
-        stacked = np.ascontiguousarray(np.stack([d.fill for d in decisions]).transpose(0, 3, 1, 2)) / np.float32(255)
-        return Step(torch.from_numpy(stacked).to(target.frame), tuple(d.state for d in decisions))
-
-    def look_back(self, target: View, references: Sequence[View], state: tuple[State, ...] | None) -> Step:
-        """One step of the backward pass, which fills nothing but leaves records (see `Model.step`)."""
-        views = [*references, target]
-        states = state or [State({}, None, {})] * len(target.features)
-        pairs = [
-            _step_back(target.index, {view.index: view.features[b] for view in views}, old)
-            for b, old in enumerate(states)
-        ]
-        records = tuple(record for record, _ in pairs)
-        return Step(torch.zeros_like(target.frame), tuple(new for _, new in pairs), records)
-
-    def decide(
-        self, target: View, references: Sequence[View], previous: Previous | None, state: tuple[State, ...] | None
-    ) -> list[Decision]:
-        """One step of the forward pass, for each clip of the batch (see `Model.step`)."""
-        views = [*references, target]
-        before = [None] * len(target.features) if previous is None else to_bytes(previous.frame)
-        states = state or [State({}, None, {})] * len(target.features)
-        decisions = []
+            pairs = [_step_back(target.index, seen[b], old or State()) for b, old in enumerate(states)]
+            records, after = zip(*pairs, strict=True)
+            return Step(torch.zeros_like(target.frame), after, records)
+        before = [None] * len(states) if previous is None else _to_bytes(previous.frame)
+        done = []
         for b, old in enumerate(states):
-            seen = {view.index: view.features[b] for view in views}
-            poses = {view.index: view.record[b].pose for view in views}
-            decisions.append(_step_forward(target.index, seen, poses | old.poses, target.record[b], before[b], old))
-        return decisions
+            left = {i: view.record[b] for i, view in views.items()}
+            done.append(self.fill(Window(target.index, seen[b], left, views, before[b]), old))
+        fill = np.ascontiguousarray(np.stack([d.fill for d in done]).transpose(0, 3, 1, 2)) / np.float32(255)
+        invented = [d.invented for d in done if d.invented is not None]
+        return Step(
+            torch.from_numpy(fill).to(target.frame),
+            tuple(d.state for d in done),
+            invented=torch.from_numpy(np.stack(invented)[:, None]).to(target.frame) if invented else None,
+            detail=tuple(d.detail for d in done),
+        )
+
+    def fill(self, window: Window, state: Any) -> Filled:
+        """One step of the forward pass for one clip.
+
+        Args:
+            window: the frames.
+            state: what the step before returned, None at the start.
+        """
+        old: State = state or State()
+        gathered = gather(window, old)
+        fill = without_region(window)
+        if gathered is not None:
+            region = gathered.region
+            candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
+            pixels = np.nonzero(region.hole)
+            fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
+        return Filled(fill, next_state(window, gathered))
 
 
 def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Record, State]:
@@ -146,7 +185,7 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Reco
     if carried is not None:
         rgb, valid, error = carried.candidate[:3]
         record = Record(poses[index], rgb, np.where(valid, error.round().clip(0, 254), 255).astype(np.uint8))
-    return record, State(poses, go_on(index, frame, region, carried), {})
+    return record, State(poses, go_on(index, frame, region, carried))
 
 
 class Gathered(NamedTuple):
@@ -169,32 +208,19 @@ class Gathered(NamedTuple):
     refined: dict[int, Matrix]
 
 
-def gather(
-    index: int,
-    seen: Mapping[int, Seen],
-    poses: Mapping[int, Pose],
-    record: Record,
-    before: Rgb | None,
-    state: State,
-    *,
-    invented: Float | None = None,
-) -> Gathered | None:
-    """Collect the candidates for one frame.
+def gather(window: Window, state: State, *, invented: Float | None = None) -> Gathered | None:
+    """Collect the candidates for the target of a window.
 
     Args:
-        index: position of the frame.
-        seen: the frames of its window by position.
-        poses: their places.
-        record: what the backward pass left for it.
-        before: (H, W, 3) uint8, the output before this one.
+        window: the frames.
         state: of the pass.
-        invented: (H, W), above 0 where `before` shows what no frame shows, which is no evidence for what is there.
+        invented: (H, W), above 0 where the output before shows what no frame shows, which is no evidence.
 
     Returns:
         None for a frame without a hole, or with nothing but hole.
     """
-    frame = seen[index]
-    region = region_of(frame)
+    index, seen, before, poses = window.index, window.seen, window.before, window.poses(state)
+    region = region_of(window.target)
     if region is None:
         return None
     guesses = _guesses(index, poses, state)
@@ -205,7 +231,7 @@ def gather(
     from_earlier = _carry(state.chain, region, poses, index)
     if from_earlier is not None:
         candidates.append(from_earlier.candidate)
-    candidates += from_later(record)
+    candidates += from_later(window.records[index])
     motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
     whole = None if before is None else np.dstack((before, _opaque(before, None)))
     brought = _brought_along(whole, motion, region)
@@ -219,44 +245,28 @@ def from_later(record: Record) -> list[Candidate]:
     return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1, "later")]
 
 
-def without_region(frame: Seen, before: Rgb | None) -> Float:
+def without_region(window: Window) -> Float:
     """(H, W, 3): a frame without a hole as it is; for one that is all hole the output before it, or grey."""
+    frame = window.target
     if frame.known.any():
         return frame.rgb.astype(np.float32)
     return (
-        np.full(frame.rgbk.shape[:2] + (3,), MIDDLE_GREY, np.float32) if before is None else before.astype(np.float32)
+        np.full_like(frame.rgb, MIDDLE_GREY, np.float32) if window.before is None else window.before.astype(np.float32)
     )
 
 
-def next_state(index: int, frame: Seen, pose: Pose, gathered: Gathered | None) -> State:
+def next_state(window: Window, gathered: Gathered | None) -> State:
     """What the next frame's step needs of this one's."""
+    poses = {window.index: window.records[window.index].pose}
     if gathered is None:
-        return State({index: pose}, go_on(index, frame, None, None), {})
-    return State({index: pose}, go_on(index, frame, gathered.region, gathered.from_earlier), gathered.refined)
+        return State(poses, go_on(window.index, window.target, None, None))
+    chain = go_on(window.index, window.target, gathered.region, gathered.from_earlier)
+    return State(poses, chain, gathered.refined)
 
 
 def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
     """(P, 3): the candidates weighted by their errors, and drawn towards the output before where they nearly agree."""
     return _steadied(weighted(candidates, pixels), gathered.brought, pixels)
-
-
-def _step_forward(
-    index: int,
-    seen: Mapping[int, Seen],
-    poses: Mapping[int, Pose],
-    record: Record,
-    before: Rgb | None,
-    state: State,
-) -> Decision:
-    """Fill one frame."""
-    gathered = gather(index, seen, poses, record, before, state)
-    fill = without_region(seen[index], before)
-    if gathered is not None:
-        region = gathered.region
-        candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
-        pixels = np.nonzero(region.hole)
-        fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
-    return Decision(fill, next_state(index, seen[index], poses[index], gathered))
 
 
 def region_of(frame: Seen) -> Region | None:
@@ -342,7 +352,7 @@ def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.i
     return np.asarray(mixed + share[:, None] * difference, np.float32)
 
 
-def to_bytes(frame: Tensor) -> list[Rgb]:
+def _to_bytes(frame: Tensor) -> list[Rgb]:
     """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
     values = frame.detach().float().cpu().numpy()
     # numpy, not torch: pictures of this size are too small to share out over threads.

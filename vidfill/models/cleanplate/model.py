@@ -13,25 +13,22 @@ from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.candidates import weighted
 from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
-from vidfill.align.seen import Seen
 from vidfill.align.spatial import fill_smoothly
 from vidfill.errors import WeightsError
 from vidfill.models import propagate
-from vidfill.models.base import Detail, Previous, Step, View
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
 from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, NOTHING, TRANSITION, Layer, least_error
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
-from vidfill.models.propagate import Propagate, Record
+from vidfill.models.propagate import Filled, Propagate, Window
 
 Rgb = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -51,43 +48,9 @@ class State(NamedTuple):
         opacity: (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
     """
 
-    propagation: propagate.State = propagate.State({}, None, {})
+    propagation: propagate.State = propagate.State()
     plates: tuple[Plate, ...] = ()
     opacity: Float | None = None
-
-
-class Window(NamedTuple):
-    """What one clip of the batch offers at one step of the forward pass.
-
-    Attributes:
-        index: position of the target.
-        seen: the frames by position.
-        poses: their places, and that of the frame before.
-        records: what the backward pass left for them.
-        views: the frames as the engine gave them.
-        before: (H, W, 3) uint8, the output before, None at the start.
-    """
-
-    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
-    seen: Mapping[int, Seen]
-    poses: Mapping[int, Pose]
-    records: Mapping[int, Record]
-    views: Mapping[int, View]
-    before: Rgb | None
-
-
-class Filled(NamedTuple):
-    """The step of one clip.
-
-    Attributes:
-        fill: (H, W, 3) float32, 0 to 255.
-        state: for the next frame; its opacity says what of this one is painted.
-        detail: the painted part at the source's own size, if that is larger.
-    """
-
-    fill: Float
-    state: State
-    detail: Detail | None = None
 
 
 class CleanPlate(Propagate, LearnedModel):
@@ -121,35 +84,6 @@ class CleanPlate(Propagate, LearnedModel):
             todo="use the weights that come with it, or train a painter",
         )
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
-        """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
-        if target.record is None:
-            return self.look_back(target, references, state)
-        views = {view.index: view for view in [*references, target]}
-        states: Sequence[State] = state or [State()] * len(target.features)
-        before = [None] * len(states) if previous is None else propagate.to_bytes(previous.frame)
-        done = []
-        for b, old in enumerate(states):
-            records = {i: view.record[b] for i, view in views.items()}
-            poses = {i: record.pose for i, record in records.items()} | old.propagation.poses
-            seen = {i: view.features[b] for i, view in views.items()}
-            done.append(self._fill(Window(target.index, seen, poses, records, views, before[b]), old))
-        fill = np.ascontiguousarray(np.stack([d.fill for d in done]).transpose(0, 3, 1, 2)) / np.float32(255)
-        painted = [np.zeros(d.fill.shape[:2], np.float32) if d.state.opacity is None else d.state.opacity for d in done]
-        return Step(
-            torch.from_numpy(fill).to(target.frame),
-            tuple(d.state for d in done),
-            invented=torch.from_numpy(np.stack(painted)[:, None]).to(target.frame),
-            detail=tuple(d.detail for d in done),
-        )
-
     def remember(self, state: Any) -> tuple[Rgb, ...]:
         """The plates, as pictures; see `Model.remember`."""
         return () if state is None else tuple(plate.picture for plate in state[0].plates)
@@ -162,64 +96,55 @@ class CleanPlate(Propagate, LearnedModel):
             plates.append(make_plate(picture, (height, width), None))
         return (State(plates=tuple(plates)),) if plates else None
 
-    def _fill(self, window: Window, state: State) -> Filled:
-        index, frame = window.index, window.seen[window.index]
-        gathered = propagate.gather(
-            index,
-            window.seen,
-            window.poses,
-            window.records[index],
-            window.before,
-            state.propagation,
-            invented=state.opacity,
-        )
-        fill = propagate.without_region(frame, window.before)
-        propagation = propagate.next_state(index, frame, window.poses[index], gathered)
+    def fill(self, window: Window, state: Any) -> Filled:
+        """One step of the forward pass for one clip; see `Propagate.fill`."""
+        old: State = state or State()
+        gathered = propagate.gather(window, old.propagation, invented=old.opacity)
+        fill = propagate.without_region(window)
+        propagation = propagate.next_state(window, gathered)
+        painted = np.zeros(fill.shape[:2], np.float32)
         if gathered is None:
-            return Filled(fill, State(propagation, state.plates))
+            return Filled(fill, State(propagation, old.plates), painted)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
-        layer = Layer(region, real_error, _brought(state.opacity, gathered))
         real = region.rgb.astype(np.float32)
         is_real = np.nonzero(region.hole & (real_error < NOTHING))
         if len(is_real[0]):
             real[is_real] = propagate.mixed(gathered, gathered.candidates, is_real)
-        plates = state.plates
+        layer, plates = Layer(region, real_error, _brought(old.opacity, gathered)), old.plates
         if layer.left.any():
-            plates = self._paint_layer(layer, window, gathered, plates)
+            plates = self._paint_layer(layer, window, gathered, old)
             layer.fill_rest(real)
         opacity = layer.opacity()
         inside = np.nonzero(region.hole)
         blend = real + opacity[..., None] * (layer.rgb - real)
         fill[region.rows, region.columns][inside] = blend[inside]
-        whole = np.zeros(frame.rgbk.shape[:2], np.float32)
-        whole[region.rows, region.columns] = opacity
-        original = window.views[index].original
-        detail = layer.detail(opacity, whole.shape, None if original is None else original.size)
-        return Filled(fill, State(propagation, plates, whole), detail)
+        painted[region.rows, region.columns] = opacity
+        original = window.views[window.index].original
+        detail = layer.detail(opacity, painted.shape, None if original is None else original.size)
+        return Filled(fill, State(propagation, plates, painted), painted, detail)
 
     def _paint_layer(
-        self, layer: Layer, window: Window, gathered: propagate.Gathered, plates: Sequence[Plate]
+        self, layer: Layer, window: Window, gathered: propagate.Gathered, state: State
     ) -> tuple[Plate, ...]:
         """Bring the plates, paint new ones for what they leave, and say which to remember."""
-        frame, pose = window.seen[window.index], window.poses[window.index]
+        poses = window.poses(state.propagation)
+        frame, pose = window.target, poses[window.index]
         tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
         flow = None if gathered.from_earlier is None else gathered.from_earlier.flow
         target = Target(frame, pose, gathered.region, gathered.motion, flow)
-        for plate in plates:
+        for plate in state.plates:
             brought = bring(plate, target, tracker)
             if brought is not None:
                 layer.add(brought)
         is_aged = layer.is_aged
         if layer.is_open or is_aged:
-            wanted = layer.left if layer.is_open else layer.aged
-            chosen = (
-                [window.index] if is_aged else choose_frames(wanted, target, window.index, window.seen, window.poses)
-            )
+            here = window.index
+            chosen = [here] if is_aged else choose_frames(layer.left, target, here, window.seen, poses)
             for i in chosen:
-                new = self._paint_plate(i, window, [] if is_aged else [part.plate for part in layer.parts])
+                new = self._paint_plate(i, window, poses, [] if is_aged else [part.plate for part in layer.parts])
                 brought = None if new is None else bring(new, target, tracker)
-                if brought is None or (i != window.index and brought.plate.error > MAX_NEW_ERROR):
+                if brought is None or (i != here and brought.plate.error > MAX_NEW_ERROR):
                     continue
                 if is_aged:
                     brought = brought._replace(plate=brought.plate._replace(fade=0.0))
@@ -228,13 +153,13 @@ class CleanPlate(Propagate, LearnedModel):
                     break
         return layer.plates(MAX_PLATES)
 
-    def _paint_plate(self, i: int, window: Window, plates: Sequence[Plate]) -> Plate | None:
+    def _paint_plate(self, i: int, window: Window, poses: Mapping[int, Pose], plates: Sequence[Plate]) -> Plate | None:
         """Complete one frame of the window: real pixels first, then plates, then the painter; None without a hole."""
-        frame, pose = window.seen[i], window.poses[i]
+        frame, pose = window.seen[i], poses[i]
         region = propagate.region_of(frame)
         if region is None:
             return None
-        guesses = {j: between(window.poses[j], pose) for j in window.seen if j != i}
+        guesses = {j: between(poses[j], pose) for j in window.seen if j != i}
         known = {j: matrix for j, matrix in guesses.items() if matrix is not None}
         candidates, _ = propagate.registered(i, window.seen, known, region)
         candidates += propagate.from_later(window.records[i])
