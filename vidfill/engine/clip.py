@@ -14,6 +14,7 @@ from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError
 from vidfill.frame import Bool, Float
 from vidfill.models.base import Detail, Model, WindowSpec, recur
+from vidfill.models.sides import SideBySide
 
 
 class Filled(NamedTuple):
@@ -55,7 +56,7 @@ def fill_clip(
     if len(frames) != len(holes):
         raise ValueError(f"{len(frames)} frames but {len(holes)} holes")
     runtime = choose_runtime(model, settings)
-    model = runtime.place(model)
+    model = SideBySide(runtime.place(model))
     pictures = (Picture(frame, hole) for frame, hole in zip(frames, holes, strict=True))
     source = LazySource(model, pictures, len(frames), runtime)
     steps = composited(model, source, runtime, settings.threads)

@@ -20,6 +20,7 @@ from vidfill.errors import OutOfMemoryError
 from vidfill.frame import Bool, Box, Float, Frame, Patch, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.models.base import Detail, Model
+from vidfill.models.sides import SideBySide
 from vidfill.plan import Plan, Segment
 from vidfill.video.color import rgb_crop
 
@@ -100,7 +101,7 @@ def fill(
     n_total = sum(s.stop - s.start for s in chosen)
     n_before = 0
     runtime = choose_runtime(model, settings)
-    model = runtime.place(model)
+    model = SideBySide(runtime.place(model))
     memory = LastMemory() if memory is None else memory
     for segment in chosen:
         for index, patch in _fill_segment(segment, plan, reader, masks, model, runtime, settings.threads, memory):
