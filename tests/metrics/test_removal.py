@@ -1,5 +1,6 @@
-"""Removals to look at: sheets and slow videos, without a truth."""
+"""Removals, without a truth: sheets and slow videos to look at, and measures."""
 
+import json
 from pathlib import Path
 
 import av
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 
 from tests.metrics.clips import write_clips
-from tests.metrics.workers import GreyWorker
+from tests.metrics.workers import GreyWorker, colours
 from vidfill.errors import OutputError, UsageError
 from vidfill.metrics import removal
 from vidfill.metrics.contenders import Contender, Machine
 from vidfill.metrics.evaluate import make_task
 from vidfill.metrics.removal import remove_objects
+from vidfill.metrics.results import Results
 from vidfill.pipeline import Progress
 
 CONTENDERS = [Contender(label, label) for label in ("black", "white")]
@@ -28,12 +30,17 @@ def test_a_sheet_and_a_slow_video_for_each_clip(tmp_path: Path) -> None:
     root, out = write_clips(tmp_path / "clips", n_frames=4), tmp_path / "new" / "out"
     task = make_task(root, only=["cow"], protocols=(), n_frames=4, machine=Machine(), out=out)
     steps: list[Progress] = []
-    written = remove_objects(task, CONTENDERS, progress=steps.append)
-    assert [path.name for path in written] == ["removal-cow.png", "removal-cow.mp4"]
+    results = Results(task.settings("removal"))
+    tables = ["removal.json", "removal.md"]
+    written = remove_objects(task, CONTENDERS, results, network=colours, progress=steps.append)
+    assert [path.name for path in written] == [*tables, "removal-cow.png", "removal-cow.mp4"]
+    found = json.loads(written[0].read_text())["scores"]["removal"]["black"]["cow"]
+    assert {"flicker", "sharpness", "rc_s_lite", "residue_lite", "seconds_per_frame"} <= set(found)
+    assert written[1].read_text().startswith("### removal\n\n| model | clip | flicker |")
     assert steps[-1] == ("white", 4, 4)
-    sheet = cv2.imread(str(written[0]))
+    sheet = cv2.imread(str(written[2]))
     assert sheet is not None and sheet.shape[1] == 3 * 436 + 4, "source, black, white and no truth"
-    with av.open(str(written[1])) as video:
+    with av.open(str(written[3])) as video:
         assert video.streams.video[0].codec_context.pix_fmt == "yuv420p"
         frames = [(f.time, f.to_ndarray(format="rgb24")) for f in video.decode(video=0)]
     assert [time for time, _ in frames] == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6], abs=1e-3)
@@ -54,10 +61,12 @@ def test_a_sheet_and_a_slow_video_for_each_clip(tmp_path: Path) -> None:
 def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     root = write_clips(tmp_path / "clips", n_frames=1)
     task = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=tmp_path)
-    remove_objects(task, CONTENDERS)
-    with pytest.raises(OutputError, match=r"removal-ant\.png exists"):
-        remove_objects(task, CONTENDERS)
-    remove_objects(task, CONTENDERS, overwrite=True)
+    results = Results(task.settings("removal"))
+    remove_objects(task, CONTENDERS, results, network=None)
+    assert set(results.mean("removal", "black")) == {"flicker", "sharpness", "seconds_per_frame", "peak_memory_mb"}
+    with pytest.raises(OutputError, match=r"removal\.json exists"):
+        remove_objects(task, CONTENDERS, results, network=None)
+    remove_objects(task, CONTENDERS, results, network=None, overwrite=True)
     nowhere = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=None)
     with pytest.raises(UsageError, match="--out"):
-        remove_objects(nowhere, CONTENDERS)
+        remove_objects(nowhere, CONTENDERS, results, network=None)

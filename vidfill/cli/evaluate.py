@@ -175,11 +175,23 @@ def _score(
 
 
 def _remove(run: Session, task: Task, contenders: list[Contender], *, overwrite: bool) -> None:
+    from vidfill.metrics.features import load_features
     from vidfill.metrics.removal import remove_objects
+    from vidfill.metrics.results import open_results
 
-    written = remove_objects(task, contenders, overwrite=overwrite, progress=run.progress)
+    results = open_results(None, task.settings("removal"), overwrite=overwrite, resume=False)
+    left_out: list[str] = []
+    try:
+        network = load_features()
+    except UsageError as error:  # pictures and the other measures need no extra
+        network, left_out = None, [f"measures of features are left out: {error}"]
+    written = remove_objects(task, contenders, results, network=network, overwrite=overwrite, progress=run.progress)
+    run.close()
+    run.show(results.markdown())
+    for line in left_out:
+        run.say(line)
     run.say(f"wrote {len(written)} files: {written[0]}, ...")
-    run.result(written=written)
+    run.result(written=written, result=results.as_json(), left_out=left_out)
 
 
 def _protocols(name: ProtocolName) -> tuple[Protocol, ...]:

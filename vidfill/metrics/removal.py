@@ -1,4 +1,4 @@
-"""Remove the clips' own objects, for which no truth is known: sheets, and a slow video side by side, to look at."""
+"""Remove the clips' own objects, for which no truth is known: sheets and slow videos to look at, and measures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from numpy.typing import NDArray
 from vidfill.errors import OutputError, UsageError
 from vidfill.frame import ColorTags, PixelFormat, VideoInfo
 from vidfill.frame import Frame as VideoFrame
+from vidfill.metrics.appearance import Network
 from vidfill.metrics.contenders import Contender
-from vidfill.metrics.evaluate import Counter, OnProgress, Task
+from vidfill.metrics.evaluate import Counter, OnProgress, Task, cost, sampled
+from vidfill.metrics.no_reference import judge_removal
 from vidfill.metrics.protocol import HEIGHT, WIDTH, Clip, Frame, load_removal
+from vidfill.metrics.results import Results, title
 from vidfill.metrics.sheets import draw_sheet, keep_cells, keep_given, outlined, write_label
 from vidfill.metrics.worker import Worker
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.write import open_writer
 
+SCORES = "removal.json"
+REMOVAL = "removal"  # stands where scores against a truth have their protocol
 RATE = Fraction(6)  # frames a second: a quarter of the usual speed, at which flicker and smears are seen
 _YUV420P = PixelFormat("yuv420p", 8, (1, 1), "yuv", False)  # what every player shows
 _BT601 = ColorTags(matrix=6, primaries=1, transfer=13, range=1)
@@ -31,7 +36,9 @@ _BT601 = ColorTags(matrix=6, primaries=1, transfer=13, range=1)
 def remove_objects(
     task: Task,
     contenders: Sequence[Contender],
+    results: Results,
     *,
+    network: Network | None,
     overwrite: bool = False,
     progress: OnProgress | None = None,
 ) -> list[Path]:
@@ -40,11 +47,13 @@ def remove_objects(
     Args:
         task: clips and how to run; `task.out` must be a folder.
         contenders: from `parse_contenders`, all alive at once.
+        results: measures go here.
+        network: whose features are compared; None to leave out the measures that need one.
         overwrite: replace sheets and videos that are there.
         progress: called after each frame; the stage is the contender's label.
 
     Returns:
-        What was written: for each clip `removal-CLIP.png` and `removal-CLIP.mp4`.
+        What was written: `removal.json` and `removal.md`, and for each clip `removal-CLIP.png` and `removal-CLIP.mp4`.
 
     Raises:
         UsageError: no folder.
@@ -57,10 +66,13 @@ def remove_objects(
     if out is None:
         raise UsageError("no folder for the pictures of a removal", todo="name one with --out")
     sheets = {name: out / f"removal-{name}.png" for name in task.clips}
-    there = [path for sheet in sheets.values() for path in (sheet, sheet.with_suffix(".mp4")) if path.exists()]
+    written = [out / SCORES, (out / SCORES).with_suffix(".md")]
+    written += [path for sheet in sheets.values() for path in (sheet, sheet.with_suffix(".mp4"))]
+    there = [path for path in written if path.exists()]
     if there and not overwrite:
         raise OutputError(f"{there[0]} exists", todo="give -y to replace it, or another folder")
-    written: list[Path] = []
+    for contender in contenders:
+        results.add_model(contender)
     counters = {contender.label: Counter(contender.label, len(sheets), progress) for contender in contenders}
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(contender, task.machine)) for contender in contenders]
@@ -70,11 +82,14 @@ def remove_objects(
             for worker in workers:
                 label = worker.contender.label
                 counters[label].start_clip(len(clip.frames))
-                filled, _ = worker.fill(clip.given(), clip.holes, on_frame=counters[label])
+                filled, usage = worker.fill(clip.given(), clip.holes, on_frame=counters[label])
                 outputs[label] = clip.composited(filled)
-            _draw(out, clip, outputs, sheet)
+                measures = judge_removal(outputs[label], clip, sampled(clip), network)
+                results.add(REMOVAL, label, name, measures | cost(usage, len(clip.frames)))
+            titles = {label: title(label, results.scores[REMOVAL][label][name]) for label in outputs}
+            _draw(out, clip, outputs, sheet, titles)
             write_side_by_side(sheet.with_suffix(".mp4"), clip, outputs)
-            written += [sheet, sheet.with_suffix(".mp4")]
+            results.save(out, name=SCORES)
     return written
 
 
@@ -126,9 +141,9 @@ def _yuv420p(picture: Frame) -> tuple[NDArray[np.uint8], ...]:
     return y.reshape(height, width), u.reshape(half), v.reshape(half)
 
 
-def _draw(out: Path, clip: Clip, outputs: dict[str, list[Frame]], sheet: Path) -> None:
+def _draw(out: Path, clip: Clip, outputs: dict[str, list[Frame]], sheet: Path, titles: dict[str, str]) -> None:
     folder = out / "frames" / f"removal-{clip.name}"
     keep_given(folder, clip, has_truth=False)
     for label, output in outputs.items():
         keep_cells(folder, label, output)
-    draw_sheet(folder, sheet, {label: label for label in outputs}, n_frames=len(clip.frames))
+    draw_sheet(folder, sheet, titles, n_frames=len(clip.frames))

@@ -28,6 +28,9 @@ COLUMNS = {
     "feature_distance": ("features", ".3f"),
     "warp_error": ("warp error", ".2f"),
     "flicker": ("flicker", ".2f"),
+    "rc_s_lite": ("RC-S lite", ".3f"),
+    "residue_lite": ("residue lite", ".3f"),
+    "sharpness": ("sharpness", ".2f"),
     "lpips": ("LPIPS", ".4f"),
     "vfid": ("VFID", ".3f"),
     "hole_psnr_db_at_10": ("frame 10", ".2f"),
@@ -47,6 +50,9 @@ _ON_SHEETS = {
     "hole_psnr_db": "{:.2f} dB",
     "feature_distance": "features {:.3f}",
     "flicker": "flicker {:.2f}",
+    "rc_s_lite": "RC-S {:.2f}",
+    "residue_lite": "residue {:.2f}",
+    "sharpness": "sharpness {:.2f}",
 }
 _LARGEST = frozenset({"peak_memory_mb", "device_memory_mb"})  # of these the "mean" row holds the largest
 
