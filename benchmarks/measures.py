@@ -5,8 +5,10 @@
 CLIPS is as for `vidfill evaluate`. On clips with a truth (protocols S and O) the truth inside the hole is damaged:
 blurred (Gaussian, sigma 6 px), cut into patches of 16 px that change places, or brightened by 10 levels in every other
 frame. On the clips' own objects half of a removed object is put back. A measure passes if it is worse for nine of ten
-of the cases of each damage that it is meant to see, and if it ranks the models' fills of a clip like feature distance
-and PSNR (mean rank correlation above 0.3), flicker like the warp error; residue has nothing to be ranked against.
+of the cases of each damage that it is meant to see, and if it ranks the models' fills of a clip like the feature
+distance does (mean rank correlation above 0.3; it needs three models), flicker like the warp error; residue has nothing
+to be ranked against. The agreement with PSNR is shown, but not asked for, since PSNR prefers a blur to a sharp guess:
+that of RC-S lite is 0.7 between propagate and Telea, and none where the painter is among the models.
 """
 
 from __future__ import annotations
@@ -31,13 +33,12 @@ from vidfill.metrics.results import Measures
 BLUR_SIGMA_PX, PATCH_PX, FLICKER_LEVELS = 6, 16, 10
 LEAST_SEEN, LEAST_CORRELATION = 0.9, 0.3
 PROTOCOLS: tuple[Protocol, ...] = ("S", "O")
-# Measure -> how good a value is, the damages that it is meant to see, the scores that it has to rank fills like.
-LIKE_THE_TRUTH = ("feature_distance", "hole_psnr_db")
-MEANT: dict[str, tuple[Callable[[float], float], tuple[str, ...], tuple[str, ...]]] = {
-    "rc_s_lite": (lambda value: value, ("blurred", "swapped"), LIKE_THE_TRUTH),
-    "sharpness": (lambda value: -abs(math.log(value)), ("blurred", "swapped"), LIKE_THE_TRUTH),
-    "flicker": (lambda value: -value, ("swapped", "flickering"), ("warp_error",)),
-    "residue_lite": (lambda value: -value, ("half left",), ()),
+# Measure -> how good a value is, the damages that it is meant to see, the score that it has to rank fills like.
+MEANT: dict[str, tuple[Callable[[float], float], tuple[str, ...], str]] = {
+    "rc_s_lite": (lambda value: value, ("blurred", "swapped"), "feature_distance"),
+    "sharpness": (lambda value: -abs(math.log(value)), ("blurred", "swapped"), "feature_distance"),
+    "flicker": (lambda value: -value, ("swapped", "flickering"), "warp_error"),
+    "residue_lite": (lambda value: -value, ("half left",), ""),
 }
 BETTER = {"feature_distance": -1.0, "hole_psnr_db": 1.0, "warp_error": -1.0}  # the sign of what is good
 Damage = Callable[[Frame, Hole, int], Frame]
@@ -137,7 +138,7 @@ def table(found: Found, models: Sequence[str]) -> str:
                     correlations.append(rank_correlation(ours, np.array([sign * row[score_name] for row in rows_of])))
             mean = float(np.mean(correlations)) if correlations else math.nan
             cells.append(f"{mean:.2f}")
-            passes &= score_name not in like or mean > LEAST_CORRELATION
+            passes &= score_name != like or mean > LEAST_CORRELATION
         lines.append("| " + " | ".join([name, *cells, "pass" if passes else "fail"]) + " |")
     return "\n".join(lines)
 

@@ -1,9 +1,9 @@
 """Measures of a removal, for which there is no truth.
 
 Each gets worse, on clips with a truth, when the truth is damaged in the way that it is meant to see, and ranks fills as
-a comparison with the truth does: `benchmarks/measures.py` shows it. What failed is not here: the spread of features
-(does not notice patches that change places) and the step across the rim of the hole (least for Telea's smears). What a
-shadow outside the mask leaves is the same for every model, since the known pixels are put back.
+the feature distance (flicker: the warp error) does: `benchmarks/measures.py` shows it. What failed is not here: the
+spread of features (does not notice patches that change places) and the step across the rim of the hole (least for
+Telea's smears). What a shadow outside the mask leaves is the same for every model, since the known pixels are put back.
 """
 
 from __future__ import annotations
