@@ -125,7 +125,7 @@ class Propagate(Model):
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
         """What alignment needs of a frame, for each clip of the batch."""
         known = hole[:, 0].cpu().numpy() < 0.5
-        return [look_at(*pair) for pair in zip(_to_bytes(frame), known, strict=True)]
+        return [look_at(*pair) for pair in zip(to_bytes(frame), known, strict=True)]
 
     def step(
         self,
@@ -143,7 +143,7 @@ class Propagate(Model):
             pairs = [_step_back(target.index, seen[b], old or State()) for b, old in enumerate(states)]
             records, after = zip(*pairs, strict=True)
             return Step(torch.zeros_like(target.frame), after, records)
-        before = [None] * len(states) if previous is None else _to_bytes(previous.frame)
+        before = [None] * len(states) if previous is None else to_bytes(previous.frame)
         done = []
         for b, old in enumerate(states):
             left = {i: view.record[b] for i, view in views.items()}
@@ -352,7 +352,7 @@ def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.i
     return np.asarray(mixed + share[:, None] * difference, np.float32)
 
 
-def _to_bytes(frame: Tensor) -> list[Rgb]:
+def to_bytes(frame: Tensor) -> list[Rgb]:
     """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
     values = frame.detach().float().cpu().numpy()
     # numpy, not torch: pictures of this size are too small to share out over threads.
