@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "vidfill"
 # ui joins pipeline, track and engine for a person to look at; only the command that starts it knows of it.
 ORDER = [
-    *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "track"],
-    *["models", "plan", "engine", "compose", "layer", "assemble", "store", "run", "request", "masking"],
+    *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "dissolves"],
+    *["track", "models", "plan", "engine", "compose", "layer", "assemble", "store", "run", "request", "masking"],
     *["pipeline", "retargeting", "preview", "batching", "metrics", "train", "ui", "cli"],
 ]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem not in ("__init__", "__main__"))

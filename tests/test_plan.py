@@ -255,6 +255,17 @@ def test_growth_follows_the_mask_unless_it_is_given(
     assert f"grown by {expected[0]} px, feathered over {expected[1]} px" in plan.describe()
 
 
+def test_a_dissolve_is_filled_in_small_pieces_of_its_own(tmp_path: Path) -> None:
+    share = np.clip((np.arange(40) - 15) / 9, 0, 1)[:, None, None, None]
+    still = [np.repeat(moving_texture(1, SIZE, seed=seed), 40, axis=0) for seed in (1, 2)]
+    write_images(tmp_path / "in", np.rint((1 - share) * still[0] + share * still[1]).astype(np.uint8))
+    plan = _plan(tmp_path / "in", MaskSpec(boxes=("30,30,10,10",)))
+    assert plan.scenes == ((0, 16), (16, 18), (18, 20), (20, 22), (22, 24), (24, 40))
+    assert [(s.read_start, s.read_stop) for s in plan.segments] == list(plan.scenes)
+    assert (plan.dissolves, plan.shots) == (((16, 24),), ((0, 20), (20, 40)))
+    assert Plan.from_json(plan.to_json()) == plan
+
+
 def test_a_held_frame_has_the_hole_of_the_picture_it_shows(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "whole.mp4", n=12, size=SIZE, gop=1, b_frames=0)
     damage_packets(clip.path, tmp_path / "in.mp4", [5])

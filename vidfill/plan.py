@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidfill.dissolves import DissolveDetector, parted, without_cuts
 from vidfill.errors import InputError, MaskError, UsageError
 from vidfill.frame import Box, VideoInfo
 from vidfill.masks.files import MaskSource
@@ -25,6 +26,8 @@ MAX_GAP_FRAMES = 12
 """Frames without a hole between two runs that still belong to one segment, so that the fill stays the same."""
 CONTEXT_FRAMES = 48
 """Frames before and after a segment that the model may look at: what the object hides is seen before or after it."""
+DISSOLVE_PIECE_FRAMES = 2
+"""Gradual transitions are cut into scenes of so many frames: mixtures of other shares are other pictures."""
 MIN_MARGIN_PX = 64
 """Least context around the holes of a segment; more where they are larger than this."""
 MAX_REFERENCES = 40
@@ -126,6 +129,7 @@ class Plan:
         dilate_px, feather_px: how the masks are edited, in source pixels.
         memory_bytes: estimate of the peak working set of fill, models and codecs included.
         max_references: frames of a segment that a model may keep as references for all of it.
+        dissolves: (start, stop) of gradual transitions, which are cut into several scenes.
     """
 
     source: str
@@ -140,6 +144,14 @@ class Plan:
     feather_px: int
     memory_bytes: int
     max_references: int = MAX_REFERENCES
+    dissolves: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def shots(self) -> tuple[tuple[int, int], ...]:
+        """(start, stop) of what an object stays in: the scenes, with each dissolve divided between its neighbours."""
+        starts = [start for start, _ in self.scenes if not any(a <= start <= b for a, b in self.dissolves)]
+        starts = sorted({*starts, *((a + b) // 2 for a, b in self.dissolves)})
+        return tuple(zip(starts, [*starts[1:], self.n_frames], strict=True))
 
     def to_json(self) -> str:
         """The plan as one JSON object with a `schema_version`."""
@@ -159,7 +171,8 @@ class Plan:
                 raise InputError(f"a plan of version {version}", expected=f"{_SCHEMA_VERSION}", todo="plan again")
             scenes = tuple((int(start), int(stop)) for start, stop in fields.pop("scenes"))
             segments = tuple(_segment_from_json(segment) for segment in fields.pop("segments"))
-            return cls(scenes=scenes, segments=segments, **fields)
+            dissolves = tuple((int(start), int(stop)) for start, stop in fields.pop("dissolves"))
+            return cls(scenes=scenes, segments=segments, dissolves=dissolves, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError("text that is not a plan", todo="plan again") from error
 
@@ -234,13 +247,15 @@ def analyse(
         MaskError: if masks do not fit the frames in size or number, cannot be read, or are all empty.
     """
     info = reader.info
-    detector = CutDetector()
+    cuts, dissolves = CutDetector(), DissolveDetector()
     pts = array("q")
     n_held = 0
     with masks.cursor() as cursor:
         survey = HoleSurvey(cursor)
         for frame in reader.frames():
-            detector.push(thumbnail(frame, info.pixel_format))
+            thumb = thumbnail(frame, info.pixel_format)
+            cuts.push(thumb)
+            dissolves.push(thumb)
             pts.append(frame.pts)
             survey.add(frame)
             n_held += frame.held
@@ -256,8 +271,10 @@ def analyse(
             expected="white where the object is (above 127 of 255)",
             todo="check the masks, --invert if the object is black in them, and --start and --end",
         )
-    cuts = [0, *detector.finish(), len(pts)]
-    scenes = tuple(zip(cuts, cuts[1:], strict=False))
+    hard = cuts.finish()
+    spans = without_cuts(dissolves.finish(), hard)
+    starts = parted(spans, hard, longest=DISSOLVE_PIECE_FRAMES)
+    scenes = tuple(zip([0, *starts], [*starts, len(pts)], strict=True))
     dilate_px, feather_px = settings.growth(survey.thickness_px, info)
     holes = grown(survey.boxes, dilate_px + feather_px, info)
     segments = tuple(cut_segments(holes, scenes, pts, info, settings))
@@ -268,6 +285,7 @@ def analyse(
         n_frames=len(pts),
         n_held=n_held,
         scenes=scenes,
+        dissolves=tuple(spans),
         segments=segments,
         n_hole_frames=n_hole_frames,
         dilate_px=dilate_px,

@@ -347,7 +347,7 @@ def _laid_out(
     report = reporter(progress, "layout") or (lambda done, total: None)
     with Reader(request.source, fps=request.fps, threads=threads) as reader:
         tracks = track_objects(
-            reader.frames(), checked.masks, plan.scenes, progress=lambda done: report(done, plan.n_frames)
+            reader.frames(), checked.masks, plan.shots, progress=lambda done: report(done, plan.n_frames)
         )
     size = checked.written.height, checked.written.width
     return tracks, tuple(place(track, checked.info, size, layout) for track in tracks.tracks)
