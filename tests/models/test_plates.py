@@ -155,19 +155,14 @@ def test_few_plates_are_remembered() -> None:
     assert len(layer.plates(3)) == 3
 
 
-def test_a_small_rest_is_filled_from_what_is_filled_already() -> None:
+def test_what_no_plate_covers_stays_unpainted() -> None:
     layer = _layer(float(NOTHING))
-    target = _target(20)
     part = _part(100)
-    corner = np.zeros_like(part.valid)
-    corner[: part.valid.shape[0] // 2] = True
-    layer.add(part._replace(valid=corner))
-    rest = layer.left.copy()
-    layer.fill_rest(np.full_like(layer.rgb, 100))
-    assert not layer.left.any()
-    assert np.abs(layer.rgb[rest] - 100).max() <= 1
-    assert rest.any()
-    assert target.region.hole[rest].all()
+    half = np.zeros_like(part.valid)
+    half[: part.valid.shape[0] // 2] = True
+    layer.add(part._replace(valid=half))
+    assert layer.opacity()[layer.left].max() == 0
+    assert layer.opacity()[_target(20).region.hole & ~layer.left].min() == 1
 
 
 def test_the_least_error_of_several_candidates() -> None:

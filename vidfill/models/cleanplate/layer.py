@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.align.candidates import Candidate, Region
-from vidfill.align.spatial import fill_smoothly
 from vidfill.models.base import Detail
 from vidfill.models.cleanplate.plates import Brought, Plate, render
 
@@ -23,8 +22,8 @@ PLATE_ERROR = 5.0
 TRANSITION = 12.0
 OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
-MIN_OPEN_RATIO = 0.02  # of the hole; less than that is not worth a painting
-AGED_ERROR = 25.0
+MIN_OPEN_RATIO = 0.02  # of the hole; less than that is filled smoothly
+AGED_ERROR = 20.0
 AGED_FRAMES = 24
 FADE_STEP = 1 / 8
 NOTHING = np.float32(1e6)
@@ -101,23 +100,8 @@ class Layer:
         wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1)
         near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
         steady = np.where(self._before >= 0, near, wanted)
-        return np.where(self._region.hole, np.where(self._real_error < NOTHING, steady, 1), 0).astype(np.float32)
-
-    def fill_rest(self, base: Float) -> None:
-        """Fill smoothly what no plate covers, from the known pixels and what is filled already.
-
-        Args:
-            base: (h, w, 3), 0 to 255: the known pixels and the real ones.
-        """
-        if not self.left.any():
-            return
-        painted = np.zeros(self.left.shape, np.bool_)
-        for weight in self._weights:
-            painted |= weight > 0
-        start = np.where(painted[..., None], self.rgb, base).round().clip(0, 255).astype(np.uint8)
-        known = self._region.known | painted | (self._region.hole & ~self.left)
-        self.rgb[self.left] = fill_smoothly(start, known)[self.left]
-        self.left[:] = False
+        steady = np.where(self._real_error < NOTHING, steady, 1)
+        return np.where(self._region.hole & ~self.left, steady, 0).astype(np.float32)
 
     def detail(self, opacity: Float, size: tuple[int, ...], original: tuple[int, int] | None) -> Detail | None:
         """The painting at the source's own size.

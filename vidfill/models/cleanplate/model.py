@@ -19,13 +19,13 @@ from torch import Tensor
 from vidfill.align.candidates import weighted
 from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
-from vidfill.align.spatial import fill_smoothly
+from vidfill.align.spatial import fill_smoothly, spatial_candidate
 from vidfill.errors import WeightsError
 from vidfill.models import propagate
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
-from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, NOTHING, TRANSITION, Layer, least_error
+from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, Layer, least_error
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
 from vidfill.models.propagate import Filled, Propagate, Window
@@ -107,16 +107,14 @@ class CleanPlate(Propagate, LearnedModel):
             return Filled(fill, State(propagation, old.plates), painted)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
+        candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
+        inside = np.nonzero(region.hole)
         real = region.rgb.astype(np.float32)
-        is_real = np.nonzero(region.hole & (real_error < NOTHING))
-        if len(is_real[0]):
-            real[is_real] = propagate.mixed(gathered, gathered.candidates, is_real)
+        real[inside] = propagate.mixed(gathered, candidates, inside)
         layer, plates = Layer(region, real_error, _brought(old.opacity, gathered)), old.plates
         if layer.left.any():
             plates = self._paint_layer(layer, window, gathered, old)
-            layer.fill_rest(real)
         opacity = layer.opacity()
-        inside = np.nonzero(region.hole)
         blend = real + opacity[..., None] * (layer.rgb - real)
         fill[region.rows, region.columns][inside] = blend[inside]
         painted[region.rows, region.columns] = opacity
