@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from vidfill.compose.seam import match_rim
@@ -86,3 +87,15 @@ def test_single_pixels_and_slivers_are_taken() -> None:
         hole = np.zeros(truth.shape[:2], bool)
         hole[box] = True
         assert np.isfinite(match_rim(truth, truth, hole)).all()
+
+
+@pytest.mark.parametrize("bottom", [110, 118])
+def test_a_rim_along_something_dark_draws_no_cloud_into_a_sky(bottom: int) -> None:
+    source = np.full((160, 200, 3), 235 / 255, np.float32)
+    source += np.linspace(-6 / 255, 6 / 255, 200, dtype=np.float32)[None, :, None]
+    source[110:] = 40 / 255
+    hole = np.zeros((160, 200), np.bool_)
+    hole[40:bottom, 60:140] = True
+    fill = np.where(hole[..., None], np.float32(235 / 255), source)
+    error = np.abs(match_rim(fill, source, hole) - source)[40:108, 60:140] * 255
+    assert error.max() < 3

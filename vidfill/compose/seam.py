@@ -21,6 +21,7 @@ _MAX_POINTS = 3000
 _CELL_PX = 4  # of the grid on which the correction is interpolated
 _MAX_SHIFT = 20 / 255  # of the whole fill: two exposures of one scene, not two scenes
 _VARIATION = 3 / 255  # of the jump along the rim, at the least; three times that is half believed
+_LIMIT = 8.0  # variations; a larger jump is another thing, not another level
 _CORRELATION = 30.0  # texture is not independent from pixel to pixel: so many of them count for one
 
 
@@ -47,7 +48,9 @@ def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
     local = jump - common
     # A fill that misses nearly everywhere makes large jumps the rule; beside a good one they are what was left behind.
     variation = np.maximum(1.5 * _weighted_median(np.abs(local) - np.sqrt(variance), trust), _VARIATION)
-    trust = np.asarray(trust / (1 + (local / (3 * variation)) ** 4), np.float32)
+    # Beyond a limit nothing is believed: a long rim along something dark would draw a cloud into a sky.
+    believed = np.clip(1 - (local / (_LIMIT * variation)) ** 2, 0, 1) ** 2 / (1 + (local / (3 * variation)) ** 4)
+    trust = np.asarray(trust * believed, np.float32)
     correction = common + _spread(local, trust, variation, rows, columns, hole.shape)
     return np.asarray(fill - correction, np.float32)
 
