@@ -66,6 +66,7 @@ class Region:
         known: likewise.
         hole: its opposite.
         rim: the known pixels within `BAND_PX` of the hole.
+        band: rows and columns of at most about `N_BAND` of them.
     """
 
     def __init__(self, rgb: Rgb, known: Bool) -> None:
@@ -85,8 +86,8 @@ class Region:
         self.rim = near & self.known
         band = np.nonzero(self.rim)
         step = max(1, len(band[0]) // N_BAND)
-        self._band = (band[0][::step], band[1][::step])
-        self._band_rgb = self.rgb[self._band].astype(np.int16)
+        self.band = (band[0][::step], band[1][::step])
+        self._band_rgb = self.rgb[self.band].astype(np.int16)
 
     @property
     def rows(self) -> slice:
@@ -130,10 +131,10 @@ class Region:
         Returns:
             None where it shows nothing of the hole, too little of the rim to be judged, or something else.
         """
-        at_rim = valid[self._band]
+        at_rim = valid[self.band]
         if int(at_rim.sum()) < MIN_BAND or not (valid & self.hole).any():
             return None
-        difference = self._band_rgb[at_rim] - rgb[self._band][at_rim]
+        difference = self._band_rgb[at_rim] - rgb[self.band][at_rim]
         gain = np.clip(np.median(difference, axis=0), -MAX_GAIN, MAX_GAIN)
         if np.abs(gain).max() >= 1:
             levels = np.arange(256)[None, :, None] + gain

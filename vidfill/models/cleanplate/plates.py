@@ -31,6 +31,7 @@ SAME_PX = 0.1  # a homography fitted to noise moves by less; a still picture sta
 MAX_MATCH = 24.0  # grey levels
 MATCH_SIGMAS_PX = (6.0, 15.0, 40.0)
 MIN_BAND = 30
+_NO_MAP = np.zeros(0, np.float32)  # cv2.remap takes both coordinates in one array
 UNKNOWN_ERROR = 255.0
 
 
@@ -132,17 +133,25 @@ def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
         matrix = guess if matrix is None else matrix
         if matrix is None:
             return None
-    flowing = None if followed is None else _match(plate, followed, target.region)
     if matrix is None:
-        return flowing
-    straight = _by_homography(matrix, grid)
-    rigid = _match(plate, straight, target.region)
-    if followed is None or flowing is None:
-        return rigid
-    if rigid.plate.error > flowing.plate.error + RIGID_MARGIN or _difference(straight, followed, target) < SAME_PX:
-        return flowing
-    pulled = followed + np.float32(RIGID_PULL) * (straight - followed)
-    return _match(plate, pulled, target.region)
+        return None if followed is None else _match(plate, followed, target.region)
+    to_plate = _by_homography(matrix, grid)
+    if followed is not None:
+        is_rigid = _miss(plate, to_plate, target.region) <= _miss(plate, followed, target.region) + RIGID_MARGIN
+        pull = RIGID_PULL if is_rigid and _difference(to_plate, followed, target) >= SAME_PX else 0.0
+        to_plate = np.asarray(followed + pull * (to_plate - followed), np.float32)
+    return _match(plate, to_plate, target.region)
+
+
+def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
+    """How much a plate differs from the rim of the hole when a map brings it, in grey levels, exposure apart."""
+    rows, columns = region.band
+    at = (np.stack((columns + region.box[0], rows + region.box[1]), axis=1) + 0.5) / CELL_PX - 0.5
+    cells = np.ascontiguousarray(at[None] + 1, np.float32)
+    places = cv2.remap(_extended(to_plate), cells, _NO_MAP, cv2.INTER_LINEAR)
+    shown = cv2.remap(plate.seen.rgb, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    difference = region.rgb[region.band].astype(np.float32) - shown
+    return float(np.abs(difference - np.median(difference, axis=0)).mean())
 
 
 def render(picture: Rgb, size: tuple[int, ...], to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
