@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent / "vidfill"
 # ui joins pipeline, track and engine for a person to look at; only the command that starts it knows of it.
 ORDER = [
     *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "dissolves"],
-    *["track", "models", "plan", "engine", "compose", "layer", "assemble", "store", "run", "request", "masking"],
-    *["pipeline", "retargeting", "preview", "batching", "metrics", "train", "ui", "cli"],
+    *["track", "models", "plan", "engine", "compose", "layer", "assemble", "store", "run", "request", "patches"],
+    *["masking", "pipeline", "retargeting", "preview", "batching", "metrics", "train", "ui", "cli"],
 ]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem not in ("__init__", "__main__"))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.clips import write_clip
-from tests.engine.models import WINDOW, Raising, Recorder
+from tests.engine.models import WINDOW, Chained, Raising, Recorder
 from vidfill.errors import OutputError, UsageError
 from vidfill.pipeline import Progress, remove
 
@@ -30,10 +30,10 @@ def _use(monkeypatch: pytest.MonkeyPatch, model: Recorder) -> Recorder:
     return model
 
 
-def _whole(source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, int]:
+def _whole(source: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Recorder] = Recorder) -> tuple[bytes, int]:
     """What an uninterrupted run gives, and how many steps it takes."""
-    model = _use(monkeypatch, Recorder(WINDOW))
-    result = remove(source, source.with_name("whole.mkv"), **SETTINGS)
+    model = _use(monkeypatch, kind(WINDOW))
+    result = remove(source, source.with_name("whole.mkv"), overwrite=True, **SETTINGS)
     return result.output.read_bytes(), len(model.windows)
 
 
@@ -125,16 +125,27 @@ def test_resume_without_earlier_work_is_a_plain_run(source: Path, monkeypatch: p
 KILLED = """
 import os, signal, sys
 import vidfill.pipeline
-from tests.engine.models import WINDOW, Recorder
+from tests.engine.models import WINDOW, Chained
 from tests.test_resume import SETTINGS
+from vidfill.store import WorkFolder
 
-class Killed(Recorder):
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Killed(Chained):
     def step(self, *views):
-        if len(self.windows) == int(sys.argv[3]):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[3] == str(len(self.windows)):
+            die()
         return super().step(*views)
 
+class KillingFolder(WorkFolder):
+    def keep(self, segment, pictures):
+        super().keep(segment, pictures)
+        if sys.argv[3] == "memory is kept" and segment == 1:
+            die()
+
 vidfill.pipeline.load_model = lambda name, **options: Killed(WINDOW)
+vidfill.pipeline.WorkFolder = KillingFolder
 vidfill.pipeline.remove(sys.argv[1], sys.argv[2], **SETTINGS)
 """
 
@@ -158,16 +169,33 @@ def test_a_second_run_on_the_same_work_folder_is_refused_and_the_first_goes_on(
     assert not source.with_name(".out.mkv.vidfill").exists()
 
 
-def test_after_a_kill_without_warning_the_bytes_are_the_same(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, n_steps = _whole(source, monkeypatch)
+@pytest.mark.parametrize(
+    ("when", "left"),
+    [
+        ("7", ["00000.memory", "00000.patches"]),
+        ("memory is kept", ["00000.memory", "00000.patches", "00001.memory"]),
+    ],
+)
+def test_after_a_kill_without_warning_the_bytes_are_the_same(
+    source: Path, monkeypatch: pytest.MonkeyPatch, when: str, left: list[str]
+) -> None:
+    expected, n_steps = _whole(source, monkeypatch, Chained)
     output = source.with_name("out.mkv")
-    k = n_steps * 2 // 3
     run = subprocess.run(
-        [sys.executable, "-c", KILLED, str(source), str(output), str(k)], cwd=ROOT, check=False, capture_output=True
+        [sys.executable, "-c", KILLED, str(source), str(output), when], cwd=ROOT, check=False, capture_output=True
     )
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
     assert not output.exists()
-    model = _use(monkeypatch, Recorder(WINDOW))
-    remove(source, output, resume=True, **SETTINGS)
+    folder = source.with_name(".out.mkv.vidfill")
+    assert sorted(path.name.removeprefix("segment_") for path in folder.glob("segment_*[sy]")) == left
+    model = _use(monkeypatch, Chained(WINDOW))
+    result = remove(source, output, resume=True, **SETTINGS)
     assert output.read_bytes() == expected
     assert 0 < len(model.windows) < n_steps
+    assert result.invented == 0.25, "of stored patches as of new ones"
+
+
+def test_what_a_model_remembers_changes_the_segments_after_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = _whole(source, monkeypatch, Chained)
+    monkeypatch.setattr(Chained, "recall", lambda self, pictures: None)
+    assert _whole(source, monkeypatch, Chained)[0] != expected, "else the tests above would say nothing"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidfill.errors import BusyError, InputError, OutputError, UsageError
-from vidfill.frame import Box, Patch
+from vidfill.frame import Box, Patch, Remembered
 from vidfill.plan import Plan, Segment
 from vidfill.store import WorkFolder, fingerprint_of
 
@@ -20,7 +20,7 @@ def _patch(index: int, *, shape: tuple[int, int] = (13, 17)) -> Patch:
     rgb = rng.integers(0, 65536, (height, width, 3), dtype=np.uint16)
     alpha = rng.choice(np.array([0, 1, 128, 255], np.uint8), shape)
     rgb[alpha == 0] = 0
-    return Patch(index, -1000 + 3003 * index, box, rgb, alpha)
+    return Patch(index, -1000 + 3003 * index, box, rgb, alpha, None if index == 1 else 0.1 * index)
 
 
 def _plan() -> Plan:
@@ -36,7 +36,7 @@ def _begun(tmp_path: Path) -> WorkFolder:
 
 def _same(a: Patch, b: Patch) -> bool:
     return (
-        (a.index, a.pts, a.box) == (b.index, b.pts, b.box)
+        (a.index, a.pts, a.box, a.invented) == (b.index, b.pts, b.box, b.invented)
         and np.array_equal(a.rgb, b.rgb)
         and np.array_equal(a.alpha, b.alpha)
     )
@@ -79,6 +79,16 @@ def test_a_damaged_segment_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match="damaged"):
             list(folder.read(0))
+
+
+def test_patches_of_another_version_are_refused(tmp_path: Path) -> None:
+    folder = _begun(tmp_path)
+    with folder.writing(0) as stored:
+        stored.add(_patch(0))
+    (path,) = folder.path.glob("segment_*")
+    path.write_bytes(path.read_bytes().replace(b"vidfill patches 2", b"vidfill patches 1", 1))
+    with pytest.raises(InputError, match="another version of vidfill.*without --resume"):
+        list(folder.read(0))
 
 
 def test_the_plan_comes_back_for_the_same_fingerprint_only(tmp_path: Path) -> None:
@@ -170,13 +180,28 @@ def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path:
 
 def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
-    pictures = [np.full((5, 7, 3), value, np.uint8) for value in (3, 200)]
+    pictures = [Remembered(np.full((5, 7, 3), value, np.uint8), 1 / value) for value in (3, 200)]
     folder.keep(4, pictures)
-    assert all((a == b).all() for a, b in zip(folder.remembered(4), pictures, strict=True))
+    for found, kept in zip(folder.remembered(4), pictures, strict=True):
+        assert (found.picture == kept.picture).all()
+        assert found.scale == kept.scale, "to the last bit, or a resumed run would differ"
     assert list(folder.remembered(3)) == []
-    folder.keep(5, ())
-    assert list(folder.remembered(5)) == []
-    next(folder.path.glob("*.memory")).write_bytes(b"cut")
+
+
+def test_a_segment_that_is_filled_again_remembers_nothing_of_the_first_time(tmp_path: Path) -> None:
+    folder = _begun(tmp_path)
+    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), 1.0)])
+    folder.keep(4, ())
     assert list(folder.remembered(4)) == []
+    assert not list(folder.path.glob("*.memory*"))
+
+
+def test_a_memory_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    folder = _begun(tmp_path)
+    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), 1.0)])
+    (path,) = folder.path.glob("*.memory")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="damaged.*without --resume"):
+        folder.remembered(4)
     folder.remove()
     assert not folder.path.exists()

@@ -39,6 +39,7 @@ def test_shipped_manifest_is_valid_and_its_files_are_there() -> None:
     cards = read_manifest(shipped_dir())
     assert "propagate" in {card.name for card in cards}
     assert all(card.recipe and card.data and card.licence for card in cards)
+    assert all(card.research_only == ("research" in card.licence) for card in cards)
     assert [verdict.problem for verdict in verify_weights() if verdict.installed.origin == "shipped"] == [""] * len(
         cards
     )
@@ -62,7 +63,7 @@ def test_default_folder_ends_in_the_programs_name() -> None:
 def test_manifest_round_trip(tmp_path: Path) -> None:
     scores = {"object": {"hole_psnr_db": 17.5}}
     card = replace(CARD, file="net.safetensors", sha256="a" * 64, n_bytes=12, scores=scores)
-    card = replace(card, steps=2700, minutes=95.5, device="two cores")
+    card = replace(card, research_only=True, steps=2700, minutes=95.5, device="two cores")
     write_manifest(tmp_path, (card, CARD))
     assert read_manifest(tmp_path) == (card, CARD)
     entry = json.loads((tmp_path / "manifest.json").read_text())["models"][1]
@@ -90,7 +91,9 @@ def test_bad_manifest_is_refused(tmp_path: Path, text: str) -> None:
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"file": "../x"}, {"file": "/etc/passwd"}, {"sha256": "abc"}, {"scores": 3}])
+@pytest.mark.parametrize(
+    "change", [{"file": "../x"}, {"file": "/etc/passwd"}, {"sha256": "abc"}, {"scores": 3}, {"research_only": "no"}]
+)
 def test_bad_card_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     write_manifest(tmp_path, (replace(CARD, file="net.safetensors", sha256="a" * 64),))
     content = json.loads((tmp_path / "manifest.json").read_text())

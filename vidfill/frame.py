@@ -259,6 +259,8 @@ class Patch:
         rgb: (box.height, box.width, 3) uint16, 0 to 65535 for [0, 1]; full range, in the source's own transfer curve.
         alpha: (box.height, box.width) uint8, 255 inside the dilated mask, falling to 0 over the feather band;
             where it is 0 the picture is not touched.
+        invented: ratio of what is covered, weighted by `alpha`, that shows what no frame shows; None if the model does
+            not say.
     """
 
     index: int
@@ -266,3 +268,16 @@ class Patch:
     box: Box
     rgb: NDArray[np.uint16] = field(repr=False)
     alpha: NDArray[np.uint8] = field(repr=False)
+    invented: float | None = None
+
+
+class Remembered(NamedTuple):
+    """A picture that a model takes along from one segment to the next.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        scale: its size relative to what the model works on; in a `vidfill.engine.fill.Memory`, to the source's own.
+    """
+
+    picture: NDArray[np.uint8]
+    scale: float

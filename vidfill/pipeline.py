@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from vidfill.assemble import assemble
 from vidfill.compose import ComposeSettings
-from vidfill.engine import EngineSettings, fill
+from vidfill.engine import EngineSettings
 from vidfill.engine.device import check_settings, choose_runtime
 from vidfill.errors import InputError, UsageError
 from vidfill.frame import Patch
@@ -21,6 +21,7 @@ from vidfill.masks.files import MaskSource
 from vidfill.masks.prompt import Prompting
 from vidfill.models import load_model
 from vidfill.models.base import Model
+from vidfill.patches import Tally, stored_or_filled
 from vidfill.plan import Plan, PlanSettings, analyse
 from vidfill.request import Checked, Request, Weights, mask_spec
 from vidfill.run import Clock, collected_warnings
@@ -55,6 +56,8 @@ class RemoveResult:
         seconds: wall time by stage.
         warnings: one line each.
         output_fill: where the fill layer is, None where none was asked for.
+        invented: ratio of the holes, in [0, 1], that no frame shows and the model has made up; None if it does not say.
+        licence_notice: what the weights may be used for, in one line; None where nothing limits it.
     """
 
     output: Path
@@ -66,6 +69,8 @@ class RemoveResult:
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
     output_fill: Path | None = None
+    invented: float | None = None
+    licence_notice: str | None = None
 
 
 def remove(
@@ -142,6 +147,7 @@ def remove(
         keep_work: leave them there.
         segments: do these segments of the Plan only, into the work folder, and write no output: several processes
             may so share one removal, which a last one without this ends with `resume`. An empty list makes the Plan.
+            With a model that remembers, those of a scene are to be done in order.
         load: loads the model; for callers that keep models from one removal to the next.
         progress: called after each frame of each stage.
 
@@ -200,6 +206,8 @@ def remove(
         clock.seconds,
         tuple(warnings),
         None if output_fill is None else Path(output_fill),
+        filled.tally.ratio,
+        filled.licence_notice,
     )
 
 
@@ -284,6 +292,8 @@ class Filling:
         model: name of the model.
         device: where it runs.
         is_strict: whether damage is an error.
+        tally: of the patches that have been pulled.
+        licence_notice: see `RemoveResult`.
     """
 
     checked: Checked
@@ -293,6 +303,8 @@ class Filling:
     model: str
     device: str
     is_strict: bool
+    tally: Tally
+    licence_notice: str | None
 
     def check_damage(self) -> None:
         """After the pass, and before the output is finished.
@@ -340,10 +352,25 @@ def filling(job: Request, making: Making, clock: Clock) -> Iterator[Filling]:
             clock.stage("assemble"),
             Reader(job.source, fps=job.fps, threads=threads) as for_fill,
             Reader(job.source, fps=job.fps, threads=threads) as reader,
-            closing(_patches(plan, folder, for_fill, checked.masks, filler, making)) as patches,
+            closing(
+                stored_or_filled(
+                    plan,
+                    folder,
+                    for_fill,
+                    checked.masks,
+                    filler,
+                    making.engine,
+                    segments=making.segments,
+                    progress=reporter(progress, "fill"),
+                )
+            ) as patches,
         ):
-            timed = clock.taken_out("fill", patches)
-            yield Filling(checked, plan, reader, timed, weights.model, str(runtime.device), making.strict)
+            tally, n_before = Tally(), filler.n_painted
+            timed = clock.taken_out("fill", tally.counted(patches))
+            device, notice = str(runtime.device), weights.licence_notice()
+            yield Filling(checked, plan, reader, timed, weights.model, device, making.strict, tally, notice)
+        if n_painted := filler.n_painted - n_before:
+            _log.info("painted %s", "once" if n_painted == 1 else f"{n_painted} times")
         if not making.keep_work and making.segments is None:
             folder.remove()
 
@@ -370,29 +397,3 @@ def _described(damage: Damage, n_frames: int) -> str:
     if damage.is_truncated:
         parts.append("the source ends before it says it does")
     return "; ".join(parts)
-
-
-def _patches(
-    plan: Plan,
-    folder: WorkFolder,
-    reader: Reader,
-    masks: MaskSource,
-    model: Model,
-    making: Making,
-) -> Generator[Patch, None, None]:
-    """The patches of the segments in order: from the store where it has them, else computed and stored."""
-    report = reporter(making.progress, "fill") or (lambda done, total: None)
-    chosen = [s for s in plan.segments if making.segments is None or s.index in making.segments]
-    total = sum(segment.stop - segment.start for segment in chosen)
-    before = 0
-    for segment in chosen:
-        if folder.has(segment.index):
-            yield from folder.read(segment.index)
-        else:
-            with folder.writing(segment.index) as stored:
-                for patch in fill(plan, reader, masks, model, making.engine, segments=[segment], memory=folder):
-                    stored.add(patch)
-                    report(before + patch.index + 1 - segment.start, total)
-                    yield patch
-        before += segment.stop - segment.start
-        report(before, total)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from vidfill import __version__
 from vidfill.compose import ComposeSettings
@@ -26,7 +26,7 @@ from vidfill.track.prompted import Where, track_prompted
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import Writer, check_output, open_writer
-from vidfill.weights import file_sha256, find_weights
+from vidfill.weights import file_sha256, find_weights, list_weights
 
 _log = logging.getLogger("vidfill")
 
@@ -199,6 +199,11 @@ class Weights(NamedTuple):
         path = None if checkpoint is None else Path(checkpoint)
         return cls(resolve_model(model, model_dir=model_dir), path, model_dir)
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The same from arguments of `vidfill.remove` by name."""
+        return cls.chosen(settings.get("model", "auto"), settings.get("checkpoint"), settings.get("model_dir"))
+
     def fingerprint(self) -> dict[str, str]:
         """All that decides what the model computes."""
         if self.checkpoint is not None:
@@ -207,6 +212,20 @@ class Weights(NamedTuple):
             installed = find_weights(self.model, model_dir=self.model_dir)
             sha256 = installed.card.sha256 if installed is not None else ""
         return {"version": __version__, "model": self.model, "weights": sha256}
+
+    def licence_notice(self) -> str | None:
+        """What these weights may be used for and what to do otherwise, in one line; None where nothing limits it.
+
+        A weight file of the user's own is known by its sha256, if a manifest has it.
+        """
+        if self.checkpoint is None:
+            found = find_weights(self.model, model_dir=self.model_dir)
+        else:
+            sha256, listed = file_sha256(self.checkpoint), list_weights(model_dir=self.model_dir)
+            found = next((item for item in listed if item.card.sha256 == sha256), None)
+        if found is None or not found.card.research_only:
+            return None
+        return f"the weights of {self.model} are for research use only; --model propagate needs no weights"
 
 
 def mask_spec(

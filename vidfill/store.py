@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 import uuid
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from vidfill.errors import BusyError, InputError, OutputError, UsageError
-from vidfill.frame import Box, Patch
+from vidfill.frame import Box, Patch, Remembered
 from vidfill.lock import STALE_S, FileLock
 from vidfill.plan import Plan
 
@@ -34,9 +35,12 @@ _PARTIAL = "*.part"
 _LOCK = "run.lock"
 _TRACK = "masks.track"
 
-_MAGIC = b"vidfill patches 1\n"
-# index, pts, box (4), bytes of the packed RGB, bytes of the packed alpha, CRC-32 of both
-_HEADER = struct.Struct("<qqiiiiIII")
+_FORMAT = b"vidfill patches "
+_MAGIC = _FORMAT + b"2\n"
+# index, pts, box (4), ratio that is invented (NaN for None), bytes of the packed RGB and of the packed alpha, CRC-32
+# of both
+_HEADER = struct.Struct("<qqiiiidIII")
+_SCALES = "scales"  # beside the pictures of a memory, which are named by numbers
 _END = -1  # as the index of a header: no patch follows
 
 
@@ -151,25 +155,28 @@ class WorkFolder:
         """The patches of a finished segment, in the order in which they were written.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or that of another version.
         """
         path = self._segment(segment)
         with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise _damaged(path)
+            magic = file.read(len(_MAGIC))
+            if magic != _MAGIC:
+                is_ours = len(magic) == len(_MAGIC) and magic.startswith(_FORMAT)
+                raise _unusable(path, "are those of another version of vidfill" if is_ours else "are damaged")
             while True:
                 header = file.read(_HEADER.size)
                 if len(header) != _HEADER.size:
-                    raise _damaged(path)
-                index, pts, x0, y0, x1, y1, n_rgb, n_alpha, check = _HEADER.unpack(header)
+                    raise _unusable(path, "are damaged")
+                index, pts, x0, y0, x1, y1, invented, n_rgb, n_alpha, check = _HEADER.unpack(header)
                 if index == _END:
                     return
                 packed = file.read(n_rgb + n_alpha)
                 if len(packed) != n_rgb + n_alpha or zlib.crc32(packed) != check:
-                    raise _damaged(path)
+                    raise _unusable(path, "are damaged")
                 box = Box(x0, y0, x1, y1)
                 alpha = _unpack_alpha(packed[n_rgb:], box)
-                yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], alpha), alpha)
+                ratio = None if math.isnan(invented) else invented
+                yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], alpha), alpha, ratio)
 
     @contextmanager
     def writing(self, segment: int) -> Iterator[SegmentWriter]:
@@ -192,24 +199,38 @@ class WorkFolder:
         finally:
             partial.unlink(missing_ok=True)
 
-    def remembered(self, segment: int) -> list[NDArray[np.uint8]]:
-        """The pictures that the model remembers of a finished segment; none where there are none, or damaged ones."""
-        try:
-            tensors = safetensors.numpy.load_file(self._memory(segment))
-        except (OSError, SafetensorError):
-            return []
-        return [tensors[name] for name in sorted(tensors)]
+    def remembered(self, segment: int) -> list[Remembered]:
+        """The pictures that the model remembers of a finished segment; none where it remembers none.
 
-    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Take the pictures that the model remembers of a segment.
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self._memory(segment)
+        try:
+            tensors = safetensors.numpy.load_file(path)
+            scales = tensors.pop(_SCALES)
+        except FileNotFoundError:
+            return []
+        except (OSError, SafetensorError, KeyError) as error:
+            raise _unusable(path, "are damaged") from error
+        return [Remembered(tensors[name], float(scale)) for name, scale in zip(sorted(tensors), scales, strict=True)]
+
+    def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
+        """Take the pictures that the model remembers of a segment, in the place of any that are there.
+
+        To be called before the segment counts as finished: one that is filled again replaces them by the same.
 
         Raises:
             OutputError: the disk is full or the folder is gone.
         """
-        if pictures:
-            named = {f"{i:03d}": np.ascontiguousarray(picture) for i, picture in enumerate(pictures)}
-            with _writing(self.path):
-                _replace(self._memory(segment), safetensors.numpy.save(named))
+        path = self._memory(segment)
+        with _writing(self.path):
+            if not pictures:
+                path.unlink(missing_ok=True)
+                return
+            named = {f"{i:03d}": np.ascontiguousarray(each.picture) for i, each in enumerate(pictures)}
+            named[_SCALES] = np.array([each.scale for each in pictures])
+            _replace(path, safetensors.numpy.save(named))
 
     def remove(self) -> None:
         """Remove what vidfill put there, and the folder if nothing else is in it."""
@@ -252,9 +273,9 @@ class SegmentWriter:
             OutputError: the disk is full.
         """
         rgb, alpha = _pack_rgb(patch.rgb, patch.alpha), zlib.compress(np.ascontiguousarray(patch.alpha).data, 1)
-        header = _HEADER.pack(
-            patch.index, patch.pts, *patch.box, len(rgb), len(alpha), zlib.crc32(alpha, zlib.crc32(rgb))
-        )
+        invented = math.nan if patch.invented is None else patch.invented
+        check = zlib.crc32(alpha, zlib.crc32(rgb))
+        header = _HEADER.pack(patch.index, patch.pts, *patch.box, invented, len(rgb), len(alpha), check)
         with _writing(self._folder):
             self._write(header)
             self._write(rgb)
@@ -263,7 +284,7 @@ class SegmentWriter:
     def finish(self) -> None:
         """Write the mark that says that nothing is missing."""
         with _writing(self._folder):
-            self._write(_HEADER.pack(_END, *[0] * 8))
+            self._write(_HEADER.pack(_END, *[0] * 9))
 
 
 def fingerprint_of(path: Path) -> str:
@@ -310,13 +331,13 @@ def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a worker taken for dead may still write
     partial.write_bytes(content)
     partial.replace(path)
 
 
-def _damaged(path: Path) -> InputError:
-    return InputError(f"the patches in {path} are damaged", todo="run again without --resume")
+def _unusable(path: Path, why: str) -> InputError:
+    return InputError(f"the contents of {path} {why}", todo="run again without --resume")
 
 
 @contextmanager

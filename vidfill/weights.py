@@ -50,6 +50,7 @@ class Card:
         device: trained on.
         data: what they were trained on.
         licence: of the weights.
+        research_only: whether that allows no other use than research.
         scores: protocol of the evaluation ("stationary", "object") -> measure ("hole_psnr_db",
             "feature_distance", "flicker", ...) -> value; empty where nothing was measured.
     """
@@ -65,6 +66,7 @@ class Card:
     device: str = ""
     data: str = ""
     licence: str = ""
+    research_only: bool = False
     scores: Scores = field(default_factory=dict)
 
     @property
@@ -154,8 +156,7 @@ def list_weights(*, model_dir: Path | None = None) -> tuple[Installed, ...]:
 
 def find_weights(name: str, *, model_dir: Path | None = None) -> Installed | None:
     """The usable entry for a model, the user's own before the shipped one; None where there is none."""
-    usable = (item for item in list_weights(model_dir=model_dir) if item.card.name == name and item.is_usable)
-    return next(usable, None)
+    return next((item for item in list_weights(model_dir=model_dir) if item.card.name == name and item.is_usable), None)
 
 
 def verify_weights(*, model_dir: Path | None = None) -> tuple[Verdict, ...]:
@@ -229,8 +230,7 @@ def read_torch_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"no checkpoint at {path}", todo="check the path")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about strange files, which are answered below
+        with warnings.catch_warnings(action="ignore"):  # about strange files, which are answered below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -322,6 +322,7 @@ def write_manifest(folder: Path, cards: tuple[Card, ...]) -> None:
             "device": card.device,
             "data": card.data,
             "licence": card.licence,
+            "research_only": card.research_only,
             "scores": card.scores,
         }
         for card in cards
@@ -350,8 +351,11 @@ def _card(entry: dict[str, Any]) -> Card:
         device=entry.get("device", ""),
         data=entry["data"],
         licence=entry["licence"],
+        research_only=entry.get("research_only", False),
         scores=dict(entry["scores"]),
     )
+    if not isinstance(card.research_only, bool):
+        raise ValueError(f"{card.name}: research_only is {card.research_only!r}, expected true or false")
     if card.file and (Path(card.file).name != card.file or len(card.sha256) != 64):
         raise ValueError(f"{card.name}: file must be a plain name and come with a sha256")
     return card

@@ -38,9 +38,10 @@ def succeed(part: Part) -> Answer:
     if part.kind == "plan":
         part.work.mkdir(exist_ok=True)
         folder = WorkFolder(part.work)
-        return Done(missing=tuple(segment for segment in range(3) if not folder.has(segment)))
-    if part.kind == "segment":
-        (part.work / f"segment_{part.segment:05d}.patches").write_text("patches")
+        return Done(missing=tuple((segment,) for segment in range(3) if not folder.has(segment)))
+    if part.kind == "segments":
+        for segment in part.segments:
+            (part.work / f"segment_{segment:05d}.patches").write_text("patches")
         return Done()
     Path(part.output).write_text("filled")
     return Done({"n_frames": 4})

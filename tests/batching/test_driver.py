@@ -287,45 +287,60 @@ def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.
     assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["killed", "done"]
 
 
+def test_segments_that_go_on_from_one_another_are_one_part_and_are_counted_one_by_one(folder: Path) -> None:
+    def script(part: Part) -> Answer:
+        answer = succeed(part)
+        return Done(missing=((0, 1), (2,))) if part.kind == "plan" else answer
+
+    news: list[JobEvent] = []
+    _, started = run_batch(folder, script, split=True, news=news)
+    assert [part.segments for part in started.parts] == [(), (0, 1), (2,), ()]
+    assert [(item.done, item.total) for item in news if item.stage == "fill"] == [(0, 3), (2, 3), (3, 3)]
+
+
 def test_a_split_job_is_planned_spread_and_assembled_once(folder: Path) -> None:
     (report,), started = run_batch(folder, split=True, n_workers=4)
     assert report.status == "done"
-    assert [(part.kind, part.segment, part.resume) for part in started.parts] == [
-        ("plan", 0, False),
-        ("segment", 0, True),
-        ("segment", 1, True),
-        ("segment", 2, True),
-        ("assemble", 0, True),
+    assert [(part.kind, part.segments, part.resume) for part in started.parts] == [
+        ("plan", (), False),
+        ("segments", (0,), True),
+        ("segments", (1,), True),
+        ("segments", (2,), True),
+        ("assemble", (), True),
     ]
     assert report.n_attempts == 1
 
 
 def test_of_a_split_job_only_what_was_killed_is_done_again(folder: Path) -> None:
-    died: list[int] = []
+    died: list[tuple[int, ...]] = []
 
     def script(part: Part) -> Answer:
-        if part.kind == "segment" and part.segment != 1 and part.segment not in died:
-            died.append(part.segment)
+        if part.kind == "segments" and part.segments != (1,) and part.segments not in died:
+            died.append(part.segments)
             return killed(part)
         return succeed(part)
 
     (report,), started = run_batch(folder, script, split=True, n_workers=2)
     assert report.status == "done"
-    done = [(part.kind, part.segment) for part in started.parts]
-    assert sorted(done) == [("assemble", 0), ("plan", 0), *[("segment", s) for s in (0, 0, 1, 2, 2)]]
-    assert done[-1] == ("assemble", 0)
+    done = [(part.kind, part.segments) for part in started.parts]
+    assert sorted(done) == [
+        ("assemble", ()),
+        ("plan", ()),
+        *[("segments", (s,)) for s in (0, 0, 1, 2, 2)],
+    ]
+    assert done[-1] == ("assemble", ())
 
 
 def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(folder: Path) -> None:
     running: set[int] = set()
-    failed: list[int] = []
+    failed: list[tuple[int, ...]] = []
 
     def script(part: Part) -> Answer:
         if part.kind == "plan" and failed:
             assert not part.resume
             assert not running
-        if part.kind == "segment" and not failed:
-            failed.append(part.segment)
+        if part.kind == "segments" and not failed:
+            failed.append(part.segments)
             return fail("damaged patches")
         return succeed(part)
 
@@ -337,7 +352,7 @@ def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(fo
 
 def test_a_killed_run_of_a_split_job_leaves_its_segments(folder: Path) -> None:
     def script(part: Part) -> Answer:
-        if part.kind == "segment" and part.segment == 0:
+        if part.kind == "segments" and part.segments == (0,):
             raise KeyboardInterrupt
         return succeed(part)
 
@@ -345,7 +360,11 @@ def test_a_killed_run_of_a_split_job_leaves_its_segments(folder: Path) -> None:
         run_batch(folder, script, split=True, n_workers=3)  # answers come last in, first out
     (report,), started = run_batch(folder, split=True)
     assert report.status == "done"
-    assert [(part.kind, part.segment) for part in started.parts] == [("plan", 0), ("segment", 0), ("assemble", 0)]
+    assert [(part.kind, part.segments) for part in started.parts] == [
+        ("plan", ()),
+        ("segments", (0,)),
+        ("assemble", ()),
+    ]
 
 
 def test_news_of_every_job(folder: Path) -> None:

@@ -4,16 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.clips import write_clip
+from tests.engine.models import WINDOW, Chained
 from vidfill import remove
 from vidfill.batching import local, work
 from vidfill.batching.local import obituary, share_out
 from vidfill.batching.work import Done, Failure, Part, PartKind, Worker
 from vidfill.errors import BusyError, InputError, OutOfMemoryError, OutputError, UsageError
+from vidfill.frame import Box
 from vidfill.models import load_model
+from vidfill.patches import runs_of
+from vidfill.plan import Plan, Segment
 from vidfill.store import WorkFolder
 
 BOXES = ("20,10,20,16@#0-#3", "8,20,20,16@#16-#19")  # far enough apart for two segments
@@ -25,18 +30,22 @@ def source(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "in.mkv", n=20, size=(48, 64)).path
 
 
-def _part(source: Path, kind: PartKind, *, segment: int = 0, resume: bool = True, name: str = "out.mkv") -> Part:
+def _part(
+    source: Path, kind: PartKind, *, segments: tuple[int, ...] = (), resume: bool = True, name: str = "out.mkv"
+) -> Part:
     folder = source.parent
     thumbnails = folder / "before.jpg", folder / "after.jpg"
     output, work_folder = str(folder / name), folder / f"{name}.work"
-    return Part(name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, overwrite=True, segment=segment)
+    return Part(
+        name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, overwrite=True, segments=segments
+    )
 
 
 def test_the_parts_of_a_removal_by_workers_that_know_nothing_of_each_other(source: Path) -> None:
     planned = Worker().do(_part(source, "plan", resume=False), lambda step: None)
-    assert planned == Done(missing=(0, 1))
+    assert planned == Done(missing=((0,), (1,)))
     for segment in (1, 0):  # in any order
-        assert isinstance(Worker().do(_part(source, "segment", segment=segment), lambda step: None), Done)
+        assert isinstance(Worker().do(_part(source, "segments", segments=(segment,)), lambda step: None), Done)
     assert Worker().do(_part(source, "plan"), lambda step: None) == Done(missing=())
     stages: set[str] = set()
     done = Worker().do(_part(source, "assemble"), lambda step: stages.add(step.stage))
@@ -49,6 +58,42 @@ def test_the_parts_of_a_removal_by_workers_that_know_nothing_of_each_other(sourc
     assert not source.with_name("out.mkv.work").exists()
 
 
+def test_a_model_that_remembers_has_the_segments_of_a_scene_filled_in_order(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, **options: object) -> Chained:
+        return Chained(WINDOW)
+
+    monkeypatch.setattr(work, "load_model", load)
+    monkeypatch.setattr("vidfill.pipeline.load_model", load)
+    assert Worker().do(_part(source, "plan", resume=False), lambda step: None) == Done(missing=((0, 1),))
+    early = Worker().do(_part(source, "segments", segments=(1,)), lambda step: None)
+    assert isinstance(early, Failure)
+    assert "segment 1 before segment 0, from which it goes on" in early.message
+    assert isinstance(Worker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
+    assert Worker().do(_part(source, "plan"), lambda step: None) == Done(missing=((1,),))
+    assert isinstance(Worker().do(_part(source, "segments", segments=(0, 1)), lambda step: None), Done)
+    remove(source, source.with_name("whole.mkv"), keep_work=True, **SETTINGS)
+    whole, split = (WorkFolder(source.with_name(name)) for name in (".whole.mkv.vidfill", "out.mkv.work"))
+    for segment in (0, 1):
+        for a, b in zip(whole.read(segment), split.read(segment), strict=True):
+            assert np.array_equal(a.rgb, b.rgb)
+            assert a.invented == b.invented == 0.25
+    done = Worker().do(_part(source, "assemble"), lambda step: None)
+    assert isinstance(done, Done)
+    assert done.result["invented"] == 0.25
+    assert source.with_name("out.mkv").read_bytes() == source.with_name("whole.mkv").read_bytes()
+
+
+def test_only_segments_of_one_scene_wait_for_one_another() -> None:
+    box = Box(0, 0, 32, 32)
+    scenes = (0, 0, 1, 2, 2)
+    segments = tuple(Segment(i, scene, i, i + 1, i, i + 1, 0, box, (32, 32)) for i, scene in enumerate(scenes))
+    plan = Plan("in.mp4", 64, 64, 9, 0, ((0, 2), (2, 3), (3, 9)), segments, 5, 4, 4, 0)
+    assert runs_of(plan, (1, 2, 3, 4), in_order=True) == ((1,), (2,), (3, 4))
+    assert runs_of(plan, (1, 2, 3, 4), in_order=False) == ((1,), (2,), (3,), (4,))
+
+
 def test_a_segment_needs_a_plan(source: Path) -> None:
     with pytest.raises(UsageError, match="no Plan in .*Make it first"):
         remove(source, source.with_name("out.mkv"), segments=[0], resume=True, **SETTINGS)
@@ -58,7 +103,7 @@ def test_a_segment_needs_a_plan(source: Path) -> None:
 def test_who_does_segments_shares_the_folder_and_who_plans_or_assembles_does_not(source: Path) -> None:
     Worker().do(_part(source, "plan", resume=False), lambda step: None)
     with WorkFolder(source.with_name("out.mkv.work")).locked():
-        assert isinstance(Worker().do(_part(source, "segment"), lambda step: None), Done)
+        assert isinstance(Worker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
         for kind in ("plan", "assemble", "whole"):
             failure = Worker().do(_part(source, kind), lambda step: None)
             assert isinstance(failure, Failure)

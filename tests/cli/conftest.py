@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.clips import Clip, write_clip, write_images
+from tests.engine.models import WINDOW, Chained
 from vidfill.cli import app
 
 N_FRAMES = 8
@@ -47,6 +48,13 @@ def clip(prepared: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VIDFILL_MODEL_DIR", str(tmp_path / "models"))
     return prepared
+
+
+@pytest.fixture
+def chained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of any model: one that remembers, and says that a quarter of its fill is invented."""
+    for user in ("pipeline", "batching.work", "batching.batch"):
+        monkeypatch.setattr(f"vidfill.{user}.load_model", lambda name, **options: Chained(WINDOW))
 
 
 @pytest.fixture

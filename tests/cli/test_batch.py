@@ -55,6 +55,21 @@ def test_all_is_well(videos: Path, run: Run) -> None:
     assert [job["status"] for job in again.json["result"]["jobs"]] == ["already done", "already done"]
 
 
+def test_a_licence_is_told_of_once_and_what_is_invented_for_each_video(videos: Path, run: Run, chained: None) -> None:
+    done = run(*WORDS, "--model", "cleanplate", "--split")
+    assert done.code == 0
+    assert done.err.count("licence: the weights of cleanplate are for research use only") == 1
+    result = run(*WORDS, "--model", "cleanplate", "--split", "--json").json["result"]
+    summary = json.loads(Path("out/summary.json").read_text())
+    assert result["licence_notice"] == summary["licence_notice"]
+    for job in (*result["jobs"], *summary["jobs"]):
+        assert job["result"]["invented"] == 0.25
+        assert "licence_notice" not in job["result"]
+    page = Path("out/report.html").read_text()
+    assert page.count("research use only") == 1
+    assert page.count(">25 %<") == 2
+
+
 def test_some_failed(videos: Path, run: Run) -> None:
     (videos / "bad.mkv").write_text("no video")
     done = run(*WORDS)

@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import N_FRAMES, Run
 from tests.clips import Clip, write_clip, write_images
 from vidfill import __version__, weights
+from vidfill.cli.session import invented_part
 from vidfill.models import resolve_model
 
 MASKED = ("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4")
@@ -23,9 +24,34 @@ def test_a_removal_writes_the_file_and_says_so(clip: Clip, run: Run) -> None:
     outcome = run(*MASKED)
     assert outcome.code == 0
     assert outcome.out == ""
-    assert f"wrote out.mp4: 8 frames, 8 filled; {resolve_model('auto')} on cpu" in outcome.err
+    assert "wrote out.mp4: 8 frames, 8 filled; " in outcome.err
+    assert f"; {resolve_model('auto')} on cpu" in outcome.err
     assert _n_frames("out.mp4") == N_FRAMES
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["in.mp4", "masks", "out.mp4"]
+
+
+def test_what_was_invented_and_what_the_weights_may_be_used_for_is_said(clip: Clip, run: Run, chained: None) -> None:
+    outcome = run(*MASKED, "--model", "cleanplate", "-v")
+    assert "painted once\n" in outcome.err
+    assert "8 filled; 25 % of the hole is shown by no frame and was painted; cleanplate on cpu" in outcome.err
+    *_, last = outcome.err.splitlines()
+    assert last == ("licence: the weights of cleanplate are for research use only; --model propagate needs no weights")
+    result = run(*MASKED, "--model", "cleanplate", "-y", "--json").json["result"]
+    assert result["invented"] == 0.25
+    assert f"licence: {result['licence_notice']}" == last
+
+
+def test_a_model_without_weights_has_no_licence_to_tell_of(clip: Clip, run: Run) -> None:
+    outcome = run(*MASKED, "--model", "propagate", "--json")
+    assert (outcome.json["result"]["invented"], outcome.json["result"]["licence_notice"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(0.0, "; 0 % of"), (0.004, "; less than 1 % of"), (0.996, "; 100 % of"), (None, "")]
+)
+def test_how_much_is_invented_is_said_in_round_numbers(ratio: float | None, shown: str) -> None:
+    assert invented_part(ratio).startswith(shown)
+    assert (invented_part(ratio) == "") == (ratio is None)
 
 
 def test_json_is_one_object_on_stdout(clip: Clip, run: Run) -> None:

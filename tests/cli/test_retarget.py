@@ -25,6 +25,15 @@ def test_it_writes_the_file_and_says_what_became_of_the_objects(clip: Clip, run:
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["half.mp4", "in.mp4", "masks"]
 
 
+def test_it_says_what_was_invented_and_what_the_weights_may_be_used_for(clip: Clip, run: Run, chained: None) -> None:
+    outcome = run(*HALF, "--model", "cleanplate")
+    assert "8 filled; 25 % of the hole is shown by no frame and was painted; cleanplate on cpu" in outcome.err
+    assert "licence: the weights of cleanplate are for research use only" in outcome.err
+    result = run(*HALF, "--model", "cleanplate", "-y", "--json").json["result"]
+    assert result["invented"] == 0.25
+    assert "--model propagate" in result["licence_notice"]
+
+
 def test_json_and_options(clip: Clip, run: Run) -> None:
     words = ["retarget", "in.mp4", "--box", "10,10,20,16", "--aspect", "1:1", "--height", "48", "--object-scale", "0.5"]
     result = run(*words, "--anchor", "center", "-o", "square.mp4", "--json", "-q").json["result"]

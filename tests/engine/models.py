@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vidfill.frame import Remembered
 from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
 
 
@@ -71,6 +73,28 @@ class Raising(Recorder):
         if self._count - 1 in self._calls:
             raise self._error
         return super().step(target, neighbours, references, previous, state)
+
+
+class Chained(Recorder):
+    """Fills with a level that goes up with each step, and goes on from where the segment before has stopped."""
+
+    def remember(self, state: Any) -> tuple[Remembered, ...]:
+        return (Remembered(np.full((2, 2, 3), state, np.uint8), 1.0),)
+
+    def recall(self, pictures: Sequence[Remembered]) -> int | None:
+        return int(pictures[0].picture.max()) if pictures else None
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: Any,
+    ) -> Step:
+        step = super().step(target, neighbours, references, previous, state)
+        self.n_painted += step.state == 1
+        return step._replace(fill=(step.fill / 2 + step.state / 200).clamp(0, 1), invented=0.25 * target.hole)
 
 
 WINDOW = WindowSpec(neighbours=(-2, 2), references=ReferenceSpec(stride=3, reach=4), previous=True)

@@ -1,22 +1,23 @@
 """Segments to patches: fakes on both sides pin what is read, when, and what comes out."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
-from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Samples, VideoInfo
+from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
 from vidfill.models.base import Detail, ReferenceSpec, Step, View, WindowSpec
 from vidfill.plan import Plan, Segment
 
@@ -297,13 +298,13 @@ class Remembering(Recorder):
 
     def __init__(self) -> None:
         super().__init__(WINDOW)
-        self.recalled: list[tuple[list[int], float]] = []
+        self.recalled: list[tuple[int, float]] = []
 
-    def remember(self, state: object) -> tuple[NDArray[np.uint8], ...]:
-        return (np.full((2, 2, 3), len(self.recalled), np.uint8),)
+    def remember(self, state: object) -> tuple[Remembered, ...]:
+        return (Remembered(np.full((2, 2, 3), len(self.recalled), np.uint8), 3.0),)
 
-    def recall(self, pictures: Sequence[NDArray[np.uint8]], scale: float) -> None:
-        self.recalled.append(([int(picture.max()) for picture in pictures], scale))
+    def recall(self, pictures: Sequence[Remembered]) -> None:
+        self.recalled += [(int(picture.max()), scale) for picture, scale in pictures] or [(0, 0)]
 
 
 def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
@@ -311,8 +312,56 @@ def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
     parts[2] = replace(parts[2], scene=1)
     model = Remembering()
     list(fill(_plan(*parts), FakeReader(30), FakeMasks(), model, CPU))
-    assert [values for values, _ in model.recalled] == [[], [1], [], []]  # only the last segment is kept here
-    assert [scale for _, scale in model.recalled] == [1, 1, 1, 0.5]
+    assert model.recalled == [(0, 0), (1, 3), (0, 0), (0, 0)]  # only the last segment is kept here
+
+
+def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_other_sizes() -> None:
+    sizes = (FULL, (12, 16), (6, 8))  # of a crop of FULL
+    plan = _plan(*(_segment(i, 4 * i, 4 * i + 4, size=size) for i, size in enumerate(sizes)))
+    model = Remembering()
+    list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    assert model.recalled == [(0, 0), (1, 6), (2, 6)]
+
+
+def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
+    class Failing(Remembering):
+        def step(
+            self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: Any, state: Any
+        ) -> Step:
+            if target.index == 2 and target.frame.shape[-1] == FULL[1] and len(self.recalled) == 1:
+                raise MemoryError
+            return super().step(target, neighbours, references, previous, state)
+
+    plan = _plan(_segment(0, 0, 4, size=FULL), _segment(1, 4, 8, size=FULL))
+    model = Failing()
+    list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
+    small = halved(FULL)
+    assert model.recalled[:2] == [(0, 0), (0, 0)]
+    ((value, scale),) = model.recalled[2:]
+    assert value == 2
+    assert scale == pytest.approx(3 * math.sqrt(math.prod(small) / math.prod(FULL)))
+
+
+class Inventing(Recorder):
+    """Says that it has invented the left half of the picture."""
+
+    def step(
+        self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: Any, state: Any
+    ) -> Step:
+        invented = torch.zeros_like(target.hole)
+        invented[..., : target.hole.shape[-1] // 2] = 1
+        return Step(target.frame, invented=invented)
+
+
+@pytest.mark.parametrize("size", [FULL, (12, 16)])
+def test_a_patch_says_how_much_of_it_is_invented(size: tuple[int, int]) -> None:
+    plan = _plan(_segment(0, 0, 8, size=size))
+    for patch in fill(plan, FakeReader(30), FakeMasks(), Inventing(WindowSpec()), CPU):
+        columns = np.arange(patch.box.x0, patch.box.x1) - 4  # of the crop
+        weight = patch.alpha.sum(axis=0) / patch.alpha.sum()
+        assert patch.invented == pytest.approx(weight[columns < 16].sum(), abs=1e-6)
+    (patch,) = fill(_plan(_segment(0, 0, 1, size=size)), FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU)
+    assert patch.invented is None
 
 
 class Detailing(Recorder):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.align.scenes import box_hole, painted, seen_through, shift
 from vidfill.engine import EngineSettings, fill_clip
 from vidfill.errors import WeightsError
+from vidfill.frame import Remembered
 from vidfill.metrics.quality import psnr
 from vidfill.models.base import ClipSource, Step, recur, unroll
 from vidfill.models.cleanplate.model import CleanPlate
@@ -141,9 +142,9 @@ def test_what_is_remembered_is_used_again(brush: Painted) -> None:
     model = CleanPlate(TINY)
     first = _steps(truth[:10], holes[:10])
     pictures = model.remember(first[-1].state)
-    assert [picture.shape for picture in pictures] == [(HEIGHT, WIDTH, 3)]
+    assert [(each.picture.shape, each.scale) for each in pictures] == [((HEIGHT, WIDTH, 3), 1)]
     n_before = len(brush.calls)
-    second = _steps(truth[10:], holes[10:], start=model.recall(pictures, 1.0))
+    second = _steps(truth[10:], holes[10:], start=model.recall(pictures))
     assert len(brush.calls) == n_before
     last, after = _filled([first[-1], second[0]], truth[9:11], holes[9:11])
     moved = seen_through(last, shift(4, 0), (WIDTH, HEIGHT))
@@ -154,7 +155,14 @@ def test_what_is_remembered_is_used_again(brush: Painted) -> None:
 def test_nothing_is_remembered_where_nothing_was_painted(brush: Painted) -> None:
     model = CleanPlate(TINY)
     assert model.remember(None) == ()
-    assert model.recall((), 1.0) is None
+    assert model.recall(()) is None
+
+
+def test_a_picture_that_is_recalled_has_the_scale_of_the_new_segment() -> None:
+    picture = painted(2 * HEIGHT, 2 * WIDTH)
+    ((plate,),) = (state.plates for state in CleanPlate(TINY).recall([Remembered(picture, 2.0)]))
+    assert plate.seen.known.shape == (HEIGHT, WIDTH)
+    assert plate.picture is picture
 
 
 def test_clips_side_by_side_do_not_mix(brush: Painted) -> None:

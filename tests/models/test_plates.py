@@ -87,8 +87,19 @@ def test_a_large_picture_is_rendered_as_sharp_as_it_is() -> None:
     target = _target(20)
     identity = np.asarray(target.grid, np.float32)
     x0, y0, x1, y1 = target.region.box
-    found = render(plate.picture, (HEIGHT, WIDTH), identity, (2.0, 2.0), target.region)
+    found = render(plate, identity, (2.0, 2.0), target.region)
     assert np.abs(found.astype(int) - large[2 * y0 : 2 * y1, 2 * x0 : 2 * x1]).max() <= 1
+
+
+def test_a_plate_of_a_larger_crop_is_rendered_at_its_own_scale() -> None:
+    large = painted(2 * HEIGHT + 32, 2 * WIDTH + 48, seed=4)
+    plate = make_plate(large, (HEIGHT + 16, WIDTH + 24), None)
+    target = _target(20)
+    to_plate = np.asarray(target.grid + np.array([12, 8]), np.float32)
+    x0, y0, x1, y1 = target.region.box
+    found = render(plate, to_plate, (2.0, 2.0), target.region)
+    expected = large[2 * y0 + 16 : 2 * y1 + 16, 2 * x0 + 24 : 2 * x1 + 24]
+    assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def _layer(error: float, *, before: float = -1.0) -> Layer:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tests.clips import Clip, write_clip
+from tests.engine.models import WINDOW, Chained
 from tests.ui.conftest import N_FRAMES, Page, box_around, prompts_of, serving
 from vidfill.cli import app
 from vidfill.masks.edit import dilate
@@ -214,6 +215,20 @@ def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) 
         assert (answer.status, answer.json["error"]["kind"]) == (400, "MaskError")
         job = page.do("api/remove", {"allow_lost": True})
         assert any("object 1 is lost" in text for text in job["warnings"])
+
+
+def test_the_result_says_what_was_invented_and_what_the_weights_may_be_used_for(
+    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidfill.pipeline.load_model", lambda name, **options: Chained(WINDOW))
+    settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json", model="cleanplate")
+    with serving(Project(settings)) as page:
+        page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
+        page.do("api/track", {})
+        page.do("api/remove", {})
+        result = page.get("api/state")["result"]
+    assert result["invented"] == 0.25
+    assert result["licence_notice"].startswith("the weights of cleanplate are for research use only")
 
 
 def test_shadows_are_in_the_masks_where_that_was_asked_for(page: Page, clip: Clip) -> None:

@@ -18,9 +18,10 @@ from vidfill.batching.scheduling import Scheduler
 from vidfill.engine.device import EngineSettings, check_settings, choose_device
 from vidfill.errors import OutputError, UsageError
 from vidfill.masks.boxes import TimedBox, TimeRange
-from vidfill.models import has_network, load_model, resolve_model
+from vidfill.models import has_network, load_model
 from vidfill.pipeline import remove
 from vidfill.plan import parse_working_size
+from vidfill.request import Weights
 
 # Arguments of `remove` that the batch itself gives, and those that are of one video alone.
 _OWN = frozenset(["source", "output", "overwrite", "resume", "work_dir", "keep_work", "segments", "load", "progress"])
@@ -36,12 +37,14 @@ class BatchResult:
         seconds: wall time.
         summary: the JSON file with all of this.
         report: the HTML page with pictures.
+        licence_notice: what the weights may be used for, in one line; None where nothing limits it.
     """
 
     jobs: tuple[JobReport, ...]
     seconds: float
     summary: Path
     report: Path
+    licence_notice: str | None = None
 
     @property
     def failed(self) -> tuple[JobReport, ...]:
@@ -104,18 +107,19 @@ def batch(
     sources = [inputs] if isinstance(inputs, (str, Path)) else inputs
     jobs = find_jobs(sources, out, name=name, mask_pattern=mask_pattern, fps=settings.get("fps"))
     jobs = [job for job in jobs if part is None or part.holds(job)]
-    model = _tried_out(settings, here=cluster is None)
+    weights = _tried_out(settings, here=cluster is None)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {out} ({error.strerror})", todo="give another --out") from error
-    scheduler = _scheduler(cluster, n_workers if split else min(n_workers, len(jobs)), settings, model)
+    scheduler = _scheduler(cluster, n_workers if split else min(n_workers, len(jobs)), settings, weights.model)
     reports = _done(jobs, out, settings, BatchRules(split, overwrite, retry_failed), scheduler, progress)
     suffix = f"-{part.index}-of-{part.count}" if part is not None else ""
     summary, page = out / f"summary{suffix}.json", out / f"report{suffix}.html"
-    result = BatchResult(tuple(reports), round(time.monotonic() - began_s, 3), summary, page)
-    write_summary(summary, result.jobs, result.seconds)
-    write_report(page, result.jobs, result.seconds)
+    notice = weights.licence_notice()
+    result = BatchResult(tuple(reports), round(time.monotonic() - began_s, 3), summary, page, notice)
+    write_summary(summary, result.jobs, result.seconds, licence_notice=notice)
+    write_report(page, result.jobs, result.seconds, licence_notice=notice)
     return result
 
 
@@ -165,8 +169,8 @@ def _checked(settings: Mapping[str, Any], mask_pattern: str | None) -> dict[str,
     return {name: value for name, value in settings.items() if value not in (*empty, parameters[name].default)}
 
 
-def _tried_out(settings: Mapping[str, Any], *, here: bool) -> str:
-    """The name of the model, which is loaded once on trial: better one error now than the same one for each video.
+def _tried_out(settings: Mapping[str, Any], *, here: bool) -> Weights:
+    """The model and its weights, loaded once on trial: better one error now than the same one for each video.
 
     Args:
         settings: of the removals.
@@ -179,10 +183,9 @@ def _tried_out(settings: Mapping[str, Any], *, here: bool) -> str:
     """
     device = str(settings.get("device", "auto")) if here else "cpu"
     check_settings(EngineSettings(device, settings.get("precision", "auto"), settings.get("threads", 0)))
-    model_dir, checkpoint = settings.get("model_dir"), settings.get("checkpoint")
-    model = resolve_model(settings.get("model", "auto"), model_dir=model_dir)
-    load_model(model, checkpoint=None if checkpoint is None else Path(checkpoint), model_dir=model_dir)
-    return model
+    weights = Weights.of(settings)
+    load_model(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+    return weights
 
 
 def _scheduler(cluster: str | None, n_workers: int, settings: Mapping[str, Any], model: str) -> Scheduler:

@@ -34,7 +34,8 @@ class BatchRules:
     """How a batch is done, beside the settings of its removals.
 
     Attributes:
-        split: whether the segments of one video are spread over the workers.
+        split: whether the segments of one video are spread over the workers, those of a scene together if they depend
+            on one another.
         overwrite: whether outputs that are there and are not this batch's may be replaced.
         retry_failed: whether jobs that were given up are tried anew.
     """
@@ -193,7 +194,7 @@ class Driver:
         active.file.write(active.state)
         self._tell(JobEvent(active.job.name, "running"))
 
-    def _part(self, active: _Active, kind: PartKind, segment: int = 0) -> Part:
+    def _part(self, active: _Active, kind: PartKind, segments: tuple[int, ...] = ()) -> Part:
         job, file = active.job, active.file
         settings = dict(self._settings)
         if job.mask is not None:
@@ -210,7 +211,7 @@ class Driver:
             settings,
             resume=active.resume or kind not in ("plan", "whole"),
             overwrite=True,  # what must not be replaced was refused before, under the lock
-            segment=segment,
+            segments=segments,
         )
 
     def _take(self, event: Event) -> None:
@@ -249,9 +250,16 @@ class Driver:
 
     def _show_progress(self, active: _Active, event: Progressed) -> None:
         kind, stage = event.part.kind, event.stage
-        if kind == "segment" or (kind == "assemble" and stage == "fill"):
-            return  # many at once, or filled before: segments are counted instead
+        if kind == "assemble" and stage == "fill":
+            return  # filled before
+        if kind == "segments":
+            self._tell_segments(active)  # many at once: they are counted, not their frames
+            return
         self._tell(JobEvent(active.job.name, "running", stage, event.done, event.total))
+
+    def _tell_segments(self, active: _Active) -> None:
+        n_stored = WorkFolder(active.file.work).n_stored()
+        self._tell(JobEvent(active.job.name, "running", "fill", n_stored, active.n_segments))
 
     def _go_on(self, active: _Active, part: Part, done: Done) -> None:
         """After a part that went well."""
@@ -259,10 +267,9 @@ class Driver:
             self._finish(active, done)
             return
         if part.kind == "plan":
-            active.n_segments = len(done.missing)
-            active.todo.extend(self._part(active, "segment", segment) for segment in done.missing)
-        n_done = active.n_segments - len(active.todo) - active.n_running
-        self._tell(JobEvent(active.job.name, "running", "fill", n_done, active.n_segments))
+            active.n_segments = WorkFolder(active.file.work).n_stored() + sum(map(len, done.missing))
+            active.todo.extend(self._part(active, "segments", run) for run in done.missing)
+        self._tell_segments(active)
         if not active.todo and not active.n_running and not active.is_draining:
             active.todo.append(self._part(active, "assemble"))
 
@@ -276,7 +283,7 @@ class Driver:
             active.is_draining = active.is_busy = True
             return
         self._end_attempt(active, "killed" if bad.kind == KILLED else "failed", bad)
-        goes_on = part.kind == "segment" and (active.attempt.outcome == "killed" or active.attempt.kind in RESUMABLE)
+        goes_on = part.kind == "segments" and (active.attempt.outcome == "killed" or active.attempt.kind in RESUMABLE)
         if goes_on and may_retry(active.state.attempts):
             self._begin(active)
             active.todo.append(replace(part, resume=True))

@@ -46,7 +46,8 @@ class JobReport:
         kind: of the error of a failed one, as its class is named.
         message: the error in one line.
         exit_code: that `vidfill remove` would have ended with.
-        result: of a done one: frames, model, device, seconds by stage, warnings.
+        result: of a done one: frames, ratio of the holes that no frame shows (`invented`), model, device, seconds by
+            stage, warnings.
         thumbnails: small pictures of before and after; empty where there are none.
     """
 

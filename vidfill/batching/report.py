@@ -35,9 +35,10 @@ img {{ display: block; width: 100%; height: auto; }}
 .warning {{ color: #a60; }}
 </style>
 <h1>{title}</h1>
-<p>{counts}; {seconds:.1f} s</p>
+<p>{counts}; {seconds:.1f} s{notice}</p>
 <table>
-<thead><tr><th>Video<th>Before<th>After<th>Status<th class="number">Frames<th class="number">Seconds</tr></thead>
+<thead><tr><th>Video<th>Before<th>After<th>Status
+<th class="number">Frames<th class="number">Painted<th class="number">Seconds</tr></thead>
 <tbody>
 {rows}
 </tbody>
@@ -46,13 +47,14 @@ img {{ display: block; width: 100%; height: auto; }}
 """
 
 
-def summarise(jobs: Sequence[JobReport], seconds: float) -> dict[str, Any]:
-    """The content of the summary: counts by status, and every job; paths as text."""
+def summarise(jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> dict[str, Any]:
+    """The content of the summary: counts by status, what limits the use of the weights, every job; paths as text."""
     return {
         "schema_version": _SCHEMA_VERSION,
         "vidfill": __version__,
         "seconds": seconds,
         "counts": _counts(jobs),
+        "licence_notice": licence_notice,
         "jobs": [
             {
                 **asdict(job),
@@ -65,17 +67,21 @@ def summarise(jobs: Sequence[JobReport], seconds: float) -> dict[str, Any]:
     }
 
 
-def write_summary(path: Path, jobs: Sequence[JobReport], seconds: float) -> None:
+def write_summary(path: Path, jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> None:
     """Write the summary as JSON.
 
     Raises:
         OutputError: it cannot be written.
     """
-    _write(path, json.dumps(summarise(jobs, seconds), indent=1, ensure_ascii=False) + "\n")
+    _write(
+        path, json.dumps(summarise(jobs, seconds, licence_notice=licence_notice), indent=1, ensure_ascii=False) + "\n"
+    )
 
 
-def write_report(path: Path, jobs: Sequence[JobReport], seconds: float) -> None:
+def write_report(path: Path, jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> None:
     """Write the page; it needs no server, and its pictures lie beside the outputs.
+
+    "Painted" is the ratio of the holes that no frame shows.
 
     Raises:
         OutputError: it cannot be written.
@@ -83,7 +89,8 @@ def write_report(path: Path, jobs: Sequence[JobReport], seconds: float) -> None:
     rows = "\n".join(_row(job, path.parent) for job in sorted(jobs, key=lambda job: _ORDER.get(job.status, 0)))
     title = escape(f"{len(jobs)} videos in {path.parent.name}")
     counts = escape(", ".join(f"{n} {status}" for status, n in _counts(jobs).items()))
-    _write(path, _PAGE.format(title=title, counts=counts, seconds=seconds, rows=rows))
+    notice = f"<br>{escape(licence_notice)}" if licence_notice else ""
+    _write(path, _PAGE.format(title=title, counts=counts, seconds=seconds, notice=notice, rows=rows))
 
 
 def _row(job: JobReport, folder: Path) -> str:
@@ -96,7 +103,10 @@ def _row(job: JobReport, folder: Path) -> str:
     if job.n_attempts > 1:
         note += f"<br>{job.n_attempts} attempts"
     cells = "".join(f"<td>{cell}" for cell in (video, *pictures, escape(job.status) + note))
-    numbers = f'<td class="number">{job.result.get("n_frames", "")}<td class="number">{job.seconds:.1f}'
+    invented = job.result.get("invented")
+    painted = "" if invented is None else f"{100 * invented:.0f} %"
+    shown = (str(job.result.get("n_frames", "")), painted, f"{job.seconds:.1f}")
+    numbers = "".join(f'<td class="number">{number}' for number in shown)
     return f'<tr class="{escape(job.status)}">{cells}{numbers}</tr>'
 
 

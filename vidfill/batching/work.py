@@ -13,10 +13,12 @@ from vidfill.batching.thumbnails import write_thumbnails
 from vidfill.engine.device import is_out_of_memory
 from vidfill.errors import BusyError, OutOfMemoryError, VidfillError
 from vidfill.models import load_model
+from vidfill.patches import runs_of
 from vidfill.pipeline import OnProgress, remove
+from vidfill.request import Weights
 from vidfill.store import WorkFolder
 
-PartKind = Literal["whole", "plan", "segment", "assemble"]
+PartKind = Literal["whole", "plan", "segments", "assemble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Part:
 
     Attributes:
         job: the job's name.
-        kind: all of it; or its Plan, one segment, or the output from finished segments.
+        kind: all of it; or its Plan, some segments, or the output from finished segments.
         source: the video.
         output: as `vidfill.remove` takes it.
         work: the work folder.
@@ -33,7 +35,7 @@ class Part:
         settings: of `vidfill.remove`, by name.
         resume: whether finished segments are kept.
         overwrite: whether an output that is there may be replaced.
-        segment: which one, for that kind.
+        segments: which ones, in order, for that kind.
     """
 
     job: str
@@ -45,7 +47,7 @@ class Part:
     settings: Mapping[str, Any]
     resume: bool
     overwrite: bool
-    segment: int = 0
+    segments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class Done:
     """A part that went well.
 
     Attributes:
-        result: of the whole job: frames, model, device, seconds by stage, warnings.
-        missing: of a Plan: its segments that are not filled yet.
+        result: of the whole job, see `vidfill.batching.events.JobReport`.
+        missing: of a Plan: its segments that are not filled yet, in groups that do not depend on one another.
     """
 
     result: dict[str, Any] = field(default_factory=dict)
-    missing: tuple[int, ...] = ()
+    missing: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,17 @@ class Worker:
             return Failure.of(error)
 
     def _done(self, part: Part, settings: dict[str, Any]) -> Done:
-        chosen = {"plan": (), "segment": (part.segment,)}.get(part.kind)
+        chosen = {"plan": (), "segments": part.segments}.get(part.kind)
         result = remove(part.source, part.output, segments=chosen, work_dir=part.work, keep_work=True, **settings)
         folder = WorkFolder(part.work)
         plan = folder.plan()
+        if part.kind == "plan" and plan is not None:
+            weights = Weights.of(settings)
+            model = self._load(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+            missing = [segment.index for segment in plan.segments if not folder.has(segment.index)]
+            return Done(missing=runs_of(plan, missing, in_order=model.remembers))
         if chosen is not None:
-            return Done(missing=tuple(s.index for s in plan.segments if not folder.has(s.index)) if plan else ())
+            return Done()
         write_thumbnails(part.source, Path(part.output), plan, part.thumbnails, fps=settings.get("fps"))
         folder.remove()
         return Done(
@@ -134,6 +141,7 @@ class Worker:
                 "n_frames": result.n_frames,
                 "n_filled": result.n_filled,
                 "n_held": result.n_held,
+                "invented": result.invented,
                 "model": result.model,
                 "device": result.device,
                 "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},

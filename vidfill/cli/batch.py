@@ -154,6 +154,7 @@ def _tell(run: Session, result: BatchResult) -> None:
     """The end of a batch: a line, and if something failed a table and the exit code."""
     n_failed, n_done = len(result.failed), len(result.jobs) - len(result.failed)
     run.say(f"{n_done} of {len(result.jobs)} videos done in {result.seconds:.1f} s; see {result.report}")
+    run.say_licence(result.licence_notice)
     if not n_failed:
         run.result(result=result)
         return

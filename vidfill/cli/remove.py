@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vidfill.cli import options as opt
 from vidfill.cli import prompts as pr
 from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Session, Voice, session
+from vidfill.cli.session import Session, Voice, invented_part, session
 from vidfill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def remove(
             **wanted,
         )
         run.say(_summary(result))
+        run.say_licence(result.licence_notice)
         run.result(result=result)
 
 
@@ -159,6 +160,7 @@ def _summary(result: RemoveResult) -> str:
     held = f", {result.n_held} damaged ones held" if result.n_held else ""
     layer = f" and the layer {result.output_fill}" if result.output_fill not in (None, result.output) else ""
     return (
-        f"wrote {result.output}{layer}: {result.n_frames} frames, {result.n_filled} filled{held}; "
+        f"wrote {result.output}{layer}: {result.n_frames} frames, {result.n_filled} filled{held}"
+        f"{invented_part(result.invented)}; "
         f"{result.model} on {result.device}, {sum(result.seconds.values()):.1f} s"
     )

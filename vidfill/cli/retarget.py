@@ -10,7 +10,7 @@ import typer
 from vidfill.cli import options as opt
 from vidfill.cli import prompts as pr
 from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Voice, session
+from vidfill.cli.session import Voice, invented_part, session
 from vidfill.errors import UsageError
 
 SHAPE = "New shape"
@@ -202,7 +202,9 @@ def retarget(
         )
         shown = describe_objects(result.width, result.height, result.n_objects, result.scale)
         run.say(
-            f"wrote {result.output}: {shown}, {result.n_frames} frames, {result.n_filled} filled; "
+            f"wrote {result.output}: {shown}, {result.n_frames} frames, {result.n_filled} filled"
+            f"{invented_part(result.invented)}; "
             f"{result.model} on {result.device}, {sum(result.seconds.values()):.1f} s"
         )
+        run.say_licence(result.licence_notice)
         run.result(result=result)

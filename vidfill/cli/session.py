@@ -86,6 +86,11 @@ class Session:
         if not self.voice.quiet and not self.voice.as_json:
             self._err.print(Text(text), soft_wrap=True)
 
+    def say_licence(self, notice: str | None) -> None:
+        """After the last line, what the weights may be used for, if something limits it."""
+        if notice is not None:
+            self.say(f"licence: {notice}")
+
     def show(self, *renderables: RenderableType) -> None:
         """The answer to a question (a table, a list) as text on stdout; not with --json."""
         if not self.voice.as_json:
@@ -177,6 +182,14 @@ def session(command: str, voice: Voice) -> Iterator[Session]:
 def printable(text: str) -> str:
     """Text as one line that any output takes: what else a file's name may hold is written with backslashes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def invented_part(ratio: float | None) -> str:
+    """How much of the holes no frame shows, for the closing line and with a semicolon before it; "" if unknown."""
+    if ratio is None:
+        return ""
+    shown = "less than 1" if 0 < ratio < 0.005 else f"{100 * ratio:.0f}"
+    return f"; {shown} % of the hole is shown by no frame and was painted"
 
 
 def plain(value: Any) -> Any:

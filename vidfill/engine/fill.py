@@ -17,7 +17,7 @@ from vidfill.engine.clip import Filled, composited
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import OutOfMemoryError
-from vidfill.frame import Bool, Box, Float, Frame, Patch, Samples, VideoInfo
+from vidfill.frame import Bool, Box, Float, Frame, Patch, Remembered, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.models.base import Detail, Model
 from vidfill.models.sides import SideBySide
@@ -115,12 +115,12 @@ def fill(
 class Memory(Protocol):
     """What models remember of finished segments (see `Model.remember` and `vidfill.store.WorkFolder`)."""
 
-    def remembered(self, segment: int) -> Sequence[NDArray[np.uint8]]:
+    def remembered(self, segment: int) -> Sequence[Remembered]:
         """The pictures of a segment; none where it is not finished."""
         ...
 
-    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
-        """Take the pictures of a segment."""
+    def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
+        """Take the pictures of a segment, in the place of those that an earlier attempt may have left."""
         ...
 
 
@@ -128,13 +128,13 @@ class LastMemory:
     """Remembers the last segment alone."""
 
     def __init__(self) -> None:
-        self._segment, self._pictures = -1, tuple[NDArray[np.uint8], ...]()
+        self._segment, self._pictures = -1, tuple[Remembered, ...]()
 
-    def remembered(self, segment: int) -> Sequence[NDArray[np.uint8]]:
+    def remembered(self, segment: int) -> Sequence[Remembered]:
         """See `Memory`."""
         return self._pictures if segment == self._segment else ()
 
-    def keep(self, segment: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
         """See `Memory`."""
         self._segment, self._pictures = segment, tuple(pictures)
 
@@ -210,7 +210,7 @@ def _attempt(
     waiting: dict[int, _Waiting] = {}
     times: dict[int, int] = {}
     pictures = _pictures(segment, size, plan, reader, masks, waiting, times)
-    is_smaller = size != (segment.box.height, segment.box.width)
+    is_smaller = math.prod(size) < math.prod(_original_size(segment.box))
 
     def original(position: int) -> _Original:
         index = segment.read_start + position
@@ -220,22 +220,26 @@ def _attempt(
     source = LazySource(model, pictures, n_frames, runtime, original if is_smaller else None)
     targets, spec = _targets(segment, plan, model), model.spec.with_most_references(plan.max_references)
     scale = math.sqrt(math.prod(size) / (segment.box.height * segment.box.width))
-    start = model.recall(_remembered(segment, plan, memory), scale)
+    before = segment_before(segment, plan)
+    start = model.recall(() if before is None else _scaled(memory.remembered(before), 1 / scale))
     for filled in composited(model, source, runtime, threads, targets=targets, spec=spec, start=start):
         index = segment.read_start + filled.position
         pts, edge = waiting.pop(index)
         if index + 1 == segment.stop:
-            memory.keep(segment.index, model.remember(filled.state))
+            memory.keep(segment.index, _scaled(model.remember(filled.state), scale))
         if index >= segment.start:
             yield index, None if edge is None else _patch(index, pts, edge, filled, segment.box)
         if index + 1 >= segment.stop:
             return
 
 
-def _remembered(segment: Segment, plan: Plan, memory: Memory) -> Sequence[NDArray[np.uint8]]:
-    """What the model knows of a segment's scene from the last segment before it."""
-    before = [s.index for s in plan.segments if s.scene == segment.scene and s.stop <= segment.start]
-    return memory.remembered(max(before)) if before else ()
+def segment_before(segment: Segment, plan: Plan) -> int | None:
+    """The segment of the same scene that a model which remembers goes on from; None for the scene's first."""
+    return max((s.index for s in plan.segments if s.scene == segment.scene and s.stop <= segment.start), default=None)
+
+
+def _scaled(pictures: Sequence[Remembered], factor: float) -> list[Remembered]:
+    return [Remembered(picture, scale * factor) for picture, scale in pictures]
 
 
 class _Original(NamedTuple):
@@ -249,13 +253,17 @@ class _Original(NamedTuple):
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the crop, at most `MAX_ORIGINAL_PIXELS`."""
-        shrink = min(1.0, math.sqrt(MAX_ORIGINAL_PIXELS / (self.box.height * self.box.width)))
-        return max(1, round(self.box.height * shrink)), max(1, round(self.box.width * shrink))
+        return _original_size(self.box)
 
     def read(self) -> NDArray[np.uint8]:
         """(H, W, 3) RGB."""
         frame = next(iter(self.reader.frames(start_pts=self.pts, start_index=self.index)))
         return np.rint(_shrunk(rgb_crop(frame, self.reader.info, self.box), self.size) * 255).astype(np.uint8)
+
+
+def _original_size(box: Box) -> tuple[int, int]:
+    shrink = min(1.0, math.sqrt(MAX_ORIGINAL_PIXELS / (box.height * box.width)))
+    return max(1, round(box.height * shrink)), max(1, round(box.width * shrink))
 
 
 def _targets(segment: Segment, plan: Plan, model: Model) -> range | None:
@@ -316,7 +324,7 @@ def _shrunk_hole(hole: Bool, size: tuple[int, int]) -> Bool:
     return np.asarray(_shrunk(hole.astype(np.float32), size) > 0)
 
 
-def _shrunk(picture: Float, size: tuple[int, int]) -> Float:
+def _shrunk(picture: Float, size: tuple[int, ...]) -> Float:
     if picture.shape[:2] == size:
         return picture
     return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
@@ -335,11 +343,15 @@ def _patch(index: int, pts: int, edge: _Edge, filled: Filled, crop: Box) -> Patc
         rgb = np.asarray(cv2.resize(rgb, size_wh, interpolation=cv2.INTER_CUBIC), np.float32)
     if filled.detail is not None:
         _lay_over(rgb, filled.detail)
-    box = edge.box
-    inner = rgb[box.y0 - crop.y0 : box.y1 - crop.y0, box.x0 - crop.x0 : box.x1 - crop.x0]
-    alpha = edge.alpha()
-    samples = np.where(alpha[..., None] > 0, np.rint(np.clip(inner, 0, 1) * 65535), 0).astype(np.uint16)
-    return Patch(index, pts, box, samples, alpha)
+    box, alpha = edge.box, edge.alpha()
+    inside = Box(box.x0 - crop.x0, box.y0 - crop.y0, box.x1 - crop.x0, box.y1 - crop.y0).slices
+    samples = np.where(alpha[..., None] > 0, np.rint(np.clip(rgb[inside], 0, 1) * 65535), 0).astype(np.uint16)
+    invented = None
+    if filled.invented is not None:
+        weight = np.zeros((crop.height, crop.width), np.float32)
+        weight[inside] = alpha
+        invented = float(np.average(filled.invented, weights=_shrunk(weight, filled.invented.shape)))
+    return Patch(index, pts, box, samples, alpha, invented)
 
 
 def _lay_over(rgb: Float, detail: Detail) -> None:

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vidfill.frame import Remembered
+
 Direction = Literal["forward", "backward"]
 
 
@@ -201,25 +203,32 @@ class Model(nn.Module, ABC):
     Attributes:
         spec: what the model needs around a target.
         sizes: the JSON-able arguments that build this network again; a checkpoint carries them.
+        n_painted: pictures in which the model has painted what no frame shows, so far.
     """
 
     spec: WindowSpec
     sizes: dict[str, Any]
+    n_painted: int = 0
 
-    def remember(self, state: Any) -> tuple[NDArray[np.uint8], ...]:
-        """What a segment that goes on from this one must know: pictures, (H, W, 3) RGB at the source's own size.
+    @property
+    def remembers(self) -> bool:
+        """Whether a segment goes on from the one before it, so that those of one scene are filled in order."""
+        return type(self).remember is not Model.remember
+
+    def remember(self, state: Any) -> tuple[Remembered, ...]:
+        """What a segment that goes on from this one must know: pictures, at the source's own size where possible.
 
         Args:
             state: of the last step, of a batch of one clip.
         """
         return ()
 
-    def recall(self, pictures: Sequence[NDArray[np.uint8]], scale: float) -> Any:
+    def recall(self, pictures: Sequence[Remembered]) -> Any:
         """The state in which the last pass over a segment begins, from what `remember` gave for the one before.
 
         Args:
-            pictures: of another crop of the same scene.
-            scale: the size at which the model works on the new segment, relative to the source's own.
+            pictures: of another crop of the same scene; their scales are relative to the size at which the model works
+                on the new segment.
         """
         return None
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vidfill.align.membrane import membrane
 from vidfill.align.sides import Sides, find_sides
+from vidfill.frame import Remembered
 from vidfill.models.base import Model, Previous, Step, View, composite
 from vidfill.models.propagate import to_bytes
 
@@ -96,15 +97,20 @@ class SideBySide(Model):
         """See `Model.encode`."""
         return Features(self.model.encode(frame, hole), {})
 
-    def remember(self, state: State | None) -> tuple[NDArray[np.uint8], ...]:
+    @property
+    def remembers(self) -> bool:
+        """As the model does."""
+        return self.model.remembers
+
+    def remember(self, state: State | None) -> tuple[Remembered, ...]:
         """See `Model.remember`; nothing of a picture that is parted."""
         if state is None or state.parted is None or state.parted.sides is not None:
             return ()
         return self.model.remember(state.states[0])
 
-    def recall(self, pictures: Sequence[NDArray[np.uint8]], scale: float) -> State | None:
+    def recall(self, pictures: Sequence[Remembered]) -> State | None:
         """See `Model.recall`."""
-        inner = self.model.recall(pictures, scale)
+        inner = self.model.recall(pictures)
         return None if inner is None else State(None, (inner,))
 
     def step(

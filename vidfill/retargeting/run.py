@@ -47,6 +47,8 @@ class RetargetResult:
         device: where it ran.
         seconds: wall time by stage.
         warnings: one line each.
+        invented: ratio of the holes that no frame shows, see `vidfill.pipeline.RemoveResult`.
+        licence_notice: see there.
     """
 
     output: Path
@@ -61,6 +63,8 @@ class RetargetResult:
     device: str
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
+    invented: float | None = None
+    licence_notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,8 @@ def retarget(
         filled.device,
         clock.seconds,
         tuple(warnings),
+        filled.tally.ratio,
+        filled.licence_notice,
     )
 
 

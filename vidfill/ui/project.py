@@ -16,7 +16,7 @@ from vidfill.masks.boxes import Moment
 from vidfill.masks.files import MaskSource
 from vidfill.masks.prompt import Click, ObjectBox, Prompts, read_prompts
 from vidfill.models import load_model, resolve_model
-from vidfill.pipeline import remove
+from vidfill.pipeline import RemoveResult, remove
 from vidfill.plan import PlanSettings
 from vidfill.run import OnProgress, Progress, reporter
 from vidfill.store import WorkFolder
@@ -61,11 +61,13 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A finished output."""
+    """A finished output, and what the removal has to say of it (see `vidfill.pipeline.RemoveResult`)."""
 
     number: int
     path: Path
     pictures: Pictures
+    invented: float | None
+    licence_notice: str | None
 
 
 class Project:
@@ -332,16 +334,18 @@ class Project:
             progress=report,
         )
         self._unfinished = None
-        self._show_result(done.output, report)
+        self._show_result(done, report)
 
-    def _show_result(self, output: Path, report: OnProgress) -> None:
+    def _show_result(self, done: RemoveResult, report: OnProgress) -> None:
         """Read the output once: it is whole, and any of its frames can be shown."""
+        output = done.output
         fps = self.info.rate if output.is_dir() else None
         with Reader(output, fps=fps) as reader:
             timeline = survey(reader, progress=reporter(report, "check"))
         before = self.removed
         number = before.number + 1 if before else 1
-        self.removed = Removed(number, output, Pictures(output, timeline, fps=fps))
+        pictures = Pictures(output, timeline, fps=fps)
+        self.removed = Removed(number, output, pictures, done.invented, done.licence_notice)
         if before is not None:
             before.pictures.close()
 

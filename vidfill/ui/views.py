@@ -42,7 +42,9 @@ def state_view(project: Project) -> dict[str, Any]:
         "preview": preview
         and {"number": preview.number, "start": preview.frames.start, "stop": preview.frames.stop}
         | {"done": list(preview.frames[: len(preview.jpegs)])},
-        "result": removed and {"number": removed.number, "name": removed.path.name, "is_file": removed.path.is_file()},
+        "result": removed
+        and {"number": removed.number, "name": removed.path.name, "is_file": removed.path.is_file()}
+        | {"invented": removed.invented, "licence_notice": removed.licence_notice},
         "warnings": list(project.warnings),
     }
 

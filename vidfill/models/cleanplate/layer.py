@@ -124,7 +124,7 @@ class Layer:
             if not weight.any() or part.plate.map is None:
                 continue
             large = cv2.resize(weight, size_wh, interpolation=cv2.INTER_LINEAR)
-            painted = render(part.plate.picture, size, part.plate.map, scale, self._region)
+            painted = render(part.plate, part.plate.map, scale, self._region)
             correction = cv2.resize(part.correction, size_wh, interpolation=cv2.INTER_LINEAR)
             rgb += large[..., None] * (painted + correction)
             total += large

@@ -8,6 +8,7 @@ or where one has stopped to fit.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -21,6 +22,7 @@ from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
 from vidfill.align.spatial import fill_smoothly, spatial_candidate
 from vidfill.errors import WeightsError
+from vidfill.frame import Remembered
 from vidfill.models import propagate
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.choice import choose_frames
@@ -84,15 +86,16 @@ class CleanPlate(Propagate, LearnedModel):
             todo="use the weights that come with it, or train a painter",
         )
 
-    def remember(self, state: Any) -> tuple[Rgb, ...]:
+    def remember(self, state: Any) -> tuple[Remembered, ...]:
         """The plates, as pictures; see `Model.remember`."""
-        return () if state is None else tuple(plate.picture for plate in state[0].plates)
+        plates: Sequence[Plate] = () if state is None else state[0].plates
+        return tuple(Remembered(p.picture, math.sqrt(p.picture.size / (3 * p.seen.rgbk[..., 0].size))) for p in plates)
 
-    def recall(self, pictures: Sequence[Rgb], scale: float) -> Any:
+    def recall(self, pictures: Sequence[Remembered]) -> Any:
         """The state that begins with these plates; see `Model.recall`."""
         plates = []
-        for picture in pictures:
-            height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+        for picture, scale in pictures:
+            height, width = (max(1, round(side / scale)) for side in picture.shape[:2])
             plates.append(make_plate(picture, (height, width), None))
         return (State(plates=tuple(plates)),) if plates else None
 
@@ -185,6 +188,7 @@ class CleanPlate(Propagate, LearnedModel):
             # Enlarging would draw the black of the missing pixels into their rim.
             whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
+        self.n_painted += 1
         _log.info("painted %d pixels for frame %d, in frame %d of the segment", int(hole.sum()), window.index, i)
         return make_plate(complete(self.network, whole, hole), size, pose)
 

@@ -154,20 +154,20 @@ def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
     return float(np.abs(difference - np.median(difference, axis=0)).mean())
 
 
-def render(picture: Rgb, size: tuple[int, ...], to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
+def render(plate: Plate, to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
     """A plate's picture resampled to a region, once.
 
     Args:
-        picture: (H', W', 3).
-        size: (H, W), the working size, to which the map refers.
-        to_plate: the map.
-        scale: (vertical, horizontal) of the result relative to the working size.
+        plate: of this crop or of another one of the scene.
+        to_plate: the map, in pixels of `plate.seen`.
+        scale: (vertical, horizontal) of the result relative to the target's working size.
         region: what is wanted of the target.
 
     Returns:
         (h * scale, w * scale, 3).
     """
     x, y = _dense(to_plate, scale, region)
+    picture, size = plate.picture, plate.seen.rgbk.shape
     factor = (picture.shape[0] / size[0], picture.shape[1] / size[1])
     x, y = (x + 0.5) * factor[1] - 0.5, (y + 0.5) * factor[0] - 0.5
     return np.asarray(cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
@@ -177,7 +177,8 @@ def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
     """Resample a plate by a map and match its colours to the rim of the hole, by a smooth field."""
     size = plate.seen.rgbk.shape[:2]
     x, y = _dense(to_plate, (1.0, 1.0), region)
-    rgb = render(plate.seen.rgb, size, to_plate, (1.0, 1.0), region).astype(np.float32)
+    small = plate._replace(picture=plate.seen.rgb)
+    rgb = render(small, to_plate, (1.0, 1.0), region).astype(np.float32)
     valid = (x >= -0.5) & (y >= -0.5) & (x <= size[1] - 0.5) & (y <= size[0] - 0.5)
     band = region.rim & valid
     if int(band.sum()) < MIN_BAND:

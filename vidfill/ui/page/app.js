@@ -299,11 +299,24 @@ function render() {
   byId("views").querySelector('[value="filled"]').disabled = !server.preview?.done.length;
   byId("views").querySelector('[value="result"]').disabled = !server.result;
   byId("get-result").hidden = !server.result?.is_file;
+  setText("result-text", resultText(server.result));
+  byId("result-text").hidden = !resultText(server.result);
   byId("get-masks").hidden = !isFresh;
   byId("get-prompts").hidden = book.isEmpty;
   byId("shell").hidden = book.isEmpty;
   setText("prompts-file", server.prompts_file);
   setText("command", command());
+}
+
+function resultText(result) {
+  const lines = [];
+  if (typeof result?.invented === "number") {
+    const percent = Math.round(100 * result.invented);
+    const shown = percent === 0 && result.invented > 0 ? "Less than 1" : percent;
+    lines.push(`${shown} % of the hole is shown by no frame and was painted.`);
+  }
+  if (result?.licence_notice) lines.push(`Licence: ${result.licence_notice}.`);
+  return lines.join(" ");
 }
 
 function removeText(isFresh) {
