@@ -24,7 +24,7 @@ OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
 MIN_OPEN_RATIO = 0.02  # of the hole; less than that is filled smoothly
 AGED_ERROR = 20.0
-AGED_FRAMES = 24
+AGED_FRAMES = 12
 FADE_STEP = 1 / 8
 NOTHING = np.float32(1e6)
 
