@@ -180,7 +180,7 @@ def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path:
 
 def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
-    pictures = [Remembered(np.full((5, 7, 3), value, np.uint8), 1 / value) for value in (3, 200)]
+    pictures = [Remembered(np.full((5, 7, 3), value, np.uint8), (1 / value, 1 / 7)) for value in (3, 200)]
     folder.keep(4, pictures)
     for found, kept in zip(folder.remembered(4), pictures, strict=True):
         assert (found.picture == kept.picture).all()
@@ -190,7 +190,7 @@ def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
 
 def test_a_segment_that_is_filled_again_remembers_nothing_of_the_first_time(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
-    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), 1.0)])
+    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), (1.0, 1.0))])
     folder.keep(4, ())
     assert list(folder.remembered(4)) == []
     assert not list(folder.path.glob("*.memory*"))
@@ -198,7 +198,7 @@ def test_a_segment_that_is_filled_again_remembers_nothing_of_the_first_time(tmp_
 
 def test_a_memory_that_is_damaged_is_refused(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
-    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), 1.0)])
+    folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), (1.0, 1.0))])
     (path,) = folder.path.glob("*.memory")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="damaged.*without --resume"):

@@ -276,8 +276,9 @@ class Remembered(NamedTuple):
 
     Attributes:
         picture: (H, W, 3) uint8 RGB.
-        scale: its size relative to what the model works on; in a `vidfill.engine.fill.Memory`, to the source's own.
+        scale: (vertical, horizontal), its size relative to what the model works on; in a `vidfill.engine.fill.Memory`,
+            to the source's own.
     """
 
     picture: NDArray[np.uint8]
-    scale: float
+    scale: tuple[float, float]

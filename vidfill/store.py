@@ -213,7 +213,8 @@ class WorkFolder:
             return []
         except (OSError, SafetensorError, KeyError) as error:
             raise _unusable(path, "are damaged") from error
-        return [Remembered(tensors[name], float(scale)) for name, scale in zip(sorted(tensors), scales, strict=True)]
+        pairs = zip(sorted(tensors), scales.tolist(), strict=True)
+        return [Remembered(tensors[name], (y, x)) for name, (y, x) in pairs]
 
     def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
         """Take the pictures that the model remembers of a segment, in the place of any that are there.

@@ -79,7 +79,7 @@ class Chained(Recorder):
     """Fills with a level that goes up with each step, and goes on from where the segment before has stopped."""
 
     def remember(self, state: Any) -> tuple[Remembered, ...]:
-        return (Remembered(np.full((2, 2, 3), state, np.uint8), 1.0),)
+        return (Remembered(np.full((2, 2, 3), state, np.uint8), (1.0, 1.0)),)
 
     def recall(self, pictures: Sequence[Remembered]) -> int | None:
         return int(pictures[0].picture.max()) if pictures else None

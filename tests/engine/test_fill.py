@@ -1,7 +1,6 @@
 """Segments to patches: fakes on both sides pin what is read, when, and what comes out."""
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -298,13 +297,13 @@ class Remembering(Recorder):
 
     def __init__(self) -> None:
         super().__init__(WINDOW)
-        self.recalled: list[tuple[int, float]] = []
+        self.recalled: list[tuple[int, float, float]] = []
 
     def remember(self, state: object) -> tuple[Remembered, ...]:
-        return (Remembered(np.full((2, 2, 3), len(self.recalled), np.uint8), 3.0),)
+        return (Remembered(np.full((2, 2, 3), len(self.recalled), np.uint8), (3.0, 4.0)),)
 
     def recall(self, pictures: Sequence[Remembered]) -> None:
-        self.recalled += [(int(picture.max()), scale) for picture, scale in pictures] or [(0, 0)]
+        self.recalled += [(int(picture.max()), *scale) for picture, scale in pictures] or [(0, 0, 0)]
 
 
 def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
@@ -312,7 +311,7 @@ def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
     parts[2] = replace(parts[2], scene=1)
     model = Remembering()
     list(fill(_plan(*parts), FakeReader(30), FakeMasks(), model, CPU))
-    assert model.recalled == [(0, 0), (1, 3), (0, 0), (0, 0)]  # only the last segment is kept here
+    assert model.recalled == [(0, 0, 0), (1, 3, 4), (0, 0, 0), (0, 0, 0)]  # only the last segment is kept here
 
 
 def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_other_sizes() -> None:
@@ -320,7 +319,7 @@ def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_othe
     plan = _plan(*(_segment(i, 4 * i, 4 * i + 4, size=size) for i, size in enumerate(sizes)))
     model = Remembering()
     list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
-    assert model.recalled == [(0, 0), (1, 6), (2, 6)]
+    assert model.recalled == [(0, 0, 0), (1, 6, 8), (2, 6, 8)]
 
 
 def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
@@ -336,10 +335,11 @@ def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
     model = Failing()
     list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     small = halved(FULL)
-    assert model.recalled[:2] == [(0, 0), (0, 0)]
-    ((value, scale),) = model.recalled[2:]
+    assert model.recalled[:2] == [(0, 0, 0), (0, 0, 0)]
+    ((value, vertical, horizontal),) = model.recalled[2:]
     assert value == 2
-    assert scale == pytest.approx(3 * math.sqrt(math.prod(small) / math.prod(FULL)))
+    assert vertical == pytest.approx(3 * small[0] / FULL[0])
+    assert horizontal == pytest.approx(4 * small[1] / FULL[1])
 
 
 class Inventing(Recorder):

@@ -142,7 +142,7 @@ def test_what_is_remembered_is_used_again(brush: Painted) -> None:
     model = CleanPlate(TINY)
     first = _steps(truth[:10], holes[:10])
     pictures = model.remember(first[-1].state)
-    assert [(each.picture.shape, each.scale) for each in pictures] == [((HEIGHT, WIDTH, 3), 1)]
+    assert [(each.picture.shape, each.scale) for each in pictures] == [((HEIGHT, WIDTH, 3), (1, 1))]
     n_before = len(brush.calls)
     second = _steps(truth[10:], holes[10:], start=model.recall(pictures))
     assert len(brush.calls) == n_before
@@ -159,10 +159,20 @@ def test_nothing_is_remembered_where_nothing_was_painted(brush: Painted) -> None
 
 
 def test_a_picture_that_is_recalled_has_the_scale_of_the_new_segment() -> None:
-    picture = painted(2 * HEIGHT, 2 * WIDTH)
-    ((plate,),) = (state.plates for state in CleanPlate(TINY).recall([Remembered(picture, 2.0)]))
+    picture = painted(2 * HEIGHT, 3 * WIDTH)
+    ((plate,),) = (state.plates for state in CleanPlate(TINY).recall([Remembered(picture, (2.0, 3.0))]))
     assert plate.seen.known.shape == (HEIGHT, WIDTH)
     assert plate.picture is picture
+
+
+def test_what_is_remembered_of_a_larger_crop_is_used_again(brush: Painted) -> None:
+    truth, holes = _never_seen(20, 4)
+    first = _steps(truth[:10], holes[:10])
+    model, n_before = CleanPlate(TINY), len(brush.calls)
+    start = model.recall(model.remember(first[-1].state))
+    cut = np.s_[8 : HEIGHT - 12, 0 : WIDTH - 16]
+    _steps([frame[cut] for frame in truth[10:]], [hole[cut] for hole in holes[10:]], start=start)
+    assert len(brush.calls) == n_before
 
 
 def test_clips_side_by_side_do_not_mix(brush: Painted) -> None:

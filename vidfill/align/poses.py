@@ -55,11 +55,13 @@ def place(seen: Mapping[int, Seen], poses: Mapping[int, Pose], target: int) -> d
 
 def register(source: Seen, target: Seen) -> Matrix | None:
     """Target from source by matching keypoints; the identity for the same picture, or a still one without any."""
-    both = source.known & target.known
-    if both.any() and (source.grey[both] == target.grey[both]).all():
-        return np.eye(3)
+    is_one_size = source.rgbk.shape == target.rgbk.shape
+    if is_one_size:
+        both = source.known & target.known
+        if both.any() and (source.grey[both] == target.grey[both]).all():
+            return np.eye(3)
     matrix = fit_homography(*match(source.keypoints, target.keypoints))
-    if matrix is None and is_still(source.grey, source.known, target.grey, target.known):
+    if matrix is None and is_one_size and is_still(source.grey, source.known, target.grey, target.known):
         return np.eye(3)
     return matrix
 

@@ -210,7 +210,8 @@ def _attempt(
     waiting: dict[int, _Waiting] = {}
     times: dict[int, int] = {}
     pictures = _pictures(segment, size, plan, reader, masks, waiting, times)
-    is_smaller = math.prod(size) < math.prod(_original_size(segment.box))
+    box = segment.box
+    is_smaller = math.prod(size) < math.prod(_original_size(box))
 
     def original(position: int) -> _Original:
         index = segment.read_start + position
@@ -219,9 +220,9 @@ def _attempt(
     n_frames = segment.read_stop - segment.read_start
     source = LazySource(model, pictures, n_frames, runtime, original if is_smaller else None)
     targets, spec = _targets(segment, plan, model), model.spec.with_most_references(plan.max_references)
-    scale = math.sqrt(math.prod(size) / (segment.box.height * segment.box.width))
+    scale, unscale = (size[0] / box.height, size[1] / box.width), (box.height / size[0], box.width / size[1])
     before = segment_before(segment, plan)
-    start = model.recall(() if before is None else _scaled(memory.remembered(before), 1 / scale))
+    start = model.recall(() if before is None else _scaled(memory.remembered(before), unscale))
     for filled in composited(model, source, runtime, threads, targets=targets, spec=spec, start=start):
         index = segment.read_start + filled.position
         pts, edge = waiting.pop(index)
@@ -238,8 +239,8 @@ def segment_before(segment: Segment, plan: Plan) -> int | None:
     return max((s.index for s in plan.segments if s.scene == segment.scene and s.stop <= segment.start), default=None)
 
 
-def _scaled(pictures: Sequence[Remembered], factor: float) -> list[Remembered]:
-    return [Remembered(picture, scale * factor) for picture, scale in pictures]
+def _scaled(pictures: Sequence[Remembered], factor: tuple[float, float]) -> list[Remembered]:
+    return [Remembered(picture, (y * factor[0], x * factor[1])) for picture, (y, x) in pictures]
 
 
 class _Original(NamedTuple):

@@ -8,7 +8,6 @@ or where one has stopped to fit.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -89,13 +88,15 @@ class CleanPlate(Propagate, LearnedModel):
     def remember(self, state: Any) -> tuple[Remembered, ...]:
         """The plates, as pictures; see `Model.remember`."""
         plates: Sequence[Plate] = () if state is None else state[0].plates
-        return tuple(Remembered(p.picture, math.sqrt(p.picture.size / (3 * p.seen.rgbk[..., 0].size))) for p in plates)
+        shapes = [(plate.picture.shape, plate.seen.rgbk.shape) for plate in plates]
+        scales = [(large[0] / small[0], large[1] / small[1]) for large, small in shapes]
+        return tuple(Remembered(plate.picture, scale) for plate, scale in zip(plates, scales, strict=True))
 
     def recall(self, pictures: Sequence[Remembered]) -> Any:
         """The state that begins with these plates; see `Model.recall`."""
         plates = []
         for picture, scale in pictures:
-            height, width = (max(1, round(side / scale)) for side in picture.shape[:2])
+            height, width = (max(1, round(side / s)) for side, s in zip(picture.shape[:2], scale, strict=True))
             plates.append(make_plate(picture, (height, width), None))
         return (State(plates=tuple(plates)),) if plates else None
 
