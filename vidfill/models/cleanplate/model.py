@@ -37,6 +37,8 @@ Float = NDArray[np.float32]
 _log = logging.getLogger("vidfill")
 
 MAX_PLATES = 4
+MIN_INTERVAL = 4  # frames between two paintings: where plates are lost at once, painting more only flickers
+SETTLED_FRAMES = 24  # a painting that is likely to last as long is worth the source's own size
 MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
 
 
@@ -47,11 +49,13 @@ class State(NamedTuple):
         propagation: of `propagate`.
         plates: the painted frames, oldest first.
         opacity: (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
+        n_frames: since the last painting.
     """
 
     propagation: propagate.State = propagate.State()
     plates: tuple[Plate, ...] = ()
     opacity: Float | None = None
+    n_frames: int = SETTLED_FRAMES
 
 
 class CleanPlate(Propagate, LearnedModel):
@@ -107,55 +111,68 @@ class CleanPlate(Propagate, LearnedModel):
         fill = propagate.without_region(window)
         propagation = propagate.next_state(window, gathered)
         painted = np.zeros(fill.shape[:2], np.float32)
+        after = State(propagation, tuple(plate._replace(map=None) for plate in old.plates), None, old.n_frames + 1)
         if gathered is None:
-            return Filled(fill, State(propagation, old.plates), painted)
+            return Filled(fill, after, painted)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
         candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
         inside = np.nonzero(region.hole)
         real = region.rgb.astype(np.float32)
         real[inside] = propagate.mixed(gathered, candidates, inside)
-        layer, plates = Layer(region, real_error, _brought(old.opacity, gathered)), old.plates
+        layer = Layer(region, real_error, _brought(old.opacity, gathered))
         if layer.left.any():
-            plates = self._paint_layer(layer, window, gathered, old)
+            poses = window.poses(old.propagation)
+            after = self._paint_layer(layer, window, gathered, after._replace(plates=old.plates), poses)
         opacity = layer.opacity()
         blend = real + opacity[..., None] * (layer.rgb - real)
         fill[region.rows, region.columns][inside] = blend[inside]
         painted[region.rows, region.columns] = opacity
         original = window.views[window.index].original
         detail = layer.detail(opacity, painted.shape, None if original is None else original.size)
-        return Filled(fill, State(propagation, plates, painted), painted, detail)
+        return Filled(fill, after._replace(opacity=painted), painted, detail)
 
     def _paint_layer(
-        self, layer: Layer, window: Window, gathered: propagate.Gathered, state: State
-    ) -> tuple[Plate, ...]:
+        self,
+        layer: Layer,
+        window: Window,
+        gathered: propagate.Gathered,
+        state: State,
+        poses: Mapping[int, Pose],
+    ) -> State:
         """Bring the plates, paint new ones for what they leave, and say which to remember."""
-        poses = window.poses(state.propagation)
-        frame, pose = window.target, poses[window.index]
+        here, frame = window.index, window.target
         tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
         flow = None if gathered.from_earlier is None else gathered.from_earlier.flow
-        target = Target(frame, pose, gathered.region, gathered.motion, flow)
+        target = Target(frame, poses[here], gathered.region, gathered.motion, flow)
+        lost = []
         for plate in state.plates:
             brought = bring(plate, target, tracker)
-            if brought is not None:
+            if brought is None:
+                lost.append(plate._replace(map=None))
+            else:
                 layer.add(brought)
-        is_aged = layer.is_aged
-        if layer.is_open or is_aged:
-            here = window.index
+        is_aged, is_settled = layer.is_aged, state.n_frames >= SETTLED_FRAMES
+        if (layer.is_open or is_aged) and state.n_frames >= MIN_INTERVAL:
             chosen = [here] if is_aged else choose_frames(layer.left, target, here, window.seen, poses)
             for i in chosen:
-                new = self._paint_plate(i, window, poses, [] if is_aged else [part.plate for part in layer.parts])
+                known = [] if is_aged else [part.plate for part in layer.parts]
+                new = self._paint_plate(i, window, poses, known, at_own_size=is_settled)
                 brought = None if new is None else bring(new, target, tracker)
                 if brought is None or (i != here and brought.plate.error > MAX_NEW_ERROR):
                     continue
                 if is_aged:
                     brought = brought._replace(plate=brought.plate._replace(fade=0.0))
                 layer.add(brought)
+                state = state._replace(n_frames=0)
                 if not layer.is_open:
                     break
-        return layer.plates(MAX_PLATES)
+        plates = layer.plates(MAX_PLATES)
+        return state._replace(plates=(plates + tuple(reversed(lost)))[:MAX_PLATES])
 
-    def _paint_plate(self, i: int, window: Window, poses: Mapping[int, Pose], plates: Sequence[Plate]) -> Plate | None:
+    def _paint_plate(
+        self, i: int, window: Window, poses: Mapping[int, Pose], plates: Sequence[Plate], *, at_own_size: bool
+    ) -> Plate | None:
         """Complete one frame of the window: real pixels first, then plates, then the painter; None without a hole."""
         frame, pose = window.seen[i], poses[i]
         region = propagate.region_of(frame)
@@ -185,7 +202,7 @@ class CleanPlate(Propagate, LearnedModel):
         hole = np.zeros(size, np.bool_)
         hole[region.rows, region.columns] = missing
         original = window.views[i].original
-        if original is not None:
+        if original is not None and at_own_size:
             # Enlarging would draw the black of the missing pixels into their rim.
             whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())

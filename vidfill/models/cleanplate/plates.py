@@ -41,7 +41,7 @@ class Plate(NamedTuple):
     Attributes:
         picture: (H', W', 3), at the source's own size where that is larger than what the model works on.
         seen: the picture at the working size, (H, W), known everywhere, with keypoints.
-        pose: the place of the frame, None where it is not known.
+        pose: the place of the frame, None where it is not known yet.
         n_frames: for how many frames it has been used.
         fade: in (0, 1], how far it has replaced the plates below it.
         map: (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each
@@ -135,6 +135,8 @@ def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
             return None
     if matrix is None:
         return None if followed is None else _match(plate, followed, target.region)
+    if plate.pose is None or plate.pose.origin != target.pose.origin:
+        plate = plate._replace(pose=Pose(target.pose.origin, target.pose.matrix @ matrix))
     to_plate = _by_homography(matrix, grid)
     if followed is not None:
         is_rigid = _miss(plate, to_plate, target.region) <= _miss(plate, followed, target.region) + RIGID_MARGIN
