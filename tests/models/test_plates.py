@@ -105,7 +105,8 @@ def test_a_plate_of_a_larger_crop_is_rendered_at_its_own_scale() -> None:
 def _layer(error: float, *, before: float = -1.0) -> Layer:
     target = _target(20)
     shape = target.region.hole.shape
-    return Layer(target.region, np.full(shape, error, np.float32), np.full(shape, before, np.float32))
+    real, spatial, opacity = (np.full(shape, value, np.float32) for value in (error, 33, before))
+    return Layer(target.region, real, spatial, opacity)
 
 
 def _part(value: float, *, error: float = 2.0, n_frames: int = 0, fade: float = 1.0) -> Brought:
@@ -140,6 +141,13 @@ def test_opacity_changes_little_from_frame_to_frame() -> None:
     to_real = _layer(5, before=1.0)
     to_real.add(_part(100))
     assert to_real.opacity()[hole].min() == pytest.approx(1 - layers.OPACITY_STEP)
+
+
+def test_a_plate_that_fits_worse_than_a_blur_is_not_shown() -> None:
+    hole = _target(20).region.hole
+    layer = _layer(float(NOTHING))
+    layer.add(_part(100, error=60))
+    assert layer.opacity()[hole].max() == 0
 
 
 def test_a_plate_that_no_longer_fits_fades_into_a_new_one() -> None:

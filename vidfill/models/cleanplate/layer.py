@@ -20,6 +20,7 @@ Float = NDArray[np.float32]
 MIN_PLATE_ERROR = 20.0
 PLATE_ERROR = 5.0
 TRANSITION = 12.0
+SPATIAL_PENALTY = 18.0  # a spatial fill is a blur: it must be so much better than a plate to be preferred
 OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
 MIN_OPEN_RATIO = 0.02  # of the hole; less than that is filled smoothly
@@ -35,6 +36,7 @@ class Layer:
     Args:
         region: of the target's hole.
         real_error: (h, w), the least expected error of the real candidates, `NOTHING` where there is none.
+        spatial_error: (h, w), that of the spatial fill.
         before: (h, w), the opacity of the output before, brought to the target; negative where unknown.
 
     Attributes:
@@ -44,8 +46,9 @@ class Layer:
         parts: the plates that have been added.
     """
 
-    def __init__(self, region: Region, real_error: Float, before: Float) -> None:
+    def __init__(self, region: Region, real_error: Float, spatial_error: Float, before: Float) -> None:
         self._region, self._real_error, self._before = region, real_error, before
+        self._other_error = np.minimum(real_error, spatial_error + SPATIAL_PENALTY)
         self._plate_error = np.full(real_error.shape, MIN_PLATE_ERROR, np.float32)
         self._weights: list[Float] = []
         self.aged = np.zeros(real_error.shape, np.bool_)
@@ -97,10 +100,9 @@ class Layer:
 
     def opacity(self) -> Float:
         """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
-        wanted = np.clip((self._real_error - self._plate_error) / TRANSITION, 0, 1)
+        wanted = np.clip((self._other_error - self._plate_error) / TRANSITION, 0, 1)
         near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
         steady = np.where(self._before >= 0, near, wanted)
-        steady = np.where(self._real_error < NOTHING, steady, 1)
         return np.where(self._region.hole & ~self.left, steady, 0).astype(np.float32)
 
     def detail(self, opacity: Float, size: tuple[int, ...], original: tuple[int, int] | None) -> Detail | None:

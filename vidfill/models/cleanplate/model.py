@@ -116,11 +116,11 @@ class CleanPlate(Propagate, LearnedModel):
             return Filled(fill, after, painted)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
-        candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
+        spatial = spatial_candidate(region, gathered.candidates, gathered.brought)
         inside = np.nonzero(region.hole)
         real = region.rgb.astype(np.float32)
-        real[inside] = propagate.mixed(gathered, candidates, inside)
-        layer = Layer(region, real_error, _brought(old.opacity, gathered))
+        real[inside] = propagate.mixed(gathered, [*gathered.candidates, spatial], inside)
+        layer = Layer(region, real_error, spatial.error, _brought(old.opacity, gathered))
         if layer.left.any():
             poses = window.poses(old.propagation)
             after = self._paint_layer(layer, window, gathered, after._replace(plates=old.plates), poses)
