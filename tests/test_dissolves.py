@@ -95,6 +95,13 @@ def test_a_cut_a_flash_and_an_object_close_by_are_none() -> None:
     assert _spans(hidden) == []
 
 
+def test_a_picture_and_its_negative_are_no_dissolve() -> None:
+    half = np.zeros((1, *SIZE, 3), np.float32)
+    half[:, : SIZE[0] // 2] = 255
+    share = _share(60, 25, 8)
+    assert _spans((1 - share) * half + share * (255 - half)) == []
+
+
 def test_memory_does_not_grow() -> None:
     pictures = _scene(8, 1)
 

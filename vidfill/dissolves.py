@@ -26,6 +26,7 @@ _LIKE = 0.5  # correlation of before and after; more is one scene
 _LIKE_MOVED = (
     0.52  # the same with the middle of one laid over the other wherever it fits best; dissolves mostly 0.1 to 0.5
 )
+_NEGATIVE = -0.95  # the same for a picture and its negative, whose shares cannot be told apart
 _MARGIN = 0.2  # of a thumbnail's sides, by which that middle may move
 _LEFT_OVER = 0.3  # of the energy of before and after, which is no mixture, in the middle
 _LEFT_OVER_BESIDE = 0.7  # elsewhere: pictures move
@@ -98,7 +99,8 @@ def _may_differ(before: Float, middle: Float, after: Float) -> bool:
     energies = float(before @ before), float(after @ after)
     if min(energies) < before.size * _LEAST_CONTRAST**2:
         return False
-    if float(before @ after) > _LIKE * (energies[0] * energies[1]) ** 0.5:
+    correlation = float(before @ after) / (energies[0] * energies[1]) ** 0.5
+    if not _NEGATIVE < correlation <= _LIKE:
         return False
     (a, b), left = _shares(middle[None], before, after)
     total = float(a[0] + b[0])

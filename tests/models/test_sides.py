@@ -118,6 +118,22 @@ def test_ordinary_pictures_are_one(frames: list[Rgb]) -> None:
     assert _boxes([np.ascontiguousarray(f[:HEIGHT, :WIDTH]).astype(np.uint8) for f in frames]) == []
 
 
+def test_a_row_behind_a_bar_is_no_picture() -> None:
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[-1] = 200
+    for turned in (frame, frame[::-1], frame.swapaxes(0, 1), frame[::-1].swapaxes(0, 1)):
+        assert find_sides([np.ascontiguousarray(turned)], [np.ones(turned.shape[:2], np.bool_)]) is None
+
+
+def test_a_wall_of_many_screens() -> None:
+    """More than a byte can count."""
+    screens = np.random.default_rng(5).integers(0, 256, (N, 18, 18, 3), np.uint8)
+    frames = list(screens.repeat(16, axis=1).repeat(16, axis=2))
+    sides = find_sides(frames, [np.ones((288, 288), np.bool_)] * N)
+    assert sides is not None
+    assert sides.labels.max() == 18 * 18
+
+
 def _fill(frames: list[Rgb], hole: NDArray[np.bool_]) -> list[Rgb]:
     given = [np.where(hole[..., None], 0, frame).astype(np.uint8) for frame in frames]
     return list(fill_clip(Propagate(), given, [hole] * len(frames), settings=EngineSettings(device="cpu")))
@@ -143,3 +159,10 @@ def test_the_sides_of_an_inset_do_not_mix() -> None:
     for one, two in zip(_fill(frames, hole), _fill(changed, hole), strict=True):
         assert (one[outer] == two[outer]).all()
         assert (one[~outer & hole] != two[~outer & hole]).any()
+
+
+def test_two_bars_that_meet() -> None:
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[HEIGHT // 2 :] = 230
+    for filled in _fill([frame] * 2, HOLE):
+        assert np.abs(filled.astype(int) - frame).max() <= 1

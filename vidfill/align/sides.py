@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
-Labels = NDArray[np.uint8]
+Labels = NDArray[np.int32]
 
 BAR_TOLERANCE = 10  # grey levels: compressed black is not quite black
 MIN_BAR_PX = 2
@@ -45,7 +45,7 @@ class Sides(NamedTuple):
     """A picture parted along its borders.
 
     Attributes:
-        labels: (H, W) uint8: sides from 1 on, 0 on the blur between two of them.
+        labels: (H, W) int32: sides from 1 on, each with at least one pixel, 0 on the blur between two of them.
         flat: the sides that have one colour throughout.
     """
 
@@ -158,7 +158,7 @@ class _Evidence(NamedTuple):
         ratio = np.where(n_seen >= MIN_COLUMNS, differs.sum(axis=1) / np.maximum(n_seen, 1), 0)
         height = int(np.argmax(ratio > BAR_MAX_OUTLIERS))
         behind = ratio[height : height + MAX_SOFT_PX + 1] >= PICTURE_MIN_RATIO
-        if height < MIN_BAR_PX or not behind.any():
+        if not MIN_BAR_PX <= height < len(seen) - 1 or not behind.any():
             return None
         # The blur ends where the picture differs as much as it does a little farther in.
         middle = self.lowest[::direction] / np.float32(2) + self.highest[::direction] / np.float32(2)
@@ -255,7 +255,7 @@ def _cells(rows: list[_Line], columns: list[_Line], seen: Bool) -> Labels:
             if j + 1 < len(lefts) and not _parts(columns[j], seen[:, columns[j].first - 1], tops[i], bottoms[i]):
                 join(group[i, j], group[i, j + 1])
     names = {name: number for number, name in enumerate(dict.fromkeys(group.ravel().tolist()), start=1)}
-    labels = np.zeros((height, width), np.uint8)
+    labels = np.zeros((height, width), np.int32)
     # Cells that are one have no blur between them.
     upto_row, upto_column = [*tops[1:], height], [*lefts[1:], width]
     for i in range(len(tops)):
@@ -264,7 +264,8 @@ def _cells(rows: list[_Line], columns: list[_Line], seen: Bool) -> Labels:
             below = upto_row[i] if i + 1 < len(tops) and group[i + 1, j] == own else bottoms[i]
             right = upto_column[j] if j + 1 < len(lefts) and group[i, j + 1] == own else rights[j]
             labels[tops[i] : below, lefts[j] : right] = names[own]
-    return labels
+    # Where the ends of two bars meet, the cell between them has no pixels: it gets no number.
+    return np.searchsorted(np.unique(labels[labels > 0]), labels, side="right").astype(np.int32)
 
 
 def _has_small_part(labels: Labels) -> bool:
