@@ -154,6 +154,17 @@ def test_a_painting_made_small_has_the_colours_of_the_painting_and_the_texture_o
     assert plain[hole].std() < 2
 
 
+@pytest.mark.parametrize("size", [(60, 77), (61, 78), (62, 79), (63, 80)])
+def test_texture_reaches_the_borders_at_any_size(size: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    hole = np.zeros(size, np.bool_)
+    hole[30:, 40:] = True
+    coarse = np.full((25, 33, 3), 127, np.uint8)
+    fine = add_texture(coarse, rgb, hole, torch.device("cpu"))
+    assert (fine[~hole] == rgb[~hole]).all()
+    assert fine[-8:, -8:].std() > 30
+
+
 def test_next_to_no_known_pixels_leave_the_enlarged_painting() -> None:
     hole = ~holes_at((60, 60), (0, 0, 2, 2))
     fine = add_texture(np.full((20, 20, 3), 90, np.uint8), random_picture(60, 60), hole, torch.device("cpu"))

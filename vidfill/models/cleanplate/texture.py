@@ -46,7 +46,8 @@ def add_texture(
     if len(sources) < _N_CLASSES_1D**2:  # next to nothing is known
         low = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
         return np.where(hole[..., None], low.round().clip(0, 255).astype(np.uint8), rgb)
-    detail = np.pad(rgb - low, ((half, half), (half, half), (0, 0)))
+    # The last patches may begin at the lower and the right border.
+    detail = np.pad(rgb - low, ((half, 2 * half), (half, 2 * half), (0, 0)))
     total = np.zeros_like(detail)
     squares = np.zeros(detail.shape[:2], np.float32)
     window = _window(2 * half)
