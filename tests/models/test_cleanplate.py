@@ -217,6 +217,15 @@ def test_frames_without_a_hole_and_with_nothing_but_hole(brush: Painted) -> None
     assert (output[3] == output[2]).all()
 
 
+def test_a_frame_that_is_all_hole_shows_as_much_invented_as_the_output_before(brush: Painted) -> None:
+    truth, holes = _never_seen(4, 4)
+    all_hole = np.ones_like(holes[0])
+    steps = _steps(truth, [holes[0], holes[1], all_hole, all_hole])
+    assert _invented(steps[1], all_hole) > 0.05
+    assert _invented(steps[2], all_hole) == _invented(steps[3], all_hole) == _invented(steps[1], all_hole)
+    assert [_invented(step, all_hole) for step in _steps(truth[:2], [all_hole] * 2)] == [1, 1]
+
+
 def test_no_authors_have_weights_for_it() -> None:
     with pytest.raises(WeightsError, match="vidfill's own"):
         CleanPlate.from_authors({}, source="file.pth")

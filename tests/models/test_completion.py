@@ -52,3 +52,7 @@ def test_a_picture_that_is_nearly_all_hole() -> None:
     hole = np.ones((20, 20), np.bool_)
     hole[0, 0] = False
     assert complete(NETWORK.eval(), np.zeros((20, 20, 3), np.uint8), hole).shape == (20, 20, 3)
+
+
+def test_a_picture_without_a_hole_stays_as_it_is() -> None:
+    assert (complete(NETWORK.eval(), STRIPES, np.zeros(STRIPES.shape[:2], np.bool_)) == STRIPES).all()

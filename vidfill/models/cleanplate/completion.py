@@ -36,6 +36,8 @@ def complete(network: PainterNetwork, rgb: Rgb, hole: Bool) -> Rgb:
     Returns:
         (H, W, 3): `rgb` outside the hole.
     """
+    if not hole.any():
+        return rgb.copy()
     fills: list[Callable[[Rgb, Bool], Rgb]] = [lambda picture, missing: paint(network, picture, missing)]
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     size = 2 * RING_PX + 1

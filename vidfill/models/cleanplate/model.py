@@ -47,7 +47,7 @@ class State(NamedTuple):
 
     Attributes:
         propagation: of `propagate`.
-        plates: the painted frames, oldest first.
+        plates: the painted frames: those in use, the oldest first, then those that could not be brought here.
         opacity: (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
         n_frames: since the last painting.
     """
@@ -113,7 +113,9 @@ class CleanPlate(Propagate, LearnedModel):
         painted = np.zeros(fill.shape[:2], np.float32)
         after = State(propagation, tuple(plate._replace(map=None) for plate in old.plates), None, old.n_frames + 1)
         if gathered is None:
-            return Filled(fill, after, painted)
+            if not window.target.known.any():  # the output before once more, or grey
+                after = after._replace(opacity=np.ones_like(painted) if window.before is None else old.opacity)
+            return Filled(fill, after, painted if after.opacity is None else after.opacity)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
         spatial = spatial_candidate(region, gathered.candidates, gathered.brought)
