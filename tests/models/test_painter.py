@@ -165,6 +165,12 @@ def test_texture_reaches_the_borders_at_any_size(size: tuple[int, int]) -> None:
     assert fine[-8:, -8:].std() > 30
 
 
+def test_a_line_so_long_that_it_is_painted_small() -> None:
+    rgb, hole = random_picture(120, 160), holes_at((120, 160), (5, 60, 150, 61))
+    painted = paint(small_network(), rgb, hole, max_pixels=60 * 80)
+    assert np.array_equal(painted[~hole], rgb[~hole])
+
+
 def test_next_to_no_known_pixels_leave_the_enlarged_painting() -> None:
     hole = ~holes_at((60, 60), (0, 0, 2, 2))
     fine = add_texture(np.full((20, 20, 3), 90, np.uint8), random_picture(60, 60), hole, torch.device("cpu"))

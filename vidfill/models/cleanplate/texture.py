@@ -93,7 +93,7 @@ def _patches(coarse: NDArray[np.uint8], centres: NDArray[np.intp], size: tuple[i
     padded = np.pad(coarse, ((_RADIUS, _RADIUS), (_RADIUS, _RADIUS), (0, 0)), mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))
     y, x = (np.minimum(centres[:, axis] * coarse.shape[axis] // size[axis], coarse.shape[axis] - 1) for axis in (0, 1))
-    return torch.from_numpy(windows[y, x].reshape(len(centres), -1).astype(np.float32) / 255)
+    return torch.from_numpy(windows[y, x].reshape(len(centres), 3 * side**2).astype(np.float32) / 255)
 
 
 def _nearest(wanted: Tensor, offered: Tensor, device: torch.device) -> NDArray[np.intp]:
