@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from vidfill.errors import BusyError, InputError, OutputError, UsageError
 from vidfill.frame import Box, Patch, Remembered
@@ -202,6 +203,9 @@ def test_a_memory_that_is_damaged_is_refused(tmp_path: Path) -> None:
     (path,) = folder.path.glob("*.memory")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="damaged.*without --resume"):
+        folder.remembered(4)
+    safetensors.numpy.save_file({"scales": np.ones((2, 2))}, path)
+    with pytest.raises(InputError, match="damaged"):
         folder.remembered(4)
     folder.remove()
     assert not folder.path.exists()

@@ -208,13 +208,12 @@ class WorkFolder:
         path = self._memory(segment)
         try:
             tensors = safetensors.numpy.load_file(path)
-            scales = tensors.pop(_SCALES)
+            pairs = zip(tensors.pop(_SCALES).tolist(), sorted(tensors), strict=True)
+            return [Remembered(tensors[name], (y, x)) for (y, x), name in pairs]
         except FileNotFoundError:
             return []
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise _unusable(path, "are damaged") from error
-        pairs = zip(sorted(tensors), scales.tolist(), strict=True)
-        return [Remembered(tensors[name], (y, x)) for name, (y, x) in pairs]
 
     def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
         """Take the pictures that the model remembers of a segment, in the place of any that are there.
