@@ -75,7 +75,7 @@ class Layer:
         used = weight > 0
         self.rgb += weight[..., None] * (brought.rgb - self.rgb)
         self._plate_error[used] = max(MIN_PLATE_ERROR, plate.error + PLATE_ERROR)
-        if plate.error > AGED_ERROR and plate.n_frames >= AGED_FRAMES:
+        if _has_aged(plate):
             self.aged |= used
         else:
             self.aged &= ~used
@@ -90,13 +90,10 @@ class Layer:
         kept = [
             part.plate
             for part, weight in zip(self.parts, self._weights, strict=True)
-            if weight.any() or part.plate.n_frames == 0 or not self._aged_out(part.plate)
+            if weight.any() or not _has_aged(part.plate)
         ]
         # The first one began the scene; of the others the last ones lie nearest.
         return tuple(kept if len(kept) <= most else [kept[0], *kept[-(most - 1) :]])
-
-    def _aged_out(self, plate: Plate) -> bool:
-        return plate.error > AGED_ERROR and plate.n_frames >= AGED_FRAMES
 
     def opacity(self) -> Float:
         """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
@@ -143,3 +140,7 @@ def least_error(candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Floa
     for candidate in candidates:
         np.minimum(error, candidate.error, out=error, where=candidate.valid)
     return error
+
+
+def _has_aged(plate: Plate) -> bool:
+    return plate.error > AGED_ERROR and plate.n_frames >= AGED_FRAMES

@@ -2,7 +2,7 @@
 
 The candidates of `propagate` come first. What none of them fits is painted once, in the frame that suits it best; the
 painted frame, a plate, is remembered and brought to the other frames. Another is painted only for what no plate covers,
-or where one has stopped to fit.
+or where a plate no longer fits.
 """
 
 from __future__ import annotations
