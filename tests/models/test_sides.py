@@ -166,3 +166,10 @@ def test_two_bars_that_meet() -> None:
     frame[HEIGHT // 2 :] = 230
     for filled in _fill([frame] * 2, HOLE):
         assert np.abs(filled.astype(int) - frame).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(5, 3), (21, 30), (1, 200)])
+def test_small_pictures_are_not_parted(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(5)]
+    assert find_sides(frames, [np.ones(size, np.bool_)] * 5) is None

@@ -37,6 +37,7 @@ MAX_DRIFT_PX = 0.5
 NEAR_PX, FAR_PX = 3, 6  # rows that are looked at beside a border: past its own blur
 WINDOW_PX = 15
 MIN_SIDE_PX = 16
+MIN_PICTURE_PX = 48
 MIN_DENSITY = 0.6
 SOFT_RATIO = 0.3  # of the largest step: still the border's own
 
@@ -74,8 +75,10 @@ def find_sides(frames: Sequence[Rgb], known: Sequence[Bool]) -> Sides | None:
         known: (H, W) bool each, False in the hole.
 
     Returns:
-        None where the picture is one.
+        None where the picture is one, or too small to tell.
     """
+    if min(frames[0].shape[:2]) < MIN_PICTURE_PX:
+        return None
     along_rows = _Evidence.of(np.stack(frames), np.stack(known))
     along_columns = _Evidence.of(np.stack(frames).swapaxes(1, 2), np.stack(known).swapaxes(1, 2))
     bars = along_rows.bars(), along_columns.bars()
