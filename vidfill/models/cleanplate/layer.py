@@ -15,8 +15,8 @@ from vidfill.models.cleanplate.plates import Brought, Plate, render
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
 
-# Grey levels of expected error. Real pixels count alone below that of the plate, which is at least the first and by the
-# second more than its difference at the rim; from there on the fill turns to the plate within the third.
+# Expected errors, in grey levels. A plate's is its difference at the rim and PLATE_ERROR, at least MIN_PLATE_ERROR.
+# Where other fills expect a larger one, the plate takes over: fully from a difference of TRANSITION on.
 MIN_PLATE_ERROR = 20.0
 PLATE_ERROR = 5.0
 TRANSITION = 12.0
@@ -24,7 +24,7 @@ SPATIAL_PENALTY = 18.0  # a spatial fill is a blur: it must be so much better th
 OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
 MIN_OPEN_PX = 60
 MIN_OPEN_RATIO = 0.02  # of the hole; less than that is filled smoothly
-AGED_ERROR = 20.0
+AGED_ERROR = 20.0  # a plate that misses the rim by more, after AGED_FRAMES of use, no longer fits
 AGED_FRAMES = 12
 FADE_STEP = 1 / 8
 NOTHING = np.float32(1e6)
@@ -81,9 +81,8 @@ class Layer:
             self.aged &= ~used
         self.left &= ~used
         self._weights = [old * (1 - weight) for old in self._weights] + [weight]
-        is_needed = bool(used.any())
-        fade = min(1.0, plate.fade + FADE_STEP)
-        self.parts.append(brought._replace(plate=plate._replace(n_frames=plate.n_frames + is_needed, fade=fade)))
+        plate = plate._replace(n_frames=plate.n_frames + bool(used.any()), fade=min(1.0, plate.fade + FADE_STEP))
+        self.parts.append(brought._replace(plate=plate))
 
     def plates(self, most: int) -> tuple[Plate, ...]:
         """What to remember: the plates, at most so many, those that another has replaced left out."""
