@@ -15,10 +15,10 @@ from vidfill.models.cleanplate.painting import paint
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
-THIN_PX = 16  # from the middle of a hole to its rim; what is thicker is always painted
+THIN_PX = 6  # from the middle of a hole to its rim; what is thicker is always painted
 RING_PX = 2
 INPAINT_RADIUS_PX = 3.0
-PAINTER_FAVOUR = 1.1  # the painter may miss by this much more: it alone gives texture
+PAINTER_FAVOUR = 1.5  # the painter may miss by this much more: it alone gives texture
 
 
 def complete(network: PainterNetwork, rgb: Rgb, hole: Bool) -> Rgb:
