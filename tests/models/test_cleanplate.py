@@ -1,7 +1,7 @@
 """The default model: real pixels where any frame shows them, one steady painting where none does."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from vidfill.engine import EngineSettings, fill_clip
 from vidfill.errors import WeightsError
 from vidfill.frame import Remembered
 from vidfill.metrics.quality import psnr
-from vidfill.models.base import ClipSource, Step, recur, unroll
+from vidfill.models.base import ClipSource, Step, View, recur, unroll
 from vidfill.models.cleanplate.model import CleanPlate
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
 
@@ -229,3 +229,52 @@ def test_a_frame_that_is_all_hole_shows_as_much_invented_as_the_output_before(br
 def test_no_authors_have_weights_for_it() -> None:
     with pytest.raises(WeightsError, match="vidfill's own"):
         CleanPlate.from_authors({}, source="file.pth")
+
+
+def test_where_every_frame_is_another_scene_few_are_painted(brush: Painted) -> None:
+    frames, hole = [painted(HEIGHT, WIDTH, seed=i) for i in range(12)], box_hole(HEIGHT, WIDTH, (60, 30, 90, 60))
+    _steps(frames, [hole] * 12)
+    assert 1 <= len(brush.calls) <= 4
+
+
+def test_a_plate_that_was_lost_comes_back_with_its_scene(brush: Painted) -> None:
+    here, there = painted(HEIGHT, WIDTH), painted(HEIGHT, WIDTH, seed=7)
+    frames, hole = [here] * 5 + [there] * 5 + [here] * 5, box_hole(HEIGHT, WIDTH, (60, 30, 90, 60))
+    output = _filled(_steps(frames, [hole] * 15), frames, [hole] * 15)
+    assert len(brush.calls) == 2
+    assert np.abs(output[14].astype(int) - output[0])[hole].mean() < 3
+
+
+class Large(NamedTuple):
+    """A frame at twice the size that the model works on."""
+
+    picture: Rgb
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.picture.shape[0], self.picture.shape[1]
+
+    def read(self) -> Rgb:
+        return self.picture
+
+
+class Shrunk(ClipSource):
+    """A clip whose source is twice as large."""
+
+    def view(self, index: int) -> View:
+        picture = painted(2 * HEIGHT, 2 * WIDTH)
+        return super().view(index)._replace(original=Large(picture))
+
+
+def test_a_wire_is_painted_at_the_size_of_the_source_too(brush: Painted) -> None:
+    frame, hole = painted(HEIGHT, WIDTH), box_hole(HEIGHT, WIDTH, (20, 48, 140, 49))
+    with torch.inference_mode():
+        source = Shrunk(CleanPlate(TINY).eval(), *_tensors([frame], [hole]))
+        (step,) = [step for _, step in recur(CleanPlate(TINY).eval(), source)]
+    large = cv2.resize(hole.astype(np.uint8), (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_NEAREST) > 0
+    assert brush.calls
+    assert all(missing[large].mean() > 0.95 for _, missing in brush.calls)
+    (detail,) = step.detail
+    assert detail is not None
+    assert detail.frame_size == (2 * HEIGHT, 2 * WIDTH)
+    assert detail.alpha.max() > 0.5

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vidfill.align.candidates import weighted
 from vidfill.align.homography import Tracker
 from vidfill.align.poses import Pose, between
 from vidfill.align.spatial import fill_smoothly, spatial_candidate
-from vidfill.errors import WeightsError
 from vidfill.frame import Remembered
 from vidfill.models import propagate
-from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
 from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, Layer, least_error
-from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
+from vidfill.models.cleanplate.painter import WithPainter
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
 from vidfill.models.propagate import Filled, Propagate, Window
 
@@ -58,7 +55,7 @@ class State(NamedTuple):
     n_frames: int = SETTLED_FRAMES
 
 
-class CleanPlate(Propagate, LearnedModel):
+class CleanPlate(Propagate, WithPainter):
     """Propagation, and a painter for what no frame shows.
 
     The backward pass is that of `propagate`. Parameters: those of `PainterNetwork`. Deterministic.
@@ -66,28 +63,6 @@ class CleanPlate(Propagate, LearnedModel):
     Args:
         sizes: of the painter.
     """
-
-    def __init__(self, sizes: PainterSizes | None = None) -> None:
-        super().__init__()
-        self.network = PainterNetwork(sizes)
-        self.sizes = self.network.sizes
-
-    @classmethod
-    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """See `LearnedModel.from_sizes`."""
-        return cls(PainterSizes.from_json(sizes))
-
-    @classmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """No paper's authors have weights for this network.
-
-        Raises:
-            WeightsError: always.
-        """
-        raise WeightsError(
-            f"{source} cannot be weights of cleanplate, a model of vidfill's own",
-            todo="use the weights that come with it, or train a painter",
-        )
 
     def remember(self, state: Any) -> tuple[Remembered, ...]:
         """The plates, as pictures; see `Model.remember`."""
@@ -230,6 +205,5 @@ def _enlarged(
     size_wh = (width, height)
     filled = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)
     unknown = cv2.resize((~known).astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0
-    smooth = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.0)
-    missing = (cv2.resize(smooth, size_wh, interpolation=cv2.INTER_CUBIC) > 0.5) & unknown
+    missing = cv2.resize(hole.astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
     return np.where(unknown[..., None], filled, original).astype(np.uint8), np.asarray(missing)

@@ -16,16 +16,12 @@ from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork, PainterS
 from vidfill.models.cleanplate.painting import paint
 
 
-class Painter(LearnedModel):
-    """Paints each frame from nothing but the frame itself, so a video of its fills flickers.
-
-    Training goes through this model, and its weights are those of `cleanplate`, which paints only what no frame shows.
+class WithPainter(LearnedModel):
+    """A model whose weights are those of a painter network.
 
     Args:
         sizes: of the network.
     """
-
-    spec = WindowSpec(multiple=MULTIPLE)
 
     def __init__(self, sizes: PainterSizes | None = None) -> None:
         super().__init__()
@@ -46,8 +42,20 @@ class Painter(LearnedModel):
         """
         raise WeightsError(
             f"{source} cannot be weights of painter, a network of vidfill's own",
-            todo="train it, or use the weights that come with it",
+            todo="use the weights that come with it, or train it",
         )
+
+
+class Painter(WithPainter):
+    """Paints each frame from nothing but the frame itself, so a video of its fills flickers.
+
+    Training goes through this model, and its weights are those of `cleanplate`, which paints only what no frame shows.
+
+    Args:
+        sizes: of the network.
+    """
+
+    spec = WindowSpec(multiple=MULTIPLE)
 
     def encode(self, frame: Tensor, hole: Tensor) -> None:
         """Nothing depends on one frame alone but the painting itself."""

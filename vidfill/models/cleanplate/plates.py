@@ -128,13 +128,14 @@ def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
         followed = _advance(plate.map, grid, target)
         guess = _homography(followed, grid, target.region)
     matrix = None if guess is None else tracker.refine(guess, plate.seen.grey, plate.seen.known)
-    if matrix is None and followed is None:
-        matrix = register(plate.seen, target.seen)
-        matrix = guess if matrix is None else matrix
-        if matrix is None:
-            return None
+    if matrix is None and followed is not None:
+        return _match(plate, followed, target.region)
     if matrix is None:
-        return None if followed is None else _match(plate, followed, target.region)
+        matrix = register(plate.seen, target.seen)
+    if matrix is None:
+        matrix = guess
+    if matrix is None:
+        return None
     if plate.pose is None or plate.pose.origin != target.pose.origin:
         plate = plate._replace(pose=Pose(target.pose.origin, target.pose.matrix @ matrix))
     to_plate = _by_homography(matrix, grid)
@@ -179,8 +180,7 @@ def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
     """Resample a plate by a map and match its colours to the rim of the hole, by a smooth field."""
     size = plate.seen.rgbk.shape[:2]
     x, y = _dense(to_plate, (1.0, 1.0), region)
-    small = plate._replace(picture=plate.seen.rgb)
-    rgb = render(small, to_plate, (1.0, 1.0), region).astype(np.float32)
+    rgb = cv2.remap(plate.seen.rgb, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     valid = (x >= -0.5) & (y >= -0.5) & (x <= size[1] - 0.5) & (y <= size[0] - 0.5)
     band = region.rim & valid
     if int(band.sum()) < MIN_BAND:
