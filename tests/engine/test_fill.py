@@ -17,7 +17,7 @@ from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.errors import DeviceError, InputError
 from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
-from vidfill.models.base import Detail, ReferenceSpec, Step, View, WindowSpec
+from vidfill.models.base import ReferenceSpec, Step, View, WindowSpec
 from vidfill.plan import Plan, Segment
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -362,41 +362,3 @@ def test_a_patch_says_how_much_of_it_is_invented(size: tuple[int, int]) -> None:
         assert patch.invented == pytest.approx(weight[columns < 16].sum(), abs=1e-6)
     (patch,) = fill(_plan(_segment(0, 0, 1, size=size)), FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU)
     assert patch.invented is None
-
-
-class Detailing(Recorder):
-    """Fills with black, and lays a white square over it at the source's own size."""
-
-    def step(
-        self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
-    ) -> Step:
-        assert target.original is not None
-        height, width = target.original.size
-        assert (height, width) == FULL
-        picture = target.original.read()
-        assert picture.shape == (height, width, 3)
-        assert set(np.unique(picture)) == {target.index}
-        alpha = np.zeros((height, width), np.float32)
-        alpha[:12] = 1
-        detail = Detail((height, width), (0, 0, width, height), np.full((height, width, 3), 255, np.uint8), alpha)
-        return Step(torch.zeros_like(target.frame), detail=(detail,))
-
-
-def test_a_detail_at_the_size_of_the_source_is_laid_over_the_enlarged_fill() -> None:
-    plan = _plan(_segment(0, 0, 2, size=(12, 16)))
-    for patch in fill(plan, FakeReader(30), FakeMasks(), Detailing(WindowSpec()), CPU):
-        rows = np.arange(patch.box.y0, patch.box.y1) - 4  # of the crop
-        inside = patch.alpha > 0
-        assert (patch.rgb[rows < 12][inside[rows < 12]] == 65535).all()
-        assert (patch.rgb[rows >= 12][inside[rows >= 12]] < 65535).all()
-
-
-def test_a_frame_that_is_not_made_smaller_has_no_original() -> None:
-    class Looking(Recorder):
-        def step(
-            self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
-        ) -> Step:
-            assert target.original is None
-            return Step(target.frame)
-
-    assert list(fill(_plan(_segment(0, 0, 2, size=FULL)), FakeReader(30), FakeMasks(), Looking(WindowSpec()), CPU))

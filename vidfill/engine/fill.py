@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vidfill.engine.clip import Filled, composited
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory
 from vidfill.engine.source import LazySource, Picture
-from vidfill.errors import OutOfMemoryError
+from vidfill.errors import InputError, OutOfMemoryError
 from vidfill.frame import Bool, Box, Float, Frame, Patch, Remembered, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.models.base import Detail, Model
@@ -257,8 +257,10 @@ class _Original(NamedTuple):
         return _original_size(self.box)
 
     def read(self) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB."""
-        frame = next(iter(self.reader.frames(start_pts=self.pts, start_index=self.index)))
+        """(H, W, 3) RGB; InputError where the source no longer has the frame."""
+        frame = next(iter(self.reader.frames(start_pts=self.pts, start_index=self.index)), None)
+        if frame is None:
+            raise InputError(f"frame {self.index} is no longer in the source", todo="run again with the whole file")
         return np.rint(_shrunk(rgb_crop(frame, self.reader.info, self.box), self.size) * 255).astype(np.uint8)
 
 
