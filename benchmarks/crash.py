@@ -28,7 +28,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.batching.workers import worker_pids
+from tests.batch.workers import worker_pids
 from tests.clips import damage_packets, truncate, write_clip, write_images
 
 COMMAND = [sys.executable, "-m", "vidfill"]
@@ -162,7 +162,7 @@ def check_batch(code: int, shown: str, out: Path, calm: Path, reasons: dict[str,
 def start_s() -> float:
     """How long a worker takes to start on this machine as it is now."""
     began_s = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import vidfill.pipeline"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", "import vidfill.removal.run"], cwd=ROOT, check=True)
     return time.monotonic() - began_s
 
 

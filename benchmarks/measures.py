@@ -23,12 +23,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.metrics.contenders import Machine, make_filler, parse_contenders
-from vidfill.metrics.evaluate import sampled, score
-from vidfill.metrics.features import load_features
-from vidfill.metrics.no_reference import judge_removal
-from vidfill.metrics.protocol import Clip, Frame, Hole, Protocol, chosen_clips, load_clip, load_removal
-from vidfill.metrics.results import Measures
+from vidfill.evaluate.contenders import Machine, make_filler, parse_contenders
+from vidfill.evaluate.features import load_features
+from vidfill.evaluate.no_reference import judge_removal
+from vidfill.evaluate.protocol import Clip, Frame, Hole, Protocol, chosen_clips, load_clip, load_removal
+from vidfill.evaluate.results import Measures
+from vidfill.evaluate.run import sampled, score
 
 BLUR_SIGMA_PX, PATCH_PX, FLICKER_LEVELS = 6, 16, 10
 LEAST_SEEN, LEAST_CORRELATION = 0.9, 0.3

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from tests.clips import texture
-from vidfill.pipeline import remove
+from vidfill.removal.run import remove
 
 MAX_GROWTH = 1.05  # of the long video over the short one
 MAX_1080P_BYTES = 2 * 10**9

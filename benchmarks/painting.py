@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from vidfill.engine.device import EngineSettings, choose_runtime
-from vidfill.metrics.appearance import feature_distance, feature_maps
-from vidfill.metrics.features import load_features
-from vidfill.metrics.quality import psnr
+from vidfill.evaluate.appearance import feature_distance, feature_maps
+from vidfill.evaluate.features import load_features
+from vidfill.evaluate.quality import psnr
 from vidfill.models import load_model
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import MAX_DEPTH_PX, paint

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from vidfill.metrics.results import COLUMNS
+from vidfill.evaluate.results import COLUMNS
 from vidfill.weights import Card, read_manifest, write_manifest
 
 ROOT = Path(__file__).parent.parent

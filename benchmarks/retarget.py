@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box
 from vidfill.masks.files import MaskSpec, open_masks
-from vidfill.preview import Picture, sheet, spread
+from vidfill.removal.preview import Picture, sheet, spread
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Bool, Box
 from vidfill.video.read import Reader
 
 MIN_MATCHES = 12

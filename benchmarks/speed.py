@@ -24,15 +24,15 @@ import cv2
 import torch
 from torch import Tensor
 
-from tests.models.opn_twin import TwinOPN, TwinTCN
-from tests.models.vinet_twin import TwinVINet, rule_weights
+from tests.models.opn.twin import TwinOPN, TwinTCN
+from tests.models.vinet.twin import TwinVINet, rule_weights
 from vidfill.models import load_model
 from vidfill.models.base import ClipSource, Model, View, recur
-from vidfill.models.opn import OPN
-from vidfill.models.opn_attention import Encoded
-from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
-from vidfill.models.opn_tcn import TEMPORAL_CHANNELS, TemporalNetwork, block_around
-from vidfill.models.vinet import NEIGHBOURS, VINet, VINetSizes
+from vidfill.models.opn.attention import Encoded
+from vidfill.models.opn.authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
+from vidfill.models.opn.model import OPN
+from vidfill.models.opn.tcn import TEMPORAL_CHANNELS, TemporalNetwork, block_around
+from vidfill.models.vinet.model import NEIGHBOURS, VINet, VINetSizes
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": perf_counter, "processor": process_time}

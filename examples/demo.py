@@ -21,9 +21,9 @@ import av
 import cv2
 import numpy as np
 
-from vidfill.frame import Bool
-from vidfill.metrics.quality import psnr
-from vidfill.preview import Picture, overlay, sheet
+from vidfill.evaluate.quality import psnr
+from vidfill.removal.preview import Picture, overlay, sheet
+from vidfill.video.frame import Bool
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 FOOTAGE, CLIP = HERE / "footage", HERE / "clip"

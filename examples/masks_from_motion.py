@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidfill.frame import Box
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Box
 from vidfill.video.read import Reader
 
 N_SAMPLES, DIFFERENCE = 25, 0.12

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, ColorTags
+from vidfill.video.frame import Bool, ColorTags
 
 Pictures = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.clips import crossing_object, moving_texture, write_clip, write_images
-from vidfill.metrics.quality import psnr
+from vidfill.evaluate.quality import psnr
 from vidfill.models import resolve_model
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

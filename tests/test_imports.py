@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "vidfill"
-# ui joins pipeline, track and engine for a person to look at; only the command that starts it knows of it.
 ORDER = [
-    *["errors", "lock", "processes", "frame", "weights", "fetch", "video", "align", "masks", "scenes", "dissolves"],
-    *["track", "models", "plan", "engine", "compose", "layer", "assemble", "store", "run", "request", "patches"],
-    *["masking", "pipeline", "retargeting", "preview", "batching", "metrics", "train", "ui", "cli"],
+    *["errors", "settings", "progress", "files", "weights", "video", "align", "masks", "track", "models", "engine"],
+    *["compose", "removal", "retarget", "batch", "evaluate", "train", "ui", "cli"],
 ]
+MAX_ROOMS = 26
+MAX_ARROWS = 135
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT or p.stem not in ("__init__", "__main__"))
 
 
-def _stage(path: Path) -> str:
+def _room(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
@@ -31,13 +31,32 @@ def _imported(path: Path) -> set[str]:
     return found - {"__version__"}
 
 
+def rooms() -> set[str]:
+    """The packages and modules directly under `vidfill`."""
+    return {_room(p) for p in ROOT.rglob("*.py")}
+
+
+def arrows() -> set[tuple[str, str]]:
+    """All pairs (importing room, imported room)."""
+    return {(_room(p), room) for p in ROOT.rglob("*.py") for room in _imported(p) if room != _room(p)}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_to_earlier_stages_only(path: Path) -> None:
-    own = ORDER.index(_stage(path))
+def test_imports_point_to_earlier_rooms_only(path: Path) -> None:
+    own = ORDER.index(_room(path))
     late = {name for name in _imported(path) if ORDER.index(name) > own}
-    assert not late, f"{path.name} imports later stages: {late}"
+    assert not late, f"{path.name} imports later rooms: {late}"
+
+
+def test_the_house_stays_small() -> None:
+    assert len(rooms()) <= MAX_ROOMS
+    assert len(arrows()) <= MAX_ARROWS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 420
+
+
+if __name__ == "__main__":
+    print(f"{len(rooms())} rooms, {len(arrows())} arrows")  # noqa: T201

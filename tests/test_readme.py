@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.batching.fakes import InProcess
+from tests.batch.fakes import InProcess
 from tests.clips import write_clip, write_images
-from tests.metrics.clips import write_clips
+from tests.evaluate.clips import write_clips
 from tests.models.test_registry import authors_tensors, save_authors
+from vidfill.batch import run as run_module
 from vidfill.cli import app
 from vidfill.models import resolve_model
 from vidfill.weights import Card, read_manifest, write_manifest
@@ -70,7 +71,7 @@ def test_there_is_something_to_run() -> None:
 def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("VIDFILL_MODEL_DIR", str(folder / "models"))
-    monkeypatch.setattr("vidfill.batching.batch.LocalScheduler", InProcess)  # a process more for each would take long
+    monkeypatch.setattr(run_module, "LocalScheduler", InProcess)  # a process more for each would take long
     program, *words = shlex.split(command, comments=True)
     if program == "vidfill":
         result = CliRunner().invoke(app, words)

@@ -8,29 +8,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vidfill.batching.batch import BatchResult as BatchResult
-    from vidfill.batching.batch import batch as batch
-    from vidfill.masking import write_masks as write_masks
+    from vidfill.batch.run import BatchResult as BatchResult
+    from vidfill.batch.run import batch as batch
     from vidfill.masks.prompt import Prompting as Prompting
     from vidfill.masks.prompt import Prompts as Prompts
-    from vidfill.pipeline import RemoveResult as RemoveResult
-    from vidfill.pipeline import remove as remove
-    from vidfill.retargeting.run import RetargetResult as RetargetResult
-    from vidfill.retargeting.run import retarget as retarget
+    from vidfill.removal.run import RemoveResult as RemoveResult
+    from vidfill.removal.run import remove as remove
+    from vidfill.removal.write_masks import write_masks as write_masks
+    from vidfill.retarget.run import RetargetResult as RetargetResult
+    from vidfill.retarget.run import retarget as retarget
     from vidfill.video.read import probe as probe
+
+# `vidfill.batch` and `vidfill.retarget` are functions, in packages of the same names. A package is bound to its name
+# when it is first imported; taking the names away right after that leaves them to `__getattr__`.
+for _name in ("batch", "retarget"):
+    import_module(f"vidfill.{_name}")
+    globals().pop(_name, None)
 
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
 _LAZY = {
-    "BatchResult": "vidfill.batching.batch",
+    "BatchResult": "vidfill.batch.run",
     "Prompting": "vidfill.masks.prompt",
     "Prompts": "vidfill.masks.prompt",
-    "RemoveResult": "vidfill.pipeline",
-    "RetargetResult": "vidfill.retargeting.run",
-    "batch": "vidfill.batching.batch",
+    "RemoveResult": "vidfill.removal.run",
+    "RetargetResult": "vidfill.retarget.run",
+    "batch": "vidfill.batch.run",
     "probe": "vidfill.video.read",
-    "remove": "vidfill.pipeline",
-    "retarget": "vidfill.retargeting.run",
-    "write_masks": "vidfill.masking",
+    "remove": "vidfill.removal.run",
+    "retarget": "vidfill.retarget.run",
+    "write_masks": "vidfill.removal.write_masks",
 }
 
 __all__ = [

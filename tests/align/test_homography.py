@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
 from vidfill.align.homography import Tracker, find_keypoints, fit_homography, is_still, match
-from vidfill.align.seen import look_at
+from vidfill.models.propagate.seen import look_at
 
 SIZE_WH = (160, 96)
 HOLE = box_hole(96, 160, (60, 30, 100, 70))

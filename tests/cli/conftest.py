@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from tests.clips import Clip, write_clip, write_images
 from tests.engine.models import WINDOW, Chained
+from vidfill.batch import run as batch_module
+from vidfill.batch import work as work_module
 from vidfill.cli import app
+from vidfill.removal import run as removal_module
 
 N_FRAMES = 8
 
@@ -53,8 +56,8 @@ def clip(prepared: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli
 @pytest.fixture
 def chained(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the place of any model: one that remembers, and says that a quarter of its fill is invented."""
-    for user in ("pipeline", "batching.work", "batching.batch"):
-        monkeypatch.setattr(f"vidfill.{user}.load_model", lambda name, **options: Chained(WINDOW))
+    for user in (removal_module, work_module, batch_module):
+        monkeypatch.setattr(user, "load_model", lambda name, **options: Chained(WINDOW))
 
 
 @pytest.fixture

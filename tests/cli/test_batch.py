@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.batching.fakes import InProcess
+from tests.batch.fakes import InProcess
 from tests.cli.conftest import N_FRAMES, Run
 from tests.clips import Clip, write_clip, write_images
-from vidfill.batching.events import JobEvent
+from vidfill.batch import run as run_module
+from vidfill.batch.events import JobEvent
 from vidfill.cli.batch import batch
 from vidfill.cli.batch_view import JsonLines, LiveTable, plain_line
 from vidfill.cli.remove import remove
@@ -27,7 +28,7 @@ WORDS = ["batch", "videos", "--out", "out", "--mask-pattern", "{stem}_masks", "-
 def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two small videos with masks, and removals in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vidfill.batching.batch.LocalScheduler", InProcess)
+    monkeypatch.setattr(run_module, "LocalScheduler", InProcess)
     folder = tmp_path / "videos"
     folder.mkdir()
     for number in range(2):

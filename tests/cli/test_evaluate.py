@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.metrics.clips import write_clips
+from tests.evaluate.clips import write_clips
 from vidfill import weights
 
 

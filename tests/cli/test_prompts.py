@@ -13,8 +13,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.clips import Clip, write_clip
-from vidfill.frame import Bool
 from vidfill.track import clip as tracking
+from vidfill.video.frame import Bool
 
 N_FRAMES = 16
 BOX = "7,20,32,45"
@@ -184,7 +184,7 @@ def test_resume_tracks_only_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_track_that_was_finished_survives_a_kill(run: Run) -> None:
     """Killed after tracking and before the Plan: `--resume` takes the masks that are there."""
     program = (
-        "import os, signal, vidfill.pipeline as p\n"
+        "import os, signal, vidfill.removal.run as p\n"
         "p.analysed = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from vidfill.cli import app\n"
         f"app(['remove', 'in.mp4', '--object-box', {BOX!r}, '-o', 'out.mp4', '-q'])\n"

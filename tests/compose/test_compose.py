@@ -9,9 +9,9 @@ import pytest
 
 from vidfill.compose import ComposeSettings, compose
 from vidfill.compose.noise import NoiseMeter
-from vidfill.frame import Bool, Box, ColorTags, Frame, Patch, Samples, VideoInfo
 from vidfill.video.color import rgb_crop
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import Bool, Box, ColorTags, Frame, Patch, Samples, VideoInfo
 
 HEIGHT, WIDTH = 66, 94
 PLAIN = ComposeSettings(blend=False, grain=False)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vidfill.compose.grain import add_missing, bands
-from vidfill.frame import Bool, Float
+from vidfill.video.frame import Bool, Float
 
 SIZE = (140, 180)
 

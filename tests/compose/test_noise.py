@@ -10,8 +10,8 @@ import pytest
 
 from vidfill.compose import ComposeSettings, compose
 from vidfill.compose.noise import Noise, with_noise
-from vidfill.frame import Box, ColorTags, Float, Frame, Patch, VideoInfo
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import Box, ColorTags, Float, Frame, Patch, VideoInfo
 
 HEIGHT, WIDTH = 180, 260
 HOLE = Box(90, 60, 170, 120)

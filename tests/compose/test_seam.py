@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vidfill.compose.seam import match_rim
-from vidfill.frame import Bool, Float
+from vidfill.video.frame import Bool, Float
 
 
 def _texture(height: int = 90, width: int = 120, *, contrast: float = 0.06) -> Float:

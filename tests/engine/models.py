@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidfill.frame import Remembered
 from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec
+from vidfill.video.frame import Remembered
 
 
 class Recorder(Model):

@@ -11,11 +11,11 @@ from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill_clip
 from vidfill.engine.clip import composited
 from vidfill.engine.device import choose_runtime
+from vidfill.engine.plan import DEFAULT_WORKING_PIXELS, MAX_REFERENCES
 from vidfill.engine.source import LazySource, Picture, pad
 from vidfill.errors import DeviceError, InputError
-from vidfill.frame import Bool
 from vidfill.models.base import Model, ReferenceSpec, WindowSpec, composite, unroll
-from vidfill.plan import DEFAULT_WORKING_PIXELS, MAX_REFERENCES
+from vidfill.video.frame import Bool
 
 CPU = EngineSettings(device="cpu", precision="fp32")
 

@@ -15,10 +15,10 @@ import torch
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
+from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import DeviceError, InputError
-from vidfill.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
 from vidfill.models.base import ReferenceSpec, Step, View, WindowSpec
-from vidfill.plan import Plan, Segment
+from vidfill.video.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
 
 CPU = EngineSettings(device="cpu", precision="fp32")
 HEIGHT, WIDTH = 32, 48

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from tests.clips import write_clip
 from vidfill.engine import EngineSettings, fill
-from vidfill.frame import Patch
+from vidfill.engine.plan import Plan, PlanSettings, analyse
 from vidfill.masks.files import MaskSpec, open_masks
 from vidfill.models.base import Model
-from vidfill.models.propagate import Propagate
-from vidfill.models.vinet import VINet, VINetSizes
-from vidfill.plan import Plan, PlanSettings, analyse
+from vidfill.models.propagate.model import Propagate
+from vidfill.models.vinet.model import VINet, VINetSizes
+from vidfill.video.frame import Patch
 from vidfill.video.read import Reader
 
 CPU = EngineSettings(device="cpu", precision="fp32", threads=1)

@@ -10,8 +10,8 @@ from tests.engine.models import Recorder
 from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, _plan, _segment
 from vidfill.engine import fill
 from vidfill.errors import InputError
-from vidfill.frame import Frame
 from vidfill.models.base import Detail, Step, View, WindowSpec
+from vidfill.video.frame import Frame
 
 
 class Detailing(Recorder):

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from tests.models.opn_twin import TwinOPN, TwinTCN
-from tests.models.vinet_twin import rule_weights
-from vidfill.models.opn import OPN, OPNSizes
-from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes
-from vidfill.models.opn_tcn import Channels, TemporalNetwork
+from tests.models.opn.twin import TwinOPN, TwinTCN
+from tests.models.vinet.twin import rule_weights
+from vidfill.models.opn.authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes
+from vidfill.models.opn.model import OPN, OPNSizes
+from vidfill.models.opn.tcn import Channels, TemporalNetwork
 
 PATH = Path(__file__).parent / "opn_small.npz"
 SIZES = OPNSizes(half=6, channels=8)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from tests.models.vinet_twin import rule_weights
+from tests.models.vinet.twin import rule_weights
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
 
 PATH = Path(__file__).parent / "painter_small.npz"

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from tests.models.vinet_twin import Memory, TwinVINet, rule_weights
-from vidfill.models.vinet import VINet, VINetSizes
+from tests.models.vinet.twin import Memory, TwinVINet, rule_weights
+from vidfill.models.vinet.model import VINet, VINetSizes
 
 PATH = Path(__file__).parent / "vinet_small.npz"
 TARGETS = (6, 7, 8)

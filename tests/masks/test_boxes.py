@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Frame, Orientation, PixelFormat, VideoInfo
 from vidfill.masks.boxes import Boxes, Moment, TimedBox, TimeRange
+from vidfill.video.frame import Frame, Orientation, PixelFormat, VideoInfo
 
 HALF_FRAME = Fraction(1, 50)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidfill.frame import Bool
 from vidfill.masks.edit import dilate, soft_alpha
+from vidfill.video.frame import Bool
 
 
 def _squared_distance(mask: Bool) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

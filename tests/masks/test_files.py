@@ -12,9 +12,9 @@ import pytest
 
 from tests.clips import crossing_object, moving_texture, truncate, write_clip, write_images
 from vidfill.errors import InputError, MaskError, UsageError
-from vidfill.frame import Bool, Frame, VideoInfo
 from vidfill.masks.files import MaskSource, MaskSpec, open_masks
 from vidfill.masks.images import read_mask
+from vidfill.video.frame import Bool, Frame, VideoInfo
 from vidfill.video.read import Reader
 
 SIZE = (48, 64)

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vidfill.errors import MaskError
-from vidfill.frame import Bool, Orientation, PixelFormat, VideoInfo
 from vidfill.masks.images import Fit, list_images, read_mask
+from vidfill.video.frame import Bool, Orientation, PixelFormat, VideoInfo
 
 
 def _silent(text: str) -> None:

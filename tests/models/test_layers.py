@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 
-from tests.models.vinet_twin import slow_correlation
+from tests.models.vinet.twin import slow_correlation
 from vidfill.models.layers import ConvLSTM, GatedConv, LeakyConv, Memory, correlation, resize
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.vinet_twin import rule_weights
+from tests.models.vinet.twin import rule_weights
 from vidfill import models, weights
 from vidfill.errors import UsageError, WeightsError
 from vidfill.models import MODEL_NAMES, import_checkpoint, load_model, resolve_model
 from vidfill.models.checkpoint import begin_with, load_strict
-from vidfill.models.opn import OPN, OPNSizes
-from vidfill.models.opn_authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes
-from vidfill.models.opn_tcn import OPNTCN, OPNTCNSizes
-from vidfill.models.vinet import VINet, VINetSizes
+from vidfill.models.opn.authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes
+from vidfill.models.opn.model import OPN, OPNSizes
+from vidfill.models.opn.tcn import OPNTCN, OPNTCNSizes
+from vidfill.models.vinet.model import VINet, VINetSizes
 from vidfill.weights import Card, Checkpoint, find_weights, install_weights, load_weights, save_weights, write_manifest
 
 SLIM = VINetSizes(

@@ -9,7 +9,7 @@ from tests.align.scenes import box_hole, painted, seen_through, shift
 from vidfill.align.sides import find_sides
 from vidfill.engine.clip import fill_clip
 from vidfill.engine.device import EngineSettings
-from vidfill.models.propagate import Propagate
+from vidfill.models.propagate.model import Propagate
 
 Rgb = NDArray[np.uint8]
 HEIGHT, WIDTH = 96, 160

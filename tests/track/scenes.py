@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.clips import Pictures, moving_texture, texture
-from vidfill.frame import Bool
+from vidfill.video.frame import Bool
 
 SIZE = (72, 112)
 

@@ -9,7 +9,6 @@ from tests.clips import Pictures, moving_texture, write_clip
 from tests.track.scenes import SIZE, crossing, disc, leaving, painted
 from vidfill.cli.prompts import TrackerName
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Bool, Float, VideoInfo
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
 from vidfill.track.base import CONFIDENT, Picture, Tracked
@@ -28,6 +27,7 @@ from vidfill.track.timeline import (
     working_size,
 )
 from vidfill.track.tools import TRACKER_NAMES, open_tools
+from vidfill.video.frame import Bool, Float, VideoInfo
 from vidfill.video.read import Reader
 
 

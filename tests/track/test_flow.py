@@ -3,13 +3,13 @@ import pytest
 
 from tests.clips import Pictures, moving_texture
 from tests.track.scenes import SIZE, crossing, hidden, leaving, painted
-from vidfill.frame import Bool, Box
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.doubt import Doubt, Signs
 from vidfill.track.evidence import ColorPlaces, dense_flow, residual_motion, sample, similarity
 from vidfill.track.flow import FlowTracker
 from vidfill.track.select import ColorMotionSelector, iou
+from vidfill.video.frame import Bool, Box
 
 
 def _follow(pictures: Pictures, masks: Bool) -> list[Tracked]:

@@ -10,13 +10,13 @@ from tests.clips import Pictures
 from tests.track.networks import save_sam, tiny_sam
 from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
-from vidfill.frame import Bool
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture
 from vidfill.track.sam import AGREE, SamSelector, SamTracker, carried_points, find_sam
 from vidfill.track.sam_network import Answers, SamNetwork, build_sam, import_segment_anything
 from vidfill.track.select import iou
 from vidfill.track.tools import open_tools
+from vidfill.video.frame import Bool
 from vidfill.weights import Card, register_file
 
 

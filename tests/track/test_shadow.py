@@ -2,8 +2,8 @@ import numpy as np
 
 from tests.clips import Pictures, texture
 from tests.track.scenes import SIZE, disc
-from vidfill.frame import Bool
 from vidfill.track.shadow import Other, shadow_of
+from vidfill.video.frame import Bool
 
 
 def _scene(x: float, *, left: float = 0.5, pan: int = 0) -> tuple[Pictures, Bool, Bool]:

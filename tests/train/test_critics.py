@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from vidfill.errors import WeightsError
-from vidfill.metrics.features import CHANNELS
+from vidfill.evaluate.features import CHANNELS
 from vidfill.train.critics import PictureCritics, ProjectedDiscriminator, SpectralNorm
 from vidfill.weights import Checkpoint, save_weights
 

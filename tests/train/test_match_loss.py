@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tests.train.models import tiny_data
 from vidfill.models.base import ClipSource, Step, recur
-from vidfill.models.opn import OPN, OPNSizes, Peeling
-from vidfill.models.opn_attention import Bank, Questions
+from vidfill.models.opn.attention import Bank, Questions
+from vidfill.models.opn.model import OPN, OPNSizes, Peeling
 from vidfill.train.batch_motion import BatchMotion
 from vidfill.train.batches import Shape, drawn_window, make_batch
 from vidfill.train.match_loss import match_loss

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.train.models import Motion, TinyModel, tiny_data
-from vidfill.metrics.features import load_features
+from vidfill.evaluate.features import load_features
 from vidfill.models.base import Step
 from vidfill.train.batch_motion import BatchMotion
 from vidfill.train.batches import Batch, Shape, make_batch

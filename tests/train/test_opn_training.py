@@ -13,8 +13,8 @@ from tests.train.models import tiny_data
 from vidfill.errors import UsageError
 from vidfill.models.base import ClipSource, Step, recur
 from vidfill.models.checkpoint import build
-from vidfill.models.opn import OPN
-from vidfill.models.opn_tcn import OPNTCN
+from vidfill.models.opn.model import OPN
+from vidfill.models.opn.tcn import OPNTCN
 from vidfill.train.batches import FARTHEST, Batch, Shape, drawn_window, make_batch
 from vidfill.train.command import build_network
 from vidfill.train.data import TrainingData

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.train.models import tiny_data
 from vidfill.errors import InputError, UsageError
-from vidfill.metrics.features import Features, load_features
+from vidfill.evaluate.features import Features, load_features
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.train.command import build_network, run_training, sorted_starts
 from vidfill.train.data import TrainingData

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidfill.metrics.features import load_features
+from vidfill.evaluate.features import load_features
 from vidfill.train.picture_losses import (
     depth_weight,
     feature_distance,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tests.train.models import TinyModel, tiny_data, tiny_model
 from vidfill.errors import OutputError, UsageError, VidfillError, WeightsError
 from vidfill.models.base import Model, WindowSpec
-from vidfill.models.propagate import Propagate
+from vidfill.models.propagate.model import Propagate
 from vidfill.train.batches import Batch
 from vidfill.train.command import build_network
 from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage

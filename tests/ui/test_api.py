@@ -220,7 +220,7 @@ def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) 
 def test_the_result_says_what_was_invented_and_what_the_weights_may_be_used_for(
     tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidfill.pipeline.load_model", lambda name, **options: Chained(WINDOW))
+    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: Chained(WINDOW))
     settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json", model="cleanplate")
     with serving(Project(settings)) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidfill.errors import BusyError, MaskError
-from vidfill.run import OnProgress, Progress
+from vidfill.progress import OnProgress, Progress
 from vidfill.ui.jobs import Job, Jobs
 from vidfill.ui.views import N_COLUMNS, strip
 

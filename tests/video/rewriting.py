@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 
-from vidfill.frame import Frame
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.frame import Frame
 from vidfill.video.read import Reader
 from vidfill.video.write import check_output, open_writer
 

@@ -8,10 +8,10 @@ import av
 import pytest
 
 from vidfill.errors import OutputError, UsageError
-from vidfill.frame import ColorTags, HdrMetadata, VideoInfo
 from vidfill.video.codecs import EncodeSettings, choose_encoder, container_takes
 from vidfill.video.encode import add_picture, encode_one_frame
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import ColorTags, HdrMetadata, VideoInfo
 
 AUTO = EncodeSettings()
 HDR = HdrMetadata(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.video.test_formats import random_planes
-from vidfill.frame import Box, ColorTags, Float, Frame, VideoInfo
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import from_planes, pixel_format, to_planes
+from vidfill.video.frame import Box, ColorTags, Float, Frame, VideoInfo
 
 LIMITED, FULL = 1, 2
 COLORS = np.array(

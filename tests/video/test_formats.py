@@ -4,8 +4,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vidfill.errors import InputError
-from vidfill.frame import PixelFormat, Samples
 from vidfill.video.formats import from_planes, pixel_format, planar_name, to_planes
+from vidfill.video.frame import PixelFormat, Samples
 
 PLANAR = [
     *["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "gray", "gbrp", "gbrap", "yuva420p"],

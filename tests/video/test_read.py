@@ -10,8 +10,8 @@ import pytest
 from tests.clips import Clip, write_clip
 from tests.ffmpeg import run_ffmpeg
 from vidfill.errors import InputError, UsageError
-from vidfill.frame import Frame
 from vidfill.video.decode import Clock
+from vidfill.video.frame import Frame
 from vidfill.video.read import Reader, probe
 
 X264_OPEN = {"x264-params": "open-gop=1:keyint=8:min-keyint=4:bframes=3:b-adapt=0"}

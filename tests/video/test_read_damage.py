@@ -9,7 +9,7 @@ from tests.clips import Clip, damage_packets, flip_bytes, packet_places, truncat
 from tests.ffmpeg import run_ffmpeg
 from tests.video.test_read import summary
 from vidfill.errors import InputError
-from vidfill.frame import Frame
+from vidfill.video.frame import Frame
 from vidfill.video.read import Damage, Reader
 
 N = 36

@@ -11,8 +11,8 @@ import pytest
 from tests.clips import BT709, HDR10, truncate, write_clip, write_images
 from tests.ffmpeg import run_ffmpeg
 from vidfill.errors import InputError
-from vidfill.frame import ColorTags, HdrMetadata, Orientation, StreamInfo
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import ColorTags, HdrMetadata, Orientation, StreamInfo
 from vidfill.video.read import Reader, probe
 
 UNIT = 1 << 16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidfill.frame import Float
+from vidfill.video.frame import Float
 from vidfill.video.resample import Axis, resample
 
 

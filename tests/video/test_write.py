@@ -28,8 +28,8 @@ from tests.video.rewriting import (
     rewrite,
 )
 from vidfill.errors import OutputError, UsageError
-from vidfill.frame import ColorTags, Frame
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.frame import ColorTags, Frame
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import VideoWriter, check_output, open_writer
 

@@ -11,8 +11,8 @@ import pytest
 from tests import clips
 from tests.video.rewriting import FAST, ffmpeg, ffmpeg_samples, rewrite
 from vidfill.errors import OutputError, UsageError
-from vidfill.frame import Frame
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import Frame
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output, open_writer
 from vidfill.video.write_images import ImageWriter

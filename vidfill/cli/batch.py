@@ -1,4 +1,4 @@
-"""`vidfill batch`: one call of `vidfill.batching.batch.batch`."""
+"""`vidfill batch`: one call of `vidfill.batch.run.batch`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidfill.cli.session import Session, Voice, printable, session
 from vidfill.errors import BatchError
 
 if TYPE_CHECKING:
-    from vidfill.batching.batch import BatchResult
+    from vidfill.batch.run import BatchResult
 
 BATCH = "Batch"
 
@@ -130,7 +130,7 @@ def batch(
             "fps": opt.parse_rate(fps),
             "strict": strict,
         }
-        from vidfill.batching.batch import batch as batch_of
+        from vidfill.batch.run import batch as batch_of
 
         with make_view(run) as view:
             result = batch_of(

@@ -33,7 +33,7 @@ _DRAWN_PER_S = 4
 
 
 class News(Protocol):
-    """What the library tells of a job, see `vidfill.batching.events.JobEvent`."""
+    """What the library tells of a job, see `vidfill.batch.events.JobEvent`."""
 
     @property
     def job(self) -> str:

@@ -14,9 +14,9 @@ from vidfill.cli.session import Session, Voice, session
 from vidfill.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidfill.metrics.contenders import Contender
-    from vidfill.metrics.evaluate import Task
-    from vidfill.metrics.protocol import Protocol
+    from vidfill.evaluate.contenders import Contender
+    from vidfill.evaluate.protocol import Protocol
+    from vidfill.evaluate.run import Task
 
 WHAT = "What is scored"
 
@@ -113,8 +113,8 @@ def evaluate(
     steady), seconds a frame, and the peak memory of each model's own process.
     """
     with session("evaluate", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        from vidfill.metrics.contenders import Machine, parse_contenders
-        from vidfill.metrics.evaluate import make_task
+        from vidfill.evaluate.contenders import Machine, parse_contenders
+        from vidfill.evaluate.run import make_task
 
         if drift and removal:
             raise UsageError("--drift together with --removal", todo="run them one after the other")
@@ -148,11 +148,11 @@ def _score(
     overwrite: bool,
     resume: bool,
 ) -> None:
-    from vidfill.metrics.drift import measure_drift
-    from vidfill.metrics.evaluate import evaluate as score
-    from vidfill.metrics.features import load_features
-    from vidfill.metrics.perceptual import find_perceptual
-    from vidfill.metrics.results import RESULTS, open_results
+    from vidfill.evaluate.drift import measure_drift
+    from vidfill.evaluate.features import load_features
+    from vidfill.evaluate.perceptual import find_perceptual
+    from vidfill.evaluate.results import RESULTS, open_results
+    from vidfill.evaluate.run import evaluate as score
 
     results = open_results(task.out, task.settings(mode), overwrite=overwrite, resume=resume)
     left_out: list[str] = []
@@ -175,9 +175,9 @@ def _score(
 
 
 def _remove(run: Session, task: Task, contenders: list[Contender], *, overwrite: bool) -> None:
-    from vidfill.metrics.features import load_features
-    from vidfill.metrics.removal import remove_objects
-    from vidfill.metrics.results import open_results
+    from vidfill.evaluate.features import load_features
+    from vidfill.evaluate.removal import remove_objects
+    from vidfill.evaluate.results import open_results
 
     results = open_results(None, task.settings("removal"), overwrite=overwrite, resume=False)
     left_out: list[str] = []

@@ -16,7 +16,7 @@ from vidfill.cli import options as opt
 from vidfill.cli.session import Session, Voice, session
 
 if TYPE_CHECKING:
-    from vidfill.frame import VideoInfo
+    from vidfill.video.frame import VideoInfo
 
 # Names of the numbers of ITU-T H.273 that files mostly carry.
 _MATRICES = {0: "RGB", 1: "BT.709", 2: "not stated", 5: "BT.601", 6: "BT.601", 9: "BT.2020"}

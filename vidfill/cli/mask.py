@@ -1,4 +1,4 @@
-"""`vidfill mask`: one call of `vidfill.masking.write_masks`."""
+"""`vidfill mask`: one call of `vidfill.removal.write_masks.write_masks`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mask(
         )
         if given is None:
             raise UsageError("no prompts", expected="what is meant", todo="give --point or --object-box")
-        from vidfill.masking import write_masks
+        from vidfill.removal.write_masks import write_masks
 
         result = write_masks(
             opt.parse_source(source),

@@ -1,4 +1,4 @@
-"""`vidfill preview`: one call of `vidfill.preview.preview`."""
+"""`vidfill preview`: one call of `vidfill.removal.preview.preview`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidfill.cli.session import Voice, session
 
 
 class LayoutName(Enum):
-    """What `--layout` takes: the values of `vidfill.preview.Layout`, which is too heavy to import for `--help`."""
+    """What `--layout` takes: those of `removal.preview.Layout`, too heavy to import for `--help`."""
 
     overlay = "overlay"
     side_by_side = "side-by-side"
@@ -63,7 +63,7 @@ def preview(
 ) -> None:
     """Look at a mask before a removal, or at its result beside the source, on a contact sheet or as a video."""
     with session("preview", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        from vidfill.preview import preview as show
+        from vidfill.removal.preview import preview as show
 
         shown = show(
             opt.parse_source(source),

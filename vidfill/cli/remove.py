@@ -1,4 +1,4 @@
-"""`vidfill remove`: one call of `vidfill.pipeline.remove`, or of `plan_removal` for `--dry-run`."""
+"""`vidfill remove`: one call of `vidfill.removal.run.remove`, or of `plan_removal` for `--dry-run`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidfill.cli.session import Session, Voice, invented_part, session
 from vidfill.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidfill.pipeline import RemoveResult
+    from vidfill.removal.run import RemoveResult
 
 
 def remove(
@@ -114,7 +114,7 @@ def remove(
         if there:
             run.say(f"{there[0]} exists and stays as it is")
             output, wanted["output_fill"] = (None if name in there else name for name in (output, output_fill))
-        from vidfill.pipeline import remove as remove_from
+        from vidfill.removal.run import remove as remove_from
 
         result = remove_from(
             path,
@@ -138,7 +138,7 @@ def remove(
 
 
 def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:
-    from vidfill.pipeline import plan_removal
+    from vidfill.removal.run import plan_removal
 
     plan = plan_removal(source, output=output, **wanted)
     run.show(plan.describe())

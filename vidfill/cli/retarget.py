@@ -1,4 +1,4 @@
-"""`vidfill retarget`: one call of `vidfill.retargeting.run.retarget`, or of `plan_retarget` for `--dry-run`."""
+"""`vidfill retarget`: one call of `vidfill.retarget.run.retarget`, or of `plan_retarget` for `--dry-run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPE = "New shape"
 
 
 class AnchorName(Enum):
-    """What `--anchor` takes: the values of `vidfill.retargeting.layout.Anchor`, which is too heavy for `--help`."""
+    """What `--anchor` takes: the values of `vidfill.retarget.layout.Anchor`, which is too heavy for `--help`."""
 
     bottom = "bottom"
     center = "center"
@@ -175,8 +175,8 @@ def retarget(
             "progress": run.progress,
         }
         path = opt.parse_source(source)
-        from vidfill.retargeting.run import describe_objects, plan_retarget
-        from vidfill.retargeting.run import retarget as retarget_to
+        from vidfill.retarget.run import describe_objects, plan_retarget
+        from vidfill.retarget.run import retarget as retarget_to
 
         if dry_run:
             opt.check_model(model, checkpoint, model_dir, device=device, precision=precision, threads=threads)

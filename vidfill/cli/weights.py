@@ -83,8 +83,8 @@ def fetch_weights(
 ) -> None:
     """Download a published checkpoint, after saying its size and licence. Nothing else in vidfill ever downloads."""
     with session("weights fetch", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        from vidfill.fetch import fetch, published
-        from vidfill.run import Progress
+        from vidfill.progress import Progress
+        from vidfill.weights.fetch import fetch, published
 
         item = published(name)
         run.resume_hint = "run the same command again to go on from there"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vidfill.compose.grain import add_missing
 from vidfill.compose.noise import Noise
 from vidfill.compose.seam import match_rim
-from vidfill.frame import Bool, Box, Frame, Patch, VideoInfo
 from vidfill.video.color import paste_rgb, rgb_crop
+from vidfill.video.frame import Bool, Box, Frame, Patch, VideoInfo
 
 # What seams and grain look at around the hole.
 _RING_PX = 24

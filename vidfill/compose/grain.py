@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 import cv2
 import numpy as np
 
-from vidfill.frame import Bool, Float
+from vidfill.video.frame import Bool, Float
 
 RADIUS_PX = 6
 """Of the kernels that part the bands: so far from the rim a band sees one side only."""

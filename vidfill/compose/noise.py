@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.compose.grain import RADIUS_PX, bands
-from vidfill.frame import Box, Float, Frame, Patch, VideoInfo
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Box, Float, Frame, Patch, VideoInfo
 
 _CORE_PX = 12  # of a block, where its detail is measured
 _BLOCK_PX = _CORE_PX + 2 * RADIUS_PX

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Float
+from vidfill.video.frame import Bool, Float
 
 _REACH_PX = 3  # of the neighbourhood in which a jump at the rim is measured
 _SIGMA_PX = 1.0

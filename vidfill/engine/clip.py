@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory, limited_threads
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError
-from vidfill.frame import Bool, Float
 from vidfill.models.base import Detail, Model, WindowSpec, recur
 from vidfill.models.sides import SideBySide
+from vidfill.video.frame import Bool, Float
 
 
 class Filled(NamedTuple):

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from vidfill.engine.clip import Filled, composited
 from vidfill.engine.device import EngineSettings, Runtime, choose_runtime, is_out_of_memory
+from vidfill.engine.plan import Plan, Segment
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import InputError, OutOfMemoryError
-from vidfill.frame import Bool, Box, Float, Frame, Patch, Remembered, Samples, VideoInfo
 from vidfill.masks.edit import soft_alpha
 from vidfill.models.base import Detail, Model
 from vidfill.models.sides import SideBySide
-from vidfill.plan import Plan, Segment
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Bool, Box, Float, Frame, Patch, Remembered, Samples, VideoInfo
 
 _log = logging.getLogger("vidfill")
 _SMALLEST_SIDE = 16
@@ -79,7 +79,7 @@ def fill(
     """Fill the segments of a plan, one after another.
 
     Args:
-        plan: from `vidfill.plan.analyse`.
+        plan: from `vidfill.engine.plan.analyse`.
         reader: of the plan's source; decoded anew for each segment.
         masks: of the same source.
         model: any model of the contract.
@@ -113,7 +113,7 @@ def fill(
 
 
 class Memory(Protocol):
-    """What models remember of finished segments (see `Model.remember` and `vidfill.store.WorkFolder`)."""
+    """What models remember of finished segments (see `Model.remember` and `vidfill.removal.work_folder.WorkFolder`)."""
 
     def remembered(self, segment: int) -> Sequence[Remembered]:
         """The pictures of a segment; none where it is not finished."""

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from vidfill.engine.device import Runtime
 from vidfill.errors import InputError
-from vidfill.frame import Bool, Samples
 from vidfill.models.base import Model, Original, View
+from vidfill.video.frame import Bool, Samples
 
 # Tensors kept of the frames that were looked at last, since windows overlap from step to step: a bank of references
-# (`vidfill.plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
+# (`plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
 # frames, but never fewer than a short window.
 _MAX_TENSORS = 48
 _TENSOR_BYTES = 96 * 2**20

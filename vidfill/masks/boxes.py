@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Bool, Frame, VideoInfo
+from vidfill.video.frame import Bool, Frame, VideoInfo
 
 _SECONDS = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _FRAMES = re.compile(r"#(\d+)", re.ASCII)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box, Float
+from vidfill.video.frame import Bool, Box, Float
 
 
 def dilate(mask: Bool, px: float) -> Bool:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Bool, Frame, VideoInfo
 from vidfill.masks.boxes import Boxes, TimedBox, TimeRange
 from vidfill.masks.images import IMAGE_SUFFIXES, Fit, list_images, read_mask
 from vidfill.masks.layers import AlphaLayer, FolderLayer, Layer, MaskAt, StillLayer, VideoLayer
 from vidfill.masks.prompt import Prompting
+from vidfill.video.frame import Bool, Frame, VideoInfo
 from vidfill.video.read import Reader
 from vidfill.video.read_images import image_paths
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vidfill.frame import Bool, Box, Frame
 from vidfill.masks.files import MaskCursor
+from vidfill.video.frame import Bool, Box, Frame
 
 _GROWTH_OF_PICTURE = 120  # the shorter side over this: 4 px at 480 rows, 9 px at 1080
 _GROWTH_OF_THICKNESS = 8  # strokes of text are grown by less, so that what is known between letters stays known

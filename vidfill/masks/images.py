@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import MaskError
-from vidfill.frame import Bool, VideoInfo
+from vidfill.video.frame import Bool, VideoInfo
 from vidfill.video.read_images import SUFFIXES, natural_key
 
 THRESHOLD = 127

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from vidfill.errors import InputError, MaskError
-from vidfill.frame import Bool, Float, Frame, PixelFormat, Samples, VideoInfo
 from vidfill.masks.images import THRESHOLD, Fit, read_mask
+from vidfill.video.frame import Bool, Float, Frame, PixelFormat, Samples, VideoInfo
 from vidfill.video.read import Reader
 
 _FULL_RANGE = 2  # AVColorRange

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vidfill.errors import MaskError, UsageError
-from vidfill.frame import Bool, Float, VideoInfo
 from vidfill.masks.boxes import Moment
+from vidfill.video.frame import Bool, Float, VideoInfo
 
 SCHEMA_VERSION = 1
 FIRST_FRAME = Moment(frame=0)

@@ -38,12 +38,12 @@ class _Entry:
 
 
 _REGISTRY = {
-    "vinet": _Entry("vidfill.models.vinet", "VINet", needs_weights=True),
-    "opn": _Entry("vidfill.models.opn", "OPN", needs_weights=True),
-    "opn-tcn": _Entry("vidfill.models.opn_tcn", "OPNTCN", needs_weights=True),
+    "vinet": _Entry("vidfill.models.vinet.model", "VINet", needs_weights=True),
+    "opn": _Entry("vidfill.models.opn.model", "OPN", needs_weights=True),
+    "opn-tcn": _Entry("vidfill.models.opn.tcn", "OPNTCN", needs_weights=True),
     "painter": _Entry("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),
     "cleanplate": _Entry("vidfill.models.cleanplate.model", "CleanPlate", needs_weights=True, weights_of="painter"),
-    "propagate": _Entry("vidfill.models.propagate", "Propagate", needs_weights=False),
+    "propagate": _Entry("vidfill.models.propagate.model", "Propagate", needs_weights=False),
 }
 
 MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)

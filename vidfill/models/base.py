@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vidfill.frame import Remembered
+from vidfill.video.frame import Remembered
 
 Direction = Literal["forward", "backward"]
 

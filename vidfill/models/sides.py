@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vidfill.align.membrane import membrane
 from vidfill.align.sides import Sides, find_sides
-from vidfill.frame import Remembered
 from vidfill.models.base import Model, Previous, Step, View, composite
-from vidfill.models.propagate import to_bytes
+from vidfill.models.propagate.model import to_bytes
+from vidfill.video.frame import Remembered
 
 MIN_SIDE_PX = 16
 MAX_FRAMES = 12  # in which borders are looked for

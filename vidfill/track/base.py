@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Float
 from vidfill.masks.prompt import FramePrompt
+from vidfill.video.frame import Bool, Float
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB at the size that tracking works at, turned as a player shows it."""

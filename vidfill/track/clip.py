@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from vidfill.frame import Float
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
@@ -25,6 +24,7 @@ from vidfill.track.timeline import (
     survey,
     working_size,
 )
+from vidfill.video.frame import Float
 from vidfill.video.read import Reader
 
 OnProgress = Callable[[int, int], None]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box, Float
 from vidfill.track.base import Picture
+from vidfill.video.frame import Bool, Box, Float
 
 Bins = NDArray[np.int32]
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box, Float
 from vidfill.track.base import Picture, Tracked
 from vidfill.track.doubt import MIN_AREA_PX, WINDOW, Doubt, Signs
 from vidfill.track.evidence import (
@@ -25,6 +24,7 @@ from vidfill.track.evidence import (
     similarity,
 )
 from vidfill.track.select import iou
+from vidfill.video.frame import Bool, Box, Float
 
 PRIOR_WEIGHT, COLOR_WEIGHT, ANCHOR_WEIGHT, MOTION_WEIGHT = 1.0, 0.5, 0.3, 0.5
 PRIOR_BLUR_PX = 1.5

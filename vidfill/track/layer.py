@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidfill.frame import Bool, Frame, VideoInfo
 from vidfill.masks.edit import dilate
 from vidfill.masks.layers import MaskAt
 from vidfill.masks.prompt import Prompting
 from vidfill.track.result import Track
 from vidfill.track.timeline import working_size
+from vidfill.video.frame import Bool, Frame, VideoInfo
 
 GROWN_PX = 1.5
 """How far masks are grown unless told otherwise, in pixels of the size that tracking works at."""

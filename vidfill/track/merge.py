@@ -7,9 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vidfill.frame import Bool, Float
 from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.select import iou
+from vidfill.video.frame import Bool, Float
 
 AGREE = 0.5
 """Tracks that overlap at least this much (IoU) mean the same object."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidfill.errors import InputError, MaskError, OutputError
-from vidfill.frame import VideoInfo
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import Prompting
 from vidfill.track.clip import track
 from vidfill.track.result import Track
 from vidfill.track.tools import open_tools
+from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader
 
 _log = logging.getLogger("vidfill")

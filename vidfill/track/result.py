@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from vidfill.errors import MaskError
-from vidfill.frame import Bool, Box, Float, VideoInfo
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.store import MaskFile, finish, open_stored
 from vidfill.track.timeline import Timeline
+from vidfill.video.frame import Bool, Box, Float, VideoInfo
 from vidfill.video.partial import partial_path
 
 NOT_TRACKED = -1.0

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Bool, Box, Float
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture, Tracked
 from vidfill.track.flow import FlowTracker, Weighed
 from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import connected, iou
+from vidfill.video.frame import Bool, Box, Float
 from vidfill.weights import find_weights
 
 SAM_NAMES = ("sam_vit_h", "sam_vit_l", "sam_vit_b")

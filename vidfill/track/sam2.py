@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from vidfill.errors import UsageError, WeightsError
-from vidfill.frame import Bool, Float
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture, Tracked
 from vidfill.track.clip import Tools
 from vidfill.track.doubt import COLORS
 from vidfill.track.flow import ColorsOf
 from vidfill.track.select import connected
+from vidfill.video.frame import Bool, Float
 from vidfill.weights import default_model_dir
 
 if TYPE_CHECKING:

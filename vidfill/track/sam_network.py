@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import WeightsError
-from vidfill.frame import Bool, Float
 from vidfill.track.base import Picture
+from vidfill.video.frame import Bool, Float
 from vidfill.weights import read_torch_checkpoint
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import UsageError
-from vidfill.frame import Bool, Box, Float
 from vidfill.masks.edit import dilate
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture, Tracked
@@ -27,6 +26,7 @@ from vidfill.track.evidence import (
     motion_evidence,
     residual_motion,
 )
+from vidfill.video.frame import Bool, Box, Float
 
 N_ITERATIONS = 5
 MARGIN = 0.4

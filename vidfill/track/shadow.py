@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from vidfill.align.homography import Matrix, find_keypoints, fit_homography, match
-from vidfill.frame import Bool, Float
 from vidfill.masks.edit import dilate
 from vidfill.track.base import Picture
 from vidfill.track.evidence import grey
+from vidfill.video.frame import Bool, Float
 
 SHADOW_OFFSETS = (-24, -16, -8, 8, 16, 24)
 """Frames that are looked at for the ground without the shadow, relative to the one with it."""

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from vidfill.errors import InputError, OutputError
-from vidfill.frame import Bool, Box
+from vidfill.video.frame import Bool, Box
 
 _MAGIC = b"vidfill track 1\n"
 _RECORD = struct.Struct("<iiiiI")  # box, bytes of the packed bits

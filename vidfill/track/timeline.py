@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 
 from vidfill.errors import InputError, MaskError
-from vidfill.frame import Box, Frame, VideoInfo
 from vidfill.masks.boxes import Moment, TimeRange
 from vidfill.masks.prompt import spelled
-from vidfill.scenes import CutDetector, thumbnail
 from vidfill.track.base import Picture
 from vidfill.video.color import rgb_crop
+from vidfill.video.cuts import CutDetector, thumbnail
+from vidfill.video.frame import Box, Frame, VideoInfo
 from vidfill.video.read import Reader
 
 WORKING_PIXELS = 512 * 288

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from vidfill.errors import WeightsError
-from vidfill.metrics.features import CHANNELS
+from vidfill.evaluate.features import CHANNELS
 from vidfill.models.checkpoint import load_strict
 from vidfill.weights import Checkpoint, load_weights, save_weights
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
 from vidfill.models.base import Step
-from vidfill.models.opn_attention import Bank, Questions
-from vidfill.models.opn_peels import CELL_PX, shrink
+from vidfill.models.opn.attention import Bank, Questions
+from vidfill.models.opn.peels import CELL_PX, shrink
 from vidfill.train.batch_motion import BatchMotion
 
 # A question counts where the truth lies in the bank at least with this share of one cell.

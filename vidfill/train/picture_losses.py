@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from vidfill.metrics.features import unit
+from vidfill.evaluate.features import unit
 
 # The weight of a hole's pixel falls with the share of known pixels in a window of this side around it: 1 at the rim
 # (a share of 0.45 and more), LEAST_WEIGHT where nothing known is near.

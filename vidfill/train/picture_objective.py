@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidfill.metrics.features import Features, load_features
+from vidfill.evaluate.features import Features, load_features
 from vidfill.models.base import composite
 from vidfill.train.critics import PictureCritics
 from vidfill.train.picture_losses import (

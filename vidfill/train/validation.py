@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidfill.metrics.contenders import BASELINE_RADIUS_PX
+from vidfill.evaluate.contenders import BASELINE_RADIUS_PX
 from vidfill.models.base import Model, composite, unroll
 from vidfill.train.batches import validation_clip
 from vidfill.train.data import TrainingData

@@ -8,13 +8,13 @@ from itertools import takewhile
 from vidfill.compose import ComposeSettings, compose
 from vidfill.compose.noise import with_noise
 from vidfill.engine import EngineSettings, fill
+from vidfill.engine.plan import Plan, PlanSettings, cut_segments, estimate_memory, grown
 from vidfill.errors import MaskError
-from vidfill.frame import Box, Frame, Patch
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
-from vidfill.plan import Plan, PlanSettings, cut_segments, estimate_memory, grown
 from vidfill.track.timeline import Timeline
+from vidfill.video.frame import Box, Frame, Patch
 from vidfill.video.read import Reader
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from vidfill.errors import BusyError, VidfillError
-from vidfill.run import OnProgress, Progress, collected_warnings
+from vidfill.progress import OnProgress, Progress, collected_warnings
 
 _log = logging.getLogger("vidfill")
 
@@ -24,7 +24,7 @@ class Job:
         number: counts up.
         kind: what is done, one word.
         state: "running", "done", "failed" or "cancelled".
-        stage: of the work, see `vidfill.run.Progress`.
+        stage: of the work, see `vidfill.progress.Progress`.
         done: frames of the stage that are done.
         total: frames of the stage, 0 where not known.
         error: what went wrong, None if nothing did.

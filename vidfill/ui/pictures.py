@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from vidfill.errors import InputError
-from vidfill.frame import Box, Frame, VideoInfo
 from vidfill.track.base import Picture
 from vidfill.track.timeline import Timeline, pictures_near, working_picture
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Box, Frame, VideoInfo
 from vidfill.video.read import Reader
 
 SHOWN_PIXELS = 1280 * 720

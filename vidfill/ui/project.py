@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidfill.engine.device import choose_device
+from vidfill.engine.plan import PlanSettings
 from vidfill.errors import InputError, OutputError, UsageError
-from vidfill.frame import VideoInfo
 from vidfill.masks.boxes import Moment
 from vidfill.masks.files import MaskSource
 from vidfill.masks.prompt import Click, ObjectBox, Prompts, read_prompts
 from vidfill.models import load_model, resolve_model
-from vidfill.pipeline import RemoveResult, remove
-from vidfill.plan import PlanSettings
-from vidfill.run import OnProgress, Progress, reporter
-from vidfill.store import WorkFolder
+from vidfill.progress import OnProgress, Progress, reporter
+from vidfill.removal.run import RemoveResult, remove
+from vidfill.removal.work_folder import WorkFolder
 from vidfill.track.base import Selector
 from vidfill.track.result import Track
 from vidfill.track.timeline import Timeline, survey
@@ -31,6 +30,7 @@ from vidfill.ui.pictures import Pictures, Shown, encode_jpeg, shown
 from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.frame import VideoInfo
 from vidfill.video.partial import partial_path
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output
@@ -61,7 +61,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A finished output, and what the removal has to say of it (see `vidfill.pipeline.RemoveResult`)."""
+    """A finished output, and what the removal has to say of it (see `vidfill.removal.run.RemoveResult`)."""
 
     number: int
     path: Path

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from vidfill.errors import UsageError
-from vidfill.frame import Bool, VideoInfo
 from vidfill.masks.prompt import Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector
 from vidfill.track.result import NOT_TRACKED, Track
+from vidfill.video.frame import Bool, VideoInfo
 
 N_KEPT = 16
-_TINT = (255, 0, 200)  # as in vidfill.preview
+_TINT = (255, 0, 200)  # as in vidfill.removal.preview
 _TINT_ALPHA = 115
 
 

@@ -8,10 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidfill.engine import EngineSettings
+from vidfill.engine.plan import PlanSettings
 from vidfill.masks.files import MaskSpec
 from vidfill.masks.prompt import Prompting, Prompts
-from vidfill.plan import PlanSettings
-from vidfill.request import Request
+from vidfill.removal.request import Request
 from vidfill.video.codecs import EncodeSettings
 
 

@@ -17,7 +17,7 @@ import av
 from av.codec.context import OptionFlags
 
 from vidfill.errors import OutputError, UsageError
-from vidfill.frame import VideoInfo
+from vidfill.video.frame import VideoInfo
 from vidfill.video.hdr import hdr_options
 from vidfill.video.pixels import Fit, fit_pixel_format
 

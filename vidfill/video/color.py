@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Box, Float, Frame, Samples, VideoInfo
+from vidfill.video.frame import Box, Float, Frame, Samples, VideoInfo
 
 _FULL_RANGE = 2
 _RGB, _UNSTATED, _YCGCO = 0, 2, 8

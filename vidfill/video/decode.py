@@ -15,8 +15,8 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from vidfill.errors import InputError
-from vidfill.frame import VideoInfo
 from vidfill.video.formats import planar_name
+from vidfill.video.frame import VideoInfo
 from vidfill.video.source import MEDIA_ERRORS, open_video, packets_of
 
 # Codecs whose packets do not all show a frame: alternate references, "not coded" pictures. In others a packet that

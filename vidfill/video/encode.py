@@ -15,9 +15,9 @@ from av.packet import Packet
 from av.video.frame import PictureType
 
 from vidfill.errors import OutputError
-from vidfill.frame import ColorTags, Frame, Samples, VideoInfo
 from vidfill.video.codecs import Encoder
 from vidfill.video.formats import from_planes
+from vidfill.video.frame import ColorTags, Frame, Samples, VideoInfo
 
 # What the muxers, by FFmpeg's name, make of timestamps.
 WITHOUT_TIMESTAMPS = frozenset({"avi"})  # all frames last equally long

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import InputError
-from vidfill.frame import PixelFormat, Samples
+from vidfill.video.frame import PixelFormat, Samples
 
 # Semi-planar and packed formats, and the planar format that holds the same samples: FFmpeg's scaler only moves them
 # (a test does it there and back with random samples). A padding byte, as in rgb0, is dropped.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from vidfill.frame import HdrMetadata
+from vidfill.video.frame import HdrMetadata
 
 
 def hdr_options(encoder: str, hdr: HdrMetadata | None) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import av
 
 from vidfill.errors import InputError
-from vidfill.frame import PixelFormat, VideoInfo
 from vidfill.video.formats import pixel_format, planar_name
+from vidfill.video.frame import PixelFormat, VideoInfo
 
 # The encoders write 10 bits where the decoder of the same family gives 12.
 _NARROWED = {"prores_ks": {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}}

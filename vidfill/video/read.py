@@ -15,9 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidfill.errors import InputError, UsageError
-from vidfill.frame import Frame, VideoInfo
 from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious, has_stored_times
 from vidfill.video.formats import to_planes
+from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read_images import ImageFolder
 from vidfill.video.source import MEDIA_ERRORS, describe, open_video, packets_of
 

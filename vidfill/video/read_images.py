@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import InputError, UsageError
-from vidfill.frame import ColorTags, Frame, Samples, VideoInfo
 from vidfill.video.formats import pixel_format
+from vidfill.video.frame import ColorTags, Frame, Samples, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _DEFAULT_FPS = Fraction(25)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.frame import Float
+from vidfill.video.frame import Float
 
 _CHUNK = 64  # output samples that one matrix makes: wide enough for BLAS, narrow enough to be nearly a band
 

@@ -19,8 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidfill.errors import InputError
-from vidfill.frame import ColorTags, HdrMetadata, Orientation, StreamInfo, VideoInfo
 from vidfill.video.formats import pixel_format, planar_name
+from vidfill.video.frame import ColorTags, HdrMetadata, Orientation, StreamInfo, VideoInfo
 
 # What opening, reading and decoding raise for a file that is not as it should be (an unknown codec is a ValueError).
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)

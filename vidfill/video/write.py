@@ -19,7 +19,6 @@ from av.container import InputContainer
 from av.packet import Packet
 
 from vidfill.errors import OutputError, UsageError
-from vidfill.frame import Frame, VideoInfo
 from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
 from vidfill.video.encode import (
     FAULTS,
@@ -32,6 +31,7 @@ from vidfill.video.encode import (
     flush_picture,
     reason,
 )
+from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.partial import partial_path, remove_stale
 from vidfill.video.streams import (
     StreamCopier,

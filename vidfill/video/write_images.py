@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import OutputError
-from vidfill.frame import Box, Frame, PixelFormat, Samples, VideoInfo
 from vidfill.video.color import rgb_crop
+from vidfill.video.frame import Box, Frame, PixelFormat, Samples, VideoInfo
 from vidfill.video.partial import partial_path, remove_stale
 
 _MIN_DIGITS = 5

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.poses import Pose, between
-from vidfill.align.seen import Seen
 from vidfill.models.cleanplate.plates import Target
+from vidfill.models.propagate.poses import Pose, between
+from vidfill.models.propagate.seen import Seen
 
 COARSE = 8
 SEEN_LEVEL = 200

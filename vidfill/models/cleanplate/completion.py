@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.spatial import fill_smoothly
 from vidfill.models.cleanplate.network import PainterNetwork
 from vidfill.models.cleanplate.painting import paint
+from vidfill.models.propagate.spatial import fill_smoothly
 
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import Candidate, Region
 from vidfill.models.base import Detail
 from vidfill.models.cleanplate.plates import Brought, Plate, render
+from vidfill.models.propagate.candidates import Candidate, Region
 
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]

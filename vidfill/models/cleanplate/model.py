@@ -15,18 +15,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import weighted
 from vidfill.align.homography import Tracker
-from vidfill.align.poses import Pose, between
-from vidfill.align.spatial import fill_smoothly, spatial_candidate
-from vidfill.frame import Remembered
-from vidfill.models import propagate
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
 from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, Layer, least_error
 from vidfill.models.cleanplate.painter import WithPainter
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
-from vidfill.models.propagate import Filled, Propagate, Window
+from vidfill.models.propagate import model as propagate
+from vidfill.models.propagate.candidates import weighted
+from vidfill.models.propagate.model import Filled, Propagate, Window
+from vidfill.models.propagate.poses import Pose, between
+from vidfill.models.propagate.spatial import fill_smoothly, spatial_candidate
+from vidfill.video.frame import Remembered
 
 Rgb = NDArray[np.uint8]
 Float = NDArray[np.float32]

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.frame import Box
 from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork
 from vidfill.models.cleanplate.texture import add_texture
+from vidfill.video.frame import Box
 
 MAX_PIXELS = 512 * 1024
 MAX_DEPTH_PX = 48

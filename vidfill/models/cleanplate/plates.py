@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.align.candidates import Region
-from vidfill.align.fields import carry_inwards
 from vidfill.align.homography import Matrix, Tracker
-from vidfill.align.poses import Pose, between, register
-from vidfill.align.seen import Seen, look_at
+from vidfill.models.propagate.candidates import Region
+from vidfill.models.propagate.fields import carry_inwards
+from vidfill.models.propagate.poses import Pose, between, register
+from vidfill.models.propagate.seen import Seen, look_at
 
 Rgb = NDArray[np.uint8]
 Bool = NDArray[np.bool_]

@@ -1,0 +1,179 @@
+"""Where objects go: known answers, and what must hold of any track."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.retarget.test_size import INFO, UPRIGHT
+from vidfill.errors import UsageError
+from vidfill.retarget.layout import Anchor, LayoutSettings, Placement, place
+from vidfill.retarget.objects import Track
+
+WIDTH, HEIGHT = 1280, 720
+HALF = (720, 640)  # (height, width): half as wide
+
+
+def _track(boxes: Any) -> Track:
+    rounded = np.rint(np.array(boxes)).astype(np.int32)
+    return Track(0, rounded, np.ones(len(rounded), np.bool_))
+
+
+def _still(*box: int, n: int = 30) -> Track:
+    return _track([box] * n)
+
+
+def _shown(track: Track, placement: Placement) -> NDArray[np.float64]:
+    """(N, 4), the boxes in the new picture."""
+    x0, y0, x1, y1 = track.boxes.T
+    scale = placement.scale
+    return np.stack(
+        [scale * x0 + placement.dx, scale * y0 + placement.dy, scale * x1 + placement.dx, scale * y1 + placement.dy],
+        axis=1,
+    )
+
+
+def _placed(track: Track, size: tuple[int, int], object_scale: float = 1.0) -> NDArray[np.float64]:
+    return _shown(track, place(track, INFO, size, LayoutSettings(object_scale)))
+
+
+def test_at_the_same_size_nothing_moves() -> None:
+    track = _track([(100 + 13 * t, 200, 300 + 13 * t, 500 + (t % 3)) for t in range(40)])
+    placement = place(track, INFO, (HEIGHT, WIDTH), LayoutSettings())
+    np.testing.assert_array_equal(placement.scale, 1)
+    np.testing.assert_array_equal(placement.dx, 0)
+    np.testing.assert_array_equal(placement.dy, 0)
+
+
+def test_half_as_wide_the_object_keeps_its_size_at_the_proportional_place() -> None:
+    shown = _placed(_still(400, 200, 500, 500), HALF)
+    np.testing.assert_allclose(shown, np.tile([175.0, 200, 275, 500], (30, 1)), atol=1e-6)  # its centre at 450 / 2
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [((720, 2560), 1), ((1440, 1280), 1), ((360, 2560), 1), ((1440, 3840), 2), ((360, 320), 0.5), ((1440, 2560), 2)],
+)
+def test_the_scale_is_the_one_of_both_sides_that_is_nearest_to_its_own_size(
+    size: tuple[int, int], scale: float
+) -> None:
+    placement = place(_still(400, 300, 500, 400), INFO, size, LayoutSettings())
+    np.testing.assert_allclose(placement.scale, scale)
+
+
+def test_it_moves_as_far_in_proportion_as_the_background() -> None:
+    track = _track([(200 + 10 * t, 200, 300 + 10 * t, 500) for t in range(50)])
+    shown = _placed(track, HALF)
+    np.testing.assert_allclose((shown[:, 0] + shown[:, 2]) / 2, (250 + 10 * np.arange(50)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "box"),
+    [
+        ("bottom", (175.0, 100.0, 225.0, 250.0)),
+        ("top", (175.0, 100.0, 225.0, 250.0)),
+        ("center", (175.0, 100.0, 225.0, 250.0)),
+    ],
+)
+def test_a_picture_that_only_shrinks_keeps_its_layout(anchor: Anchor, box: tuple[float, ...]) -> None:
+    shown = _shown(
+        _still(350, 200, 450, 500),
+        place(_still(350, 200, 450, 500), INFO, (360, 640), LayoutSettings(anchor=anchor)),
+    )
+    np.testing.assert_allclose(shown[0], box, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "y0", "y1"), [("bottom", 350.0, 500.0), ("top", 200.0, 350.0), ("center", 275.0, 425.0)]
+)
+def test_the_anchor_stays_at_its_place(anchor: Anchor, y0: float, y1: float) -> None:
+    track = _still(400, 200, 500, 500)
+    shown = _shown(track, place(track, INFO, HALF, LayoutSettings(object_scale=0.5, anchor=anchor)))
+    np.testing.assert_allclose(shown[0], [200, y0, 250, y1], atol=1e-6)
+
+
+def test_the_anchor_is_that_of_the_picture_as_it_is_shown() -> None:
+    """Turned counter-clockwise to be shown: what is shown at the bottom is coded at the left."""
+    upright = replace(INFO, orientation=UPRIGHT)
+    track = _still(400, 200, 500, 500)
+    shown = _shown(track, place(track, upright, (HEIGHT, WIDTH), LayoutSettings(object_scale=0.5)))
+    np.testing.assert_allclose(shown[0], [400, 275, 450, 425], atol=1e-6)
+
+
+def test_a_wide_object_is_made_to_fit() -> None:
+    shown = _placed(_still(100, 200, 1100, 500), HALF)
+    width, height = shown[:, 2] - shown[:, 0], shown[:, 3] - shown[:, 1]
+    np.testing.assert_allclose(width / height, 1000 / 300)
+    assert (width < 640).all()
+    assert (width > 0.9 * 640).all()
+
+
+def test_an_object_of_the_pictures_width_is_squeezed_no_further_than_the_picture() -> None:
+    shown = _placed(_still(0, 200, WIDTH, 500), HALF)
+    np.testing.assert_allclose(shown[0, [0, 2]], [0, 640], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [HALF, (480, 270), (360, 1280), (720, 1600), (1000, 500)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_object_ever_leaves_the_picture_and_none_shakes(size: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 150
+    t = np.arange(n)
+    centres = 640 + 400 * np.sin(t / (20 + 10 * seed)), 360 + 150 * np.cos(t / 33)
+    widths = 260 + 150 * np.sin(t / 15) + rng.normal(0, 6, n)  # legs and arms
+    heights = 300 + rng.normal(0, 6, n)
+    boxes = np.stack(
+        [centres[0] - widths / 2, centres[1] - heights / 2, centres[0] + widths / 2, centres[1] + heights / 2], axis=1
+    )
+    limits = [WIDTH, HEIGHT, WIDTH, HEIGHT]
+    track = _track(np.clip(boxes, 0, limits))
+    placement = place(track, INFO, size, LayoutSettings())
+    shown = _shown(track, placement)
+    assert shown[:, :2].min() > -1e-6
+    assert shown[:, 2].max() < size[1] + 1e-6
+    assert shown[:, 3].max() < size[0] + 1e-6
+    # What the layout adds to the object's own motion: slow (its path itself bends by 1), where the boxes shake.
+    assert np.percentile(np.abs(np.diff(track.boxes, 2, axis=0)), 95) > 10
+    assert np.percentile(np.abs(np.diff(placement.dx, 2)), 95) < 1.2
+    assert np.abs(np.diff(placement.scale, 2)).max() < 0.001
+
+
+def test_what_the_border_cuts_off_lies_at_the_border() -> None:
+    for object_scale in (1.0, 0.5):
+        left = _placed(_still(0, 300, 200, 720), HALF, object_scale=object_scale)
+        np.testing.assert_allclose(left[:, 0], 0, atol=1e-6)
+        np.testing.assert_allclose(left[:, 3], 720, atol=1e-6)
+        right = _placed(_still(1000, 0, 1280, 300), HALF, object_scale=object_scale)
+        np.testing.assert_allclose(right[:, 2], 640, atol=1e-6)
+        np.testing.assert_allclose(right[:, 1], 0, atol=1e-6)
+
+
+def test_one_that_enters_comes_loose_without_a_jump() -> None:
+    speed = 8
+    x1 = np.arange(10, 900, speed)
+    track = _track([(max(0, x - 200), 300, x, 600) for x in x1])
+    placement = place(track, INFO, HALF, LayoutSettings(object_scale=0.4))
+    is_cut = x1 <= 200
+    np.testing.assert_allclose(placement.dx[is_cut], 0, atol=1e-6)
+    assert np.abs(np.diff(placement.dx)).max() < speed
+    assert np.abs(np.diff(placement.dx, 2)).max() < 1.5
+    centre = (placement.scale * track.boxes[:, 0] + placement.dx)[-20] + 0.4 * 100
+    assert centre == pytest.approx((x1[-20] - 100) / 2, abs=3)
+
+
+def test_nearer_objects_cover_farther_ones() -> None:
+    far, near = (place(_still(100, y, 200, y + 100), INFO, HALF, LayoutSettings()) for y in (100, 400))
+    assert near.nearness > far.nearness
+    upright = replace(INFO, orientation=UPRIGHT)
+    near, far = (place(_still(x, 100, x + 100, 200), upright, HALF, LayoutSettings()) for x in (100, 400))
+    assert near.nearness > far.nearness
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"object_scale": 0.0}, {"object_scale": 99.0}, {"feather_px": -1}, {"anchor": "feet"}]
+)
+def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        LayoutSettings(**wrong)

@@ -1,0 +1,109 @@
+"""The size of the output, and what the file says about it."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidfill.errors import UsageError
+from vidfill.retarget.size import Shape, parse_aspect, reshaped, warnings_of
+from vidfill.video.formats import pixel_format
+from vidfill.video.frame import ColorTags, Orientation, VideoInfo
+
+INFO = VideoInfo(
+    path=Path("in.mp4"),
+    is_folder=False,
+    container="mov,mp4,m4a,3gp,3g2,mj2",
+    codec="h264",
+    height=720,
+    width=1280,
+    pixel_format=pixel_format("yuv420p"),
+    time_base=Fraction(1, 25),
+    rate=Fraction(25),
+)
+UPRIGHT = Orientation(matrix=(0,) * 9, quarter_turns=1)  # a phone's: coded 1280x720, shown 720x1280
+
+
+@pytest.mark.parametrize(
+    ("shape", "width_height"),
+    [
+        ({"width": 720}, (720, 720)),
+        ({"height": 360}, (1280, 360)),
+        ({"width": 640, "height": 360}, (640, 360)),
+        ({"width": 641}, (640, 720)),
+        ({"aspect": "1:1"}, (720, 720)),
+        ({"aspect": "9:16"}, (404, 720)),  # 405
+        ({"aspect": "21:9"}, (1280, 548)),  # 548.6
+        ({"aspect": "1:1", "width": 500}, (500, 500)),
+        ({"aspect": "9:16", "height": 1280}, (720, 1280)),
+        ({"width": 1600}, (1600, 720)),
+    ],
+)
+def test_what_is_not_asked_for_stays_and_aspects_make_smaller(
+    shape: dict[str, Any], width_height: tuple[int, int]
+) -> None:
+    assert Shape(**shape).of(INFO)[::-1] == width_height
+
+
+def test_sizes_are_those_a_player_shows() -> None:
+    upright = replace(INFO, orientation=UPRIGHT)
+    assert Shape(width=540).of(upright) == (540, 1280)
+    assert Shape(aspect="1:1").of(upright) == (720, 720)
+    assert Shape(aspect="9:32").of(upright) == (360, 1280)
+
+
+def test_an_aspect_is_that_of_the_picture_not_of_its_samples() -> None:
+    anamorphic = replace(INFO, width=1440, height=1080, sample_aspect=Fraction(4, 3))  # shown as 1920x1080
+    assert Shape(aspect="1:1").of(anamorphic) == (1080, 810)
+    upright = replace(anamorphic, orientation=UPRIGHT)  # shown as 1080x1920
+    assert Shape(aspect="1:1").of(upright) == (1080, 810)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"width": 100, "height": 100, "aspect": "1:1"},
+        {"width": 8},
+        {"height": 100_000},
+        {"aspect": "wide"},
+        {"aspect": "0:1"},
+        {"aspect": "100:1"},
+        {"aspect": "16:9:1"},
+        {"aspect": "9" * 5000},
+    ],
+)
+def test_other_shapes_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Shape(**wrong)
+
+
+def test_a_side_that_comes_out_too_small_is_refused() -> None:
+    with pytest.raises(UsageError, match="a height of 4 pixels"):
+        Shape(width=80, aspect="20:1").of(INFO)
+
+
+@pytest.mark.parametrize("text", ["9:16", "9/16", "0.5625", " 4.5:8 ", "9x16"])
+def test_aspects_are_read_as_people_write_them(text: str) -> None:
+    assert parse_aspect(text) == Fraction(9, 16)
+
+
+def test_the_matrix_that_players_guess_from_the_size_is_stated_when_the_guess_would_change() -> None:
+    assert reshaped(INFO, (720, 720)).color == ColorTags()
+    assert reshaped(INFO, (360, 640)).color == ColorTags(matrix=1)
+    tagged = replace(INFO, color=ColorTags(matrix=6, primaries=6, transfer=6, range=1))
+    assert reshaped(tagged, (360, 640)).color == tagged.color
+
+
+def test_pictures_in_rgb_have_no_matrix_to_guess() -> None:
+    assert reshaped(replace(INFO, pixel_format=pixel_format("gbrp")), (360, 640)).color == ColorTags()
+
+
+def test_fields_survive_a_new_width_but_not_a_new_height() -> None:
+    interlaced = replace(INFO, interlaced=True)
+    assert reshaped(interlaced, (720, 640)).interlaced
+    assert warnings_of(interlaced, (720, 640)) == []
+    assert not reshaped(interlaced, (360, 640)).interlaced
+    assert "deinterlace" in warnings_of(interlaced, (360, 640))[0]

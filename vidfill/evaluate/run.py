@@ -1,0 +1,259 @@
+"""Score fillers on clips whose truth is known, each in a process of its own, and keep every score as it comes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidfill.evaluate.appearance import Network, feature_distance, feature_maps
+from vidfill.evaluate.contenders import Contender, Machine
+from vidfill.evaluate.perceptual import Perceptual
+from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip, Frame, Protocol, check_clip, chosen_clips, load_clip
+from vidfill.evaluate.quality import check_installed, psnr, ssim
+from vidfill.evaluate.results import Measures, Results, title
+from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given
+from vidfill.evaluate.temporal import flicker, warp_error
+from vidfill.evaluate.worker import Usage, Worker
+from vidfill.removal.run import Progress
+
+_log = logging.getLogger("vidfill")
+
+SLOW_EVERY = 5  # what compares whole pictures is slow and changes little from frame to frame
+OnProgress = Callable[[Progress], None]
+Scorer = Callable[[Sequence[Frame], Clip], Measures]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is evaluated.
+
+    Attributes:
+        root: folder of clips, each with `frames/` and `masks/`.
+        clips: names of clips, in order.
+        n_frames: the first so many of each.
+        machine: how models are run.
+        out: folder for results, None for none.
+    """
+
+    root: Path
+    clips: tuple[str, ...]
+    n_frames: int
+    machine: Machine
+    out: Path | None
+
+    def settings(self, mode: str) -> dict[str, Any]:
+        """What rows must have in common to stand in one table."""
+        return {
+            "mode": mode,
+            "clips": str(self.root.resolve()),
+            "n_frames": self.n_frames,
+            "size": [HEIGHT, WIDTH],
+            "device": self.machine.device,
+            "precision": self.machine.precision,
+            "threads": self.machine.threads,
+        }
+
+
+class Counter:
+    """Counts the frames of one contender over its clips, of which each may have another length."""
+
+    def __init__(self, label: str, n_clips: int, progress: OnProgress | None) -> None:
+        self._label, self._n_clips, self._progress = label, n_clips, progress
+        self._n_done = self._total = 0
+
+    def start_clip(self, n_frames: int) -> None:
+        """The next clip has so many frames; those after it are taken to be as long."""
+        self._total = self._n_done + self._n_clips * n_frames
+        self._n_clips -= 1
+
+    def __call__(self) -> None:
+        """One more frame is done."""
+        self._n_done += 1
+        if self._progress is not None:
+            self._progress(Progress(self._label, self._n_done, self._total))
+
+
+def make_task(
+    root: Path,
+    *,
+    only: Sequence[str],
+    protocols: Sequence[Protocol],
+    n_frames: int,
+    machine: Machine,
+    out: Path | None,
+) -> Task:
+    """Choose the clips, and check that each has the frames and masks that it needs.
+
+    Args:
+        root: folder of clips.
+        only: these clips alone; all for none.
+        protocols: that they are needed for; none for a removal.
+        n_frames: the first so many of each.
+        machine: how models are run.
+        out: folder for results.
+
+    Raises:
+        InputError: no clips, or one without frames.
+        MaskError: too few masks.
+        UsageError: a clip that is not there, or scores without torchmetrics.
+    """
+    if protocols:
+        check_installed()
+    clips = chosen_clips(root, only)
+    for name in clips:
+        check_clip(root, name, protocols, n_frames=n_frames)
+    return Task(root, clips, n_frames, machine, out)
+
+
+def evaluate(
+    task: Task,
+    contenders: Sequence[Contender],
+    protocols: Sequence[Protocol],
+    results: Results,
+    *,
+    network: Network,
+    perceptual: Perceptual | None = None,
+    progress: OnProgress | None = None,
+) -> None:
+    """Fill every clip with every contender, one contender after another, and score the fills.
+
+    With `task.out` the scores so far, as JSON and Markdown, and the sheets are there after each clip.
+
+    Args:
+        task: clips and how to run.
+        contenders: from `parse_contenders`.
+        protocols: which holes.
+        results: from `open_results`; it has the scores so far also when this is interrupted.
+        network: whose features are compared, from `load_features`.
+        perceptual: LPIPS and VFID, as far as they can be computed; None for neither.
+        progress: called after each frame; the stage is the contender's label.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        DeviceError: memory ran out.
+        VidfillError: a model failed.
+    """
+    draw = _Drawer(task, [contender.label for contender in contenders], results)
+
+    def load(name: str, protocol: Protocol) -> Clip:
+        return load_clip(task.root, name, protocol, n_frames=task.n_frames)
+
+    def judge(output: Sequence[Frame], clip: Clip) -> Measures:
+        seen = {} if perceptual is None else perceptual.frame_scores(output, clip, sampled(clip))
+        return score(output, clip, network) | seen
+
+    def after(protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
+        if perceptual is not None:
+            perceptual.add_clip(protocol, contender.label, output, clip)
+            found = perceptual.set_scores(protocol, contender.label, list(results.scores[protocol][contender.label]))
+            results.of_all.setdefault(protocol, {})[contender.label] = found
+        draw(protocol, contender, clip, output)
+
+    score_all(task, contenders, protocols, load, judge, results, after=after, progress=progress)
+
+
+def score(output: Sequence[Frame], clip: Clip, network: Network) -> Measures:
+    """The scores of composited frames: means over those that have a hole, and the steadiness of all.
+
+    Returns:
+        `psnr_db`, `hole_psnr_db`, `ssim` and `feature_distance` (every fifth frame), `warp_error` times 1,000, and
+        `flicker`.
+    """
+
+    def distance(i: int) -> float:
+        ours, theirs = (feature_maps(network, frames[i]) for frames in (output, clip.frames))
+        return feature_distance(ours, theirs, clip.holes[i])
+
+    holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
+    return {
+        "psnr_db": float(np.mean([psnr(output[i], clip.frames[i]) for i in holed])),
+        "ssim": float(np.mean([ssim(output[i], clip.frames[i]) for i in sampled(clip)])),
+        "hole_psnr_db": float(np.mean([psnr(output[i], clip.frames[i], clip.holes[i]) for i in holed])),
+        "feature_distance": float(np.mean([distance(i) for i in sampled(clip)])),
+        "warp_error": 1000 * warp_error(output, clip.frames),
+        "flicker": flicker(output, clip.holes),
+    }
+
+
+def sampled(clip: Clip) -> list[int]:
+    """Positions at which slow scores are taken: every fifth frame, of those with a hole; one at least."""
+    holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
+    return [i for i in holed if i % SLOW_EVERY == 0] or holed[:1]
+
+
+def score_all(
+    task: Task,
+    contenders: Sequence[Contender],
+    protocols: Sequence[Protocol],
+    load: Callable[[str, Protocol], Clip],
+    scorer: Scorer,
+    results: Results,
+    *,
+    after: Callable[[Protocol, Contender, Clip, Sequence[Frame]], None] | None = None,
+    progress: OnProgress | None = None,
+) -> None:
+    """The loop over contenders, protocols and clips, whatever is scored; saves after each clip.
+
+    Args:
+        task: clips and how to run.
+        contenders: one process each, one after another.
+        protocols: which holes.
+        load: gives a clip by name and protocol.
+        scorer: the measures of composited frames.
+        results: scores go here; those that are there already are not made again.
+        after: called with the composited frames of each clip, before the results are saved.
+        progress: called after each frame.
+    """
+    jobs = [(protocol, name) for protocol in protocols for name in task.clips]
+    for contender in contenders:
+        results.add_model(contender)
+        todo = [job for job in jobs if not results.has(job[0], contender.label, job[1])]
+        if not todo:
+            continue
+        counter = Counter(contender.label, len(todo), progress)
+        with Worker(contender, task.machine) as worker:
+            for protocol, name in todo:
+                clip = load(name, protocol)
+                counter.start_clip(len(clip.frames))
+                filled, usage = worker.fill(clip.given(), clip.holes, on_frame=counter)
+                output = clip.composited(filled)
+                results.add(protocol, contender.label, name, scorer(output, clip) | cost(usage, len(clip.frames)))
+                if after is not None:
+                    after(protocol, contender, clip, output)
+                if task.out is not None:
+                    results.save(task.out)
+                _log.info("%s, protocol %s, %s: done", contender.label, protocol, name)
+
+
+def cost(usage: Usage, n_frames: int) -> Measures:
+    """Seconds a frame and peak memory, as far as they are known."""
+    measured = {
+        "seconds_per_frame": usage.seconds / n_frames,
+        "peak_memory_mb": usage.peak_memory_mb,
+        "device_memory_mb": usage.device_memory_mb,
+    }
+    return {name: value for name, value in measured.items() if value is not None}
+
+
+class _Drawer:
+    """Keeps the cells of a clip's sheet and draws it anew."""
+
+    def __init__(self, task: Task, labels: Sequence[str], results: Results) -> None:
+        self._task, self._labels, self._results = task, labels, results
+
+    def __call__(self, protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
+        out = self._task.out
+        if out is None:
+            return
+        folder = out / "frames" / f"{protocol}-{clip.name}"
+        keep_given(folder, clip, has_truth=True)
+        keep_cells(folder, contender.label, output)
+        rows = self._results.scores[protocol]
+        scored = [label for label in dict.fromkeys((*rows, *self._labels)) if clip.name in rows.get(label, {})]
+        titles = {label: title(label, rows[label][clip.name]) for label in scored}
+        draw_sheet(folder, out / f"{protocol}-{clip.name}.png", titles, n_frames=len(clip.frames))

@@ -1,0 +1,1 @@
+"""Files and processes that several parts of the program share."""

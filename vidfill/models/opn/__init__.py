@@ -1,0 +1,1 @@
+"""Onion-Peel Networks (ICCV 2019)."""

@@ -1,0 +1,127 @@
+"""Which references of the bank a frame reads from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+
+from vidfill.models.base import View
+from vidfill.models.opn.peels import CELL_PX
+
+# A reference that uncovers less than this share of the hole anew is not chosen for what it uncovers.
+WORTH_SHARE = 0.02
+# Phase correlation of two frames that show the same peaks at up to 1; of two that do not it is noise of deviation
+# 1 / sqrt(cells), of which not one of ten thousand cells exceeds this many deviations.
+SURE_PEAK = 6.0
+
+
+def choose(target: View, references: Sequence[View], *, n_most: int) -> list[View]:
+    """The references that together uncover most of a hole, then those that are spread most evenly over time.
+
+    First, one after the other, the reference that shows most of what lies behind the hole and no one before it shows
+    (the nearest one of several that show as much). Where a reference would show it is judged by the shift of the whole
+    picture (`shifts`), of cells of 4x4 pixels: a camera that follows the object uncovers what is behind it, too. The
+    rest of the budget goes to the references farthest from those chosen and from the target, on a logarithmic scale of
+    time: near ones show the same surroundings, far ones what was seen long ago or long after.
+
+    Args:
+        target: the frame to fill.
+        references: the bank, `features` of which hold what is known and the spectrum.
+        n_most: how many may be chosen.
+
+    Returns:
+        Ascending by position; all of them where that is within the budget.
+    """
+    if len(references) <= n_most:
+        return list(references)
+    by_distance = sorted(range(len(references)), key=lambda i: abs(references[i].index - target.index))
+    chosen = _uncovering(target, [references[i] for i in by_distance], n_most)
+    chosen = [by_distance[i] for i in chosen]
+    times = [_log_time(view.index - target.index) for view in references]
+    while len(chosen) < n_most:
+        taken = [0.0, *(times[i] for i in chosen)]
+        free = [i for i in by_distance if i not in chosen]
+        chosen.append(max(free, key=lambda i: min(abs(times[i] - time) for time in taken)))
+    return [references[i] for i in sorted(chosen)]
+
+
+def spectrum(frame: Tensor, hole: Tensor) -> Tensor:
+    """The phases of a frame, for `shifts`: of the brightness of cells, faded out at the edges, nothing in the hole.
+
+    Args:
+        frame: (B, 3, H, W) in [0, 1], zero inside the hole.
+        hole: (B, 1, H, W), 1 = missing.
+
+    Returns:
+        (B, h, w // 2 + 1) complex, each of magnitude 1 (or 0).
+    """
+    grey = F.avg_pool2d(frame.float().mean(dim=1), CELL_PX)
+    known = F.avg_pool2d(1 - hole[:, 0].float(), CELL_PX)
+    mean = grey.sum(dim=(1, 2), keepdim=True) / known.sum(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+    fade = [torch.hann_window(n + 2, periodic=False, device=frame.device)[1:-1] for n in grey.shape[1:]]
+    waves: Tensor = torch.fft.rfft2((grey - mean * known) * fade[0][:, None] * fade[1])
+    magnitudes: Tensor = waves.abs().clamp(min=1e-6)
+    return waves / magnitudes
+
+
+def shifts(target: Tensor, references: Tensor, size: tuple[int, int]) -> Tensor:
+    """By how much references are shifted against a frame, by phase correlation (Kuglin and Hines, 1975).
+
+    Args:
+        target: (B, h, w // 2 + 1), its spectrum.
+        references: (R, B, h, w // 2 + 1), theirs.
+        size: (h, w), cells.
+
+    Returns:
+        (R, B, 2) whole cells (down, right) by which a reference must be moved to lie on the frame; 0 where the two show
+        nothing in common.
+    """
+    height, width = size
+    peaks, at = torch.fft.irfft2(target * references.conj(), s=size).flatten(-2).max(dim=-1)
+    down, right = at // width, at % width
+    down, right = down - height * (down > height // 2).long(), right - width * (right > width // 2).long()
+    offsets = torch.stack((down, right), dim=-1)
+    return torch.where((peaks > SURE_PEAK / (height * width) ** 0.5).unsqueeze(-1), offsets, 0)
+
+
+def moved(known: Tensor, down: int, right: int) -> Tensor:
+    """Masks (1, h, w) moved by whole cells; nothing is known beyond the edges."""
+    height, width = known.shape[-2:]
+    target = torch.zeros_like(known)
+    rows, columns = (
+        (slice(max(0, by), min(n, n + by)), slice(max(0, -by), min(n, n - by)))
+        for by, n in ((down, height), (right, width))
+    )
+    target[:, rows[0], columns[0]] = known[:, rows[1], columns[1]]
+    return target
+
+
+def _uncovering(target: View, references: Sequence[View], n_most: int) -> list[int]:
+    """Which references show anything of the hole that those before them do not, the most useful one first."""
+    missing: Tensor = ~target.features.known
+    spectra = torch.stack([view.features.spectrum for view in references])
+    offsets = shifts(target.features.spectrum, spectra, (missing.shape[-2], missing.shape[-1])).tolist()
+    shows = torch.stack(
+        [
+            torch.stack([moved(mask, *offset) for mask, offset in zip(view.features.known, by, strict=True)])
+            for view, by in zip(references, offsets, strict=True)
+        ]
+    )
+    chosen: list[int] = []
+    left = missing
+    while len(chosen) < n_most:
+        gains = (shows & left).sum(dim=(1, 2, 3, 4)).tolist()
+        best = max(range(len(gains)), key=lambda i: gains[i])
+        if gains[best] <= WORTH_SHARE * float(missing.sum()):
+            break
+        chosen.append(best)
+        left = left & ~shows[best]
+    return chosen
+
+
+def _log_time(offset: int) -> float:
+    return math.copysign(math.log1p(abs(offset)), offset)

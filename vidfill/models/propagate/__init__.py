@@ -1,0 +1,1 @@
+"""Known pixels carried along time into the hole; nothing learned."""

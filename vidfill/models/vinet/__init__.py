@@ -1,0 +1,1 @@
+"""VINet (Deep Video Inpainting, CVPR 2019)."""

@@ -1,0 +1,385 @@
+"""VINet: Deep Video Inpainting (Kim, Woo, Lee, Kweon; CVPR 2019, arXiv 1905.01639)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor, nn
+
+from vidfill.align.warp import warp
+from vidfill.models.base import Previous, Step, View, WindowSpec
+from vidfill.models.checkpoint import LearnedModel, check_keys, load_strict
+from vidfill.models.layers import ConvLSTM, GatedConv, Memory, resize
+from vidfill.models.vinet.authors import authors_name, authors_shape, kernel_from_authors
+from vidfill.models.vinet.flow import FlowSubnetwork, MaskSubnetwork, SourceAggregation, upsample_flow
+
+NEIGHBOURS = (-6, -3, 3, 6)
+N_SOURCES = len(NEIGHBOURS) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class VINetSizes:
+    """What builds a VINet. The defaults are the paper's widths and the variant that its authors released.
+
+    Attributes:
+        encoder: channels at the encoder's full, half, quarter and eighth scale.
+        head: channels before the last convolution of the decoder.
+        estimator: for each scale from eighth to full, channels of the flow sub-network's five convolutions.
+        context: for each scale from eighth to full, channels of its context network's six convolutions.
+        search_range_px: of the correlation, in pixels of each scale.
+        double_size: the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
+        carry_memory: whether the ConvLSTM's memory goes from frame to frame.
+        normalise_correlation: whether features are normalised over the channels before they are correlated; the
+            authors' are not, a network trained from nothing needs it (see `FlowSubnetwork`).
+        normalise_target: whether the flow sub-networks' convolutions see the target's features normalised, too;
+            likewise.
+        previous_hole: what the hole of the previous output counts for in its mask channel, 0 to 1.
+    """
+
+    encoder: tuple[int, int, int, int] = (32, 64, 96, 128)
+    head: int = 16
+    estimator: tuple[tuple[int, ...], ...] = ((128, 128, 96, 64, 32),) * 4
+    context: tuple[tuple[int, ...], ...] = ((128, 128, 128, 96, 64, 32),) * 4
+    search_range_px: int = 4
+    normalise_correlation: bool = False
+    normalise_target: bool = False
+    double_size: bool = True
+    carry_memory: bool = True
+    previous_hole: float = 0.5
+
+    @classmethod
+    def from_json(cls, sizes: Mapping[str, Any]) -> Self:
+        """From what `json` gives back (lists for tuples); TypeError or ValueError where that cannot be."""
+        values = {name: _tuples(value) for name, value in sizes.items()}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `json` would give it back, lists for tuples."""
+        return {name: _lists(value) for name, value in asdict(self).items()}
+
+    def __post_init__(self) -> None:
+        if len(self.encoder) != 4 or len(self.estimator) != 4 or len(self.context) != 4:
+            raise ValueError("encoder, estimator and context have one entry for each of four scales")
+        if any(len(widths) != 6 for widths in self.context):
+            raise ValueError("a context network has six convolutions")
+
+
+class Pyramid(NamedTuple):
+    """Features of a frame at a half, a quarter and an eighth of the encoder's full scale, each (B, C, h, w)."""
+
+    at2: Tensor
+    at4: Tensor
+    at8: Tensor
+
+
+class Motion(NamedTuple):
+    """What a step leaves as its record, for training's flow loss.
+
+    Attributes:
+        flows: from coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from
+            the target to each neighbour, in their order, and to the previous output.
+    """
+
+    flows: tuple[Tensor, ...]
+
+
+class Encoder(nn.Module):
+    """Frame encoder of eight gated convolutions. Input: masked frame in [-1, 1], ones, hole; blue first.
+
+    Args:
+        channels: at the full, half, quarter and eighth scale.
+        stride: of the first convolution, from the frame to the full scale.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], *, stride: int) -> None:
+        super().__init__()
+        full, half, quarter, eighth = channels
+        self.at1 = GatedConv(5, full, stride=stride)
+        self.at2 = nn.Sequential(GatedConv(full, half, stride=2), GatedConv(half, half))
+        self.at4 = nn.Sequential(GatedConv(half, quarter, stride=2), GatedConv(quarter, quarter))
+        self.at8 = nn.Sequential(
+            GatedConv(quarter, eighth, stride=2), GatedConv(eighth, eighth), GatedConv(eighth, eighth)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Pyramid]:
+        """(B, 5, H, W) -> features at the full scale, and at the other three."""
+        full = self.at1(x)
+        half = self.at2(full)
+        quarter = self.at4(half)
+        return full, Pyramid(half, quarter, self.at8(quarter))
+
+
+class Upsample(nn.Module):
+    """Bilinear upsampling, then a gated convolution (leaky ReLU of slope 0.2)."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.gated = GatedConv(n_in, n_out, negative_slope=0.2)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, n_in, h, w) -> (B, n_out, *size)."""
+        raised: Tensor = self.gated(resize(x, size))
+        return raised
+
+
+class Decoder(nn.Module):
+    """From the memory to a frame, with the composed features of target and sources as skips.
+
+    Args:
+        channels: at the full, half, quarter and eighth scale.
+        head: channels before the last convolution.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], head: int) -> None:
+        super().__init__()
+        full, half, quarter, eighth = channels
+        self.at8 = nn.Sequential(GatedConv(eighth, eighth), GatedConv(eighth, eighth))
+        self.to_at4 = Upsample(eighth, quarter)
+        self.at4 = nn.Sequential(
+            GatedConv(2 * quarter, quarter), *(GatedConv(quarter, quarter, dilation=d) for d in (2, 4, 8))
+        )
+        self.to_at2 = Upsample(quarter, half)
+        self.at2 = nn.Sequential(GatedConv(2 * half, half), GatedConv(half, half))
+        self.to_at1 = Upsample(half, full)
+        self.head = GatedConv(full, head)
+        self.rgb = nn.Conv2d(head, 3, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, skips: Pyramid, *, full: tuple[int, int], frame: tuple[int, int]) -> Tensor:
+        """Decode.
+
+        Args:
+            x: (B, C, h, w), the memory's hidden state at the eighth scale.
+            skips: composed features; those of the eighth scale went through the memory.
+            full: (height, width) of the encoder's full scale.
+            frame: (height, width) of the frame.
+
+        Returns:
+            (B, 3, *frame), blue first, about [-1, 1], not clamped.
+        """
+        x = self.to_at4(self.at8(x), _size(skips.at4))
+        x = self.at4(torch.cat((x, skips.at4), dim=1))
+        x = self.to_at2(x, _size(skips.at2))
+        x = self.at2(torch.cat((x, skips.at2), dim=1))
+        x = self.to_at1(x, full)
+        if frame != full:
+            x = resize(x, frame)
+        bgr: Tensor = self.rgb(self.head(x))
+        return bgr
+
+
+class VINet(LearnedModel):
+    """Recurrent aggregation of flow-aligned neighbour features, composed with the warped previous output.
+
+    Figure 2 of the paper: an encoder for the target and one for its sources (two neighbours on each side and the
+    previous output), flow sub-networks from coarse to fine, aggregation and mask sub-networks at three scales, a
+    dilated bottleneck, a ConvLSTM, a decoder, and the composition with the previous output (section 3.3).
+    14,115,364 parameters at the default widths, in the 256 as in the 512 variant.
+
+    Differs from the paper (and from the code that its authors released):
+        * The memory goes from frame to frame, as the paper has it; the released demo empties it before each frame.
+          `carry_memory=False` does as the demo.
+        * Any frame size, where the demo squeezes frames to a square: features go up to the size of the skip.
+        * Neighbours beyond the ends of a segment are mirrored at both ends, and no frames are prepended to warm up;
+          the demo prepends thirty and needs a clip at least as long. A first frame has itself for its previous
+          output, as in the demo.
+        * The previous output that comes back is composited: outside the hole it is the source. The demo feeds back
+          what the decoder made of the whole frame, which drifts.
+        * Warping puts -1 and 1 on the centres of the border pixels (align_corners=True), with which the weights were
+          trained; under a PyTorch of today the released code is half a pixel off.
+        * `normalise_correlation=True` correlates normalised features and `normalise_target=True` shows the flow
+          sub-networks the target's as such, for training from nothing; both off by default.
+        * The 512 variant composes with the flow of the half scale and throws the full scale's away: it is not
+          computed here. Its weights stay, so that one checkpoint serves both variants.
+        * The fill is clamped to [0, 1] except in training; the released code leaves that to whoever saves the image.
+        * Initialisation: flow starts at zero, where the released code draws biases of flow from (0, 1).
+
+    Args:
+        sizes: what to build; the paper's 512 variant by default.
+    """
+
+    def __init__(self, sizes: VINetSizes | None = None) -> None:
+        super().__init__()
+        sizes = sizes or VINetSizes()
+        self.sizes = sizes.to_json()
+        self.double_size, self.carry_memory = sizes.double_size, sizes.carry_memory
+        self.previous_hole = sizes.previous_hole
+        self.spec = WindowSpec(neighbours=NEIGHBOURS, previous=True, multiple=16 if sizes.double_size else 8)
+        full, half, quarter, eighth = sizes.encoder
+        stride = 2 if sizes.double_size else 1
+        self.target_encoder = Encoder(sizes.encoder, stride=stride)
+        self.source_encoder = Encoder(sizes.encoder, stride=stride)
+        # Only features of the same kind correlate: a new network starts with the same encoder twice.
+        self.source_encoder.load_state_dict(self.target_encoder.state_dict())
+        scales = {"at8": eighth, "at4": quarter, "at2": half, "at1": full}
+        self.flow = nn.ModuleDict(
+            {
+                scale: FlowSubnetwork(
+                    channels,
+                    estimator=estimator,
+                    context=context,
+                    search_range_px=sizes.search_range_px,
+                    has_coarser=scale != "at8",
+                    normalise=sizes.normalise_correlation,
+                    normalise_target=sizes.normalise_target,
+                )
+                for (scale, channels), estimator, context in zip(
+                    scales.items(), sizes.estimator, sizes.context, strict=True
+                )
+            }
+        )
+        self.aggregation = nn.ModuleDict(
+            {scale: SourceAggregation(scales[scale], N_SOURCES) for scale in ("at8", "at4", "at2")}
+        )
+        self.mask = nn.ModuleDict({scale: MaskSubnetwork(channels) for scale, channels in scales.items()})
+        self.bottleneck = nn.Sequential(
+            GatedConv(2 * eighth, eighth), *(GatedConv(eighth, eighth, dilation=d) for d in (2, 4, 8))
+        )
+        self.memory = ConvLSTM(eighth)
+        self.decoder = Decoder(sizes.encoder, sizes.head)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
+
+    @classmethod
+    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
+        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
+        return cls(VINetSizes.from_json(sizes))
+
+    @classmethod
+    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
+        """The released network from its authors' state dict, every name and shape checked.
+
+        Raises:
+            WeightsError: names every missing and every unexpected key and every key of another shape.
+        """
+        network = cls()
+        network.load_authors(tensors, source=source)
+        return network
+
+    def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Load a state dict that goes by the authors' names (without "module.") and shapes.
+
+        Raises:
+            WeightsError: names every missing and every unexpected key and every key of another shape.
+        """
+        names = {authors_name(own): own for own in self.state_dict()}
+        check_keys(self.authors_shapes(), {name: tuple(t.shape) for name, t in tensors.items()}, source=source)
+        own = {names[name]: kernel_from_authors(tensor) for name, tensor in tensors.items()}
+        load_strict(self, own, source=source)
+
+    def authors_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the authors' state dict for a network of these sizes."""
+        shapes = ((own, tuple(tensor.shape)) for own, tensor in self.state_dict().items())
+        return {authors_name(own): authors_shape(own, shape, n_sources=N_SOURCES) for own, shape in shapes}
+
+    def encode(self, frame: Tensor, hole: Tensor) -> Pyramid:
+        """Features of a source frame; the target's own features, by another encoder, belong to `step`."""
+        pyramid: Pyramid
+        _, pyramid = self.source_encoder(_encoder_input(frame, hole))
+        return pyramid
+
+    def step(
+        self,
+        target: View,
+        neighbours: Sequence[View],
+        references: Sequence[View],
+        previous: Previous | None,
+        state: Any,
+    ) -> Step:
+        """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
+        bgr, memory, flows = self.inpaint(target, [view.features for view in neighbours], previous, state)
+        rgb = (bgr.float().flip(1) + 1) / 2
+        return Step(rgb if self.training else rgb.clamp(0, 1), memory if self.carry_memory else None, Motion(flows))
+
+    def inpaint(
+        self, target: View, neighbours: Sequence[Pyramid], previous: Previous | None, memory: Memory | None
+    ) -> tuple[Tensor, Memory, tuple[Tensor, ...]]:
+        """The network itself, in its own colours.
+
+        Args:
+            target: the frame to fill; `target.features` are those of the source encoder.
+            neighbours: features of the neighbour frames.
+            previous: the previous output; None at the start, where the target takes its place.
+            memory: of the step before, None for an empty one.
+
+        Returns:
+            (B, 3, H, W), blue first, about [-1, 1], not clamped; the new memory; and the flows of `Motion`, the
+            last one at the half scale.
+        """
+        full, own = self.target_encoder(_encoder_input(target.frame, target.hole))
+        if previous is None:
+            previous_full, previous_pyramid = None, target.features
+        else:
+            previous_full, previous_pyramid = self.source_encoder(
+                _encoder_input(previous.frame, self.previous_hole * previous.hole, masked=False)
+            )
+        sources = Pyramid(*(torch.cat(scale) for scale in zip(*neighbours, previous_pyramid, strict=True)))
+        composed, flows = self._compose_features(own, sources)
+        memory = self.memory(self.bottleneck(torch.cat((own.at8, composed.at8), dim=1)), memory)
+        x = memory.hidden.to(own.at8.dtype)
+        bgr = self.decoder(x, composed, full=_size(full), frame=_size(target.frame))
+        if previous is not None and previous_full is not None:
+            bgr = self._compose_previous(bgr, full, previous_full, previous.frame, flows[-1][-len(full) :])
+        return bgr, memory, flows
+
+    def _compose_features(self, target: Pyramid, sources: Pyramid) -> tuple[Pyramid, tuple[Tensor, ...]]:
+        """From coarse to fine: align the sources, aggregate them, compose them with the target's features."""
+        composed: dict[str, Tensor] = {}
+        flows: list[Tensor] = []
+        for scale in ("at8", "at4", "at2"):
+            own, raw = getattr(target, scale), getattr(sources, scale)
+            if not flows:
+                flow = self.flow[scale](own, raw, None)
+            else:
+                coarser = upsample_flow(flow, _size(own), factor=2)
+                flow = self.flow[scale](own, warp(raw, coarser), coarser)
+            flows.append(flow)
+            aggregated = self.aggregation[scale](warp(raw, flow))
+            composed[scale] = torch.lerp(own, aggregated, self.mask[scale](own, aggregated))
+        return Pyramid(**composed), tuple(flows)
+
+    def _compose_previous(
+        self, bgr: Tensor, full: Tensor, previous_full: Tensor, previous: Tensor, flow: Tensor
+    ) -> Tensor:
+        """Compose the decoder's frame with the previous output, warped.
+
+        Args:
+            bgr: (B, 3, H, W), from the decoder.
+            full: the target's features at the full scale.
+            previous_full: the previous output's features at the full scale.
+            previous: (B, 3, H, W), the previous output, RGB in [0, 1].
+            flow: (B, 2, h, w), from the target to the previous output, at the half scale.
+        """
+        full_flow = upsample_flow(flow, _size(full), factor=2)
+        aligned = warp(previous_full, full_flow, border="border")
+        trust = self.mask["at1"](full, aligned)
+        if self.double_size:
+            frame_flow = upsample_flow(flow, _size(bgr), factor=4)
+            trust = F.interpolate(trust, size=_size(bgr), mode="nearest")
+        else:
+            frame_flow = self.flow["at1"](full, aligned, full_flow)
+        warped = warp(previous.flip(1) * 2 - 1, frame_flow, border="border")
+        return torch.lerp(bgr.float(), warped, trust.float())
+
+
+def _encoder_input(frame: Tensor, hole: Tensor, *, masked: bool = True) -> Tensor:
+    """(B, 5, H, W): the frame in [-1, 1], blue first and zero in the hole if `masked`, ones, and the hole."""
+    bgr = frame.flip(1) * 2 - 1
+    if masked:
+        bgr = bgr * (1 - hole)
+    return torch.cat((bgr, torch.ones_like(hole), hole), dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    """(height, width)."""
+    return x.shape[-2], x.shape[-1]
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,1 @@
+"""What `vidfill remove` is: from a request to the finished file."""

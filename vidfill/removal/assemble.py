@@ -1,0 +1,112 @@
+"""The last stage: decode, put each patch into the picture's own planes, encode. Frames without a hole pass through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import with_noise
+from vidfill.engine.plan import Plan
+from vidfill.errors import InputError
+from vidfill.removal.fill_layer import FillLayer
+from vidfill.video.frame import Frame, Patch
+from vidfill.video.read import Reader
+from vidfill.video.write import Writer
+
+
+def assemble(
+    plan: Plan,
+    reader: Reader,
+    patches: Iterator[Patch],
+    writer: Writer | None,
+    settings: ComposeSettings,
+    *,
+    layer: FillLayer | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write all frames of the source, with their patches.
+
+    Args:
+        plan: of the source.
+        reader: of the source; one pass over it is made.
+        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+        writer: takes the frames; None where only the layer is wanted.
+        settings: how patches are put in.
+        layer: takes the patches on their own.
+        progress: called with (frames done, frames in all) after each frame.
+
+    Returns:
+        How many frames had a hole.
+
+    Raises:
+        InputError: the source is not the one that was analysed.
+    """
+    n_filled = 0
+    pairs = paired(plan, reader.frames(), patches)
+    for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
+        n_filled += patch is not None
+        if layer is not None:
+            layer.add(frame, patch, noise)
+        if writer is not None:
+            if patch is not None:
+                compose(frame, reader.info, patch, settings, noise)
+            writer.write(frame)
+        if progress is not None:
+            progress(frame.index + 1, plan.n_frames)
+    return n_filled
+
+
+def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
+    """Each frame of the source with its patch; None where it has no hole.
+
+    A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well. Those before
+    the first good frame repeat that one.
+
+    Args:
+        plan: of the source.
+        frames: all of the source.
+        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+
+    Raises:
+        InputError: the source is not the one that was analysed.
+    """
+    early: list[Frame] = []  # held before the first good one, which is what they show
+    shown: Patch | None = None
+    is_first = True
+    for frame, patch in _with_their_own(plan, frames, patches):
+        if frame.held and is_first:
+            early.append(replace(frame, planes=()))
+            continue
+        if is_first:
+            for other in early:
+                yield replace(other, planes=tuple(plane.copy() for plane in frame.planes)), patch
+            is_first = False
+        shown = shown if frame.held else patch
+        yield frame, shown
+
+
+def _with_their_own(
+    plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]
+) -> Iterator[tuple[Frame, Patch | None]]:
+    """Each frame of the source with the patch of its own number; arguments and errors as those of `paired`."""
+    coming = next(patches, None)
+    n_frames = 0
+    for frame in frames:
+        patch = None
+        if coming is not None and coming.index == frame.index:
+            if coming.pts != frame.pts:
+                raise _changed(plan)
+            patch, coming = coming, next(patches, None)
+        yield frame, patch
+        n_frames += 1
+    if n_frames != plan.n_frames or coming is not None:
+        raise _changed(plan)
+
+
+def _changed(plan: Plan) -> InputError:
+    return InputError(
+        f"{plan.source} has other frames than when it was analysed",
+        expected=f"the same {plan.n_frames}",
+        todo="run again without --resume, and leave the file alone meanwhile",
+    )

@@ -1,0 +1,160 @@
+"""The fill as a layer of its own, for an editor to lay over the source: only the patches, transparent elsewhere.
+
+Alpha is straight (not premultiplied): a pixel has the fill's own colour, and the layer over the source shows what the
+finished picture would; what the source's own alpha leaves transparent stays so. Around the patches the source's
+colours go on for a while under an alpha of 0, so that neither the codec nor an editor that resizes mixes black into
+the rim; farther away the layer is black. Size, timing, colour tags and rotation are those of the source; sound stays
+with the source.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from vidfill.compose import ComposeSettings, compose
+from vidfill.compose.noise import Noise
+from vidfill.errors import OutputError
+from vidfill.video.codecs import EncodeSettings
+from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
+from vidfill.video.formats import pixel_format
+from vidfill.video.frame import Box, Float, Frame, Patch, Samples, VideoInfo
+from vidfill.video.write import Writer, check_output, open_writer
+from vidfill.video.write_images import is_folder_output
+
+_MARGIN_PX = 32  # of the source's colours around a patch: all that composing looks at, and whole blocks of the codec
+_BLOCK_PX = 4
+_LIMITED, _BT709 = 1, 1
+_PRORES_MATRICES = frozenset({1, 5, 6, 9})
+_CODECS = {".mov": "prores", ".mkv": "ffv1"}
+
+
+def check_layer(output: Path | str, info: VideoInfo, *, overwrite: bool, inputs: list[Path]) -> list[str]:
+    """Answer before the work starts whether a layer can be written.
+
+    Args:
+        output: a .mov file (ProRes 4444), a .mkv file (FFV1), or a folder for PNG files.
+        info: of the source.
+        overwrite: whether an existing one may be replaced.
+        inputs: what is read, and never replaced.
+
+    Returns:
+        Warnings, one line each.
+
+    Raises:
+        OutputError: another kind of file, or one that cannot be written.
+    """
+    layer, settings = _layer_info(info, output), _settings(output)
+    return check_output(output, layer, settings, overwrite=overwrite, inputs=inputs, picture_only=True)
+
+
+class FillLayer:
+    """Writes a layer; complete after a clean exit, else not there.
+
+    Args:
+        output: as for `check_layer`, which says beforehand whether it will do.
+        info: of the source.
+        composing: how the finished picture is composed, so that the layer shows the same.
+        overwrite: replace an existing one.
+
+    Raises:
+        OutputError: see `check_layer`.
+    """
+
+    def __init__(self, output: Path | str, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool) -> None:
+        self._info, self._layer = info, _layer_info(info, output)
+        self._composing = replace(composing, makes_opaque=False)
+        self._keeps_alpha = info.pixel_format.has_alpha and not composing.makes_opaque
+        self._blank = _blank(self._layer)
+        self._stack = ExitStack()
+        self._writer: Writer = open_writer(
+            output, self._layer, _settings(output), overwrite=overwrite, picture_only=True
+        )
+
+    def __enter__(self) -> Self:
+        """Open the output under a temporary name."""
+        self._stack.enter_context(self._writer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish and rename, or remove what was written."""
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, frame: Frame, patch: Patch | None, noise: Noise | None = None) -> None:
+        """Append the layer of one frame.
+
+        Args:
+            frame: of the source, before its patch is put in.
+            patch: None for a frame without a hole, which is transparent all over.
+            noise: of the frame, as for `compose`.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        made = Frame(frame.index, frame.pts, frame.time_base, tuple(plane.copy() for plane in self._blank))
+        if patch is not None:
+            height, width = self._layer.height, self._layer.width
+            x0, y0, x1, y1 = patch.box.grow(_MARGIN_PX, height=height, width=width)
+            around = Box(x0 // _BLOCK_PX * _BLOCK_PX, y0 // _BLOCK_PX * _BLOCK_PX, x1, y1)
+            everywhere = np.ones((around.height, around.width), np.float32)
+            paste_rgb(made, self._layer, around, rgb_crop(frame, self._info, around), everywhere)
+            covered = np.where(patch.alpha > 0, 255, 0).astype(np.uint8)
+            compose(made, self._layer, replace(patch, alpha=covered), self._composing, noise)
+            top = (1 << self._layer.pixel_format.depth) - 1
+            made.planes[-1][patch.box.slices] = np.rint(patch.alpha * self._opacity(frame, patch.box) * (top / 255))
+        self._writer.write(made)
+
+    def _opacity(self, frame: Frame, box: Box) -> Float:
+        """Alpha of the source in a box, in [0, 1], where the finished picture keeps it; else 1 all over."""
+        if not self._keeps_alpha:
+            return np.ones((box.height, box.width), np.float32)
+        top = np.float32((1 << self._info.pixel_format.depth) - 1)
+        return np.asarray(frame.planes[-1][box.slices] / top, np.float32)
+
+
+def _settings(output: Path | str) -> EncodeSettings:
+    return EncodeSettings(codec=_CODECS.get(Path(output).suffix.lower(), "auto"))
+
+
+def _layer_info(info: VideoInfo, output: Path | str) -> VideoInfo:
+    """The layer as a video: the source's picture with alpha, in a format that the file's codec holds."""
+    suffix = Path(output).suffix.lower()
+    if not is_folder_output(output) and suffix not in _CODECS:
+        raise OutputError(
+            f"the fill layer {output} cannot have alpha",
+            expected=".mov (ProRes 4444), .mkv (FFV1) or a folder for PNG files",
+            todo="give it such a name",
+        )
+    depth = next(bits for bits in (8, 10, 12, 16) if bits >= info.pixel_format.depth)
+    is_yuv = info.pixel_format.kind == "yuv"
+    color = replace(info.color, matrix=matrix_of(info))
+    if suffix == ".mov" and not is_folder_output(output):
+        # ProRes is always in limited range.
+        matrix = color.matrix if is_yuv and color.matrix in _PRORES_MATRICES else _BT709
+        name, color = "yuva444p10le", replace(color, matrix=matrix, range=_LIMITED)
+    elif suffix == ".mkv" and is_yuv:
+        name = "yuva444p" if depth == 8 else f"yuva444p{depth}le"
+    else:
+        name = "gbrap" if depth == 8 else f"gbrap{depth}le"
+        color = replace(color, matrix=0, range=0)
+    return replace(info, pixel_format=pixel_format(name), color=color, hdr=None, streams=(), warnings=())
+
+
+def _blank(layer: VideoInfo) -> tuple[Samples, ...]:
+    """Black, transparent planes."""
+    size = layer.height, layer.width
+    n_planes = layer.pixel_format.n_color_planes + 1
+    planes: tuple[Samples, ...] = tuple(np.zeros(size, np.uint8) for _ in range(n_planes))
+    if layer.pixel_format.depth > 8:
+        planes = tuple(np.zeros(size, np.uint16) for _ in range(n_planes))
+    whole = Box(0, 0, layer.width, layer.height)
+    black = np.zeros((*size, 3), np.float32)
+    paste_rgb(Frame(0, 0, layer.time_base, planes), layer, whole, black, np.ones(size, np.float32))
+    return planes

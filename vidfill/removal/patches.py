@@ -1,0 +1,107 @@
+"""The patches of a run: those of finished segments from the work folder, the others filled now and put there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from vidfill.engine import EngineSettings, fill
+from vidfill.engine.fill import Masks, segment_before
+from vidfill.engine.plan import Plan, Segment
+from vidfill.errors import UsageError
+from vidfill.models.base import Model
+from vidfill.removal.work_folder import WorkFolder
+from vidfill.video.frame import Patch
+from vidfill.video.read import Reader
+
+
+class Tally:
+    """Counts how much of what patches cover shows what no frame shows."""
+
+    def __init__(self) -> None:
+        self._covered = self._invented = 0.0
+
+    @property
+    def ratio(self) -> float | None:
+        """In [0, 1], rounded to four digits, of the pixels of the patches that say so; None if none does."""
+        return round(self._invented / self._covered, 4) if self._covered else None
+
+    def counted(self, patches: Iterable[Patch]) -> Iterator[Patch]:
+        """The same patches, which are counted as they come."""
+        for patch in patches:
+            if patch.invented is not None:
+                n_px = float(patch.alpha.sum(dtype=np.int64)) / 255
+                self._covered += n_px
+                self._invented += n_px * patch.invented
+            yield patch
+
+
+def stored_or_filled(
+    plan: Plan,
+    folder: WorkFolder,
+    reader: Reader,
+    masks: Masks,
+    model: Model,
+    settings: EngineSettings,
+    *,
+    segments: Sequence[int] | None,
+    progress: Callable[[int, int], None] | None,
+) -> Generator[Patch, None, None]:
+    """The patches of segments, in order: from the folder where it has them, else computed and stored.
+
+    Args:
+        plan: of the source.
+        folder: of the run.
+        reader: of the source.
+        masks: of the source.
+        model: fills.
+        settings: how it is run.
+        segments: which; None for all.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        UsageError: a segment goes on from another one that is not filled yet.
+    """
+    report = progress or (lambda done, total: None)
+    chosen = [segment for segment in plan.segments if segments is None or segment.index in segments]
+    total = sum(segment.stop - segment.start for segment in chosen)
+    before = 0
+    for segment in chosen:
+        if folder.has(segment.index):
+            yield from folder.read(segment.index)
+        else:
+            _check_order(segment, plan, folder, model)
+            with folder.writing(segment.index) as stored:
+                for patch in fill(plan, reader, masks, model, settings, segments=[segment], memory=folder):
+                    stored.add(patch)
+                    report(before + patch.index + 1 - segment.start, total)
+                    yield patch
+        before += segment.stop - segment.start
+        report(before, total)
+
+
+def runs_of(plan: Plan, segments: Iterable[int], *, in_order: bool) -> tuple[tuple[int, ...], ...]:
+    """Segments in groups that do not depend on one another.
+
+    Args:
+        plan: of the source.
+        segments: which.
+        in_order: whether a segment goes on from the one before it in its scene, see `Model.remembers`.
+    """
+    if not in_order:
+        return tuple((index,) for index in segments)
+    scenes: dict[int, list[int]] = {}
+    for index in sorted(segments):
+        scenes.setdefault(plan.segments[index].scene, []).append(index)
+    return tuple(tuple(group) for group in scenes.values())
+
+
+def _check_order(segment: Segment, plan: Plan, folder: WorkFolder, model: Model) -> None:
+    before = segment_before(segment, plan) if model.remembers else None
+    if before is not None and not folder.has(before):
+        raise UsageError(
+            f"segment {segment.index} before segment {before}, from which it goes on",
+            expected="the segments of a scene in order, since the model remembers what it has painted",
+            todo=f"fill segment {before} first",
+        )
