@@ -19,9 +19,9 @@ from vidfill.batch.state import Outcome as AttemptOutcome
 from vidfill.batch.work import Done, Failure, Part, PartKind
 from vidfill.engine.plan import DEFAULT_WORKING_PIXELS, parse_working_size
 from vidfill.errors import DeviceError, OutOfMemoryError, OutputError, VidfillError
+from vidfill.files.atomic import remove_partials
 from vidfill.files.lock import FileLock
 from vidfill.removal.work_folder import WorkFolder
-from vidfill.video.partial import remove_partials
 from vidfill.video.read import probe
 
 _WAIT_S = 0.5

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from vidfill import __version__
 from vidfill.batch.events import JobReport
-from vidfill.errors import OutputError
+from vidfill.files.atomic import write_file
 
 _SCHEMA_VERSION = 1
 _ORDER = {"failed": 0, "done": 1, "already done": 2}  # what needs attention comes first
@@ -120,11 +120,5 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path} ({error.strerror})", todo="free some space on the disk") from error
+    # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
+    write_file(path, text.encode("utf-8", errors="backslashreplace"))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +13,8 @@ from typing import Any, Literal
 
 from vidfill import __version__
 from vidfill.batch.inputs import BatchJob
-from vidfill.errors import InputError, OutputError
+from vidfill.errors import InputError
+from vidfill.files.atomic import write_file
 from vidfill.removal.work_folder import fingerprint_of
 
 FOLDER = ".vidfill"
@@ -213,17 +212,8 @@ class JobFile:
         Raises:
             OutputError: the disk is full or the folder is gone.
         """
-        path = self._beside(".json")
-        partial = path.with_name(f"{uuid.uuid4().hex}.part")  # the job's name may leave no room for more
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump({"schema_version": _SCHEMA_VERSION, **asdict(state)}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path} ({error.strerror})", todo="free some space on the disk") from error
+        text = json.dumps({"schema_version": _SCHEMA_VERSION, **asdict(state)}, indent=1)
+        write_file(self._beside(".json"), text.encode(), sync=True)
 
     def output_now(self) -> str:
         """What the output that is there is known by; "" where there is none, or an empty folder."""

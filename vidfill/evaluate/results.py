@@ -14,6 +14,7 @@ import numpy as np
 from vidfill import __version__
 from vidfill.errors import OutputError
 from vidfill.evaluate.contenders import Contender
+from vidfill.files.atomic import write_file
 
 Measures = dict[str, float]
 Settings = dict[str, Any]
@@ -126,8 +127,8 @@ class Results:
         Raises:
             OutputError: the folder cannot be written.
         """
-        write_whole(out / name, (json.dumps(self.as_json(), indent=2) + "\n").encode())
-        write_whole((out / name).with_suffix(".md"), self.markdown().encode())
+        write_file(out / name, (json.dumps(self.as_json(), indent=2) + "\n").encode())
+        write_file((out / name).with_suffix(".md"), self.markdown().encode())
 
 
 def title(label: str, measures: Measures) -> str:
@@ -165,23 +166,6 @@ def open_results(out: Path | None, settings: Settings, *, overwrite: bool, resum
             f"{path} exists", todo="give --resume to add what is missing, -y to replace it, or another folder"
         )
     return _read(path, settings)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears only when complete.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror})", todo="free some space on the disk") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path, settings: Settings) -> Results:

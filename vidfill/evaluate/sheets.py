@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vidfill.errors import OutputError
 from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip
-from vidfill.evaluate.results import write_whole
+from vidfill.files.atomic import write_file
 
 Picture = NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ def keep_cells(folder: Path, label: str, frames: Sequence[Picture]) -> None:
         OutputError: the folder cannot be written.
     """
     for index in picked(len(frames)):
-        write_whole(folder / f"{index:05d}-{label}.png", encode_png(frames[index]))
+        write_file(folder / f"{index:05d}-{label}.png", encode_png(frames[index]))
 
 
 def keep_given(folder: Path, clip: Clip, *, has_truth: bool) -> None:
@@ -81,7 +81,7 @@ def draw_sheet(folder: Path, path: Path, titles: Mapping[str, str], *, n_frames:
                 write_label(shown, f"{path.stem} {index}")
             y = _TITLE_PX + row * step_y
             paper[y : y + HEIGHT, x : x + WIDTH] = shown
-    write_whole(path, encode_png(paper))
+    write_file(path, encode_png(paper))
 
 
 def outlined(frame: Picture, hole: NDArray[np.bool_]) -> Picture:

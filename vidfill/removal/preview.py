@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vidfill.engine.device import choose_device
 from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.files.atomic import write_file
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.files import MaskSpec, open_masks
 from vidfill.masks.prompt import Prompting
@@ -36,7 +37,6 @@ from vidfill.track.result import Track
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
 from vidfill.video.frame import Bool, Box, Frame, Orientation, Samples, VideoInfo
-from vidfill.video.partial import partial_path, remove_stale
 from vidfill.video.read import Reader
 from vidfill.video.write import check_not_an_input, check_output, open_writer
 from vidfill.video.write_images import is_folder_output
@@ -329,14 +329,7 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
     )
     if not is_coded:
         raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
-    remove_stale(output)
-    partial = partial_path(output)
-    try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(output)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {output} ({error.strerror})", todo="free some space on the disk") from error
+    write_file(output, data.tobytes())
     return PreviewResult(output, len(cells), (paper.shape[0], paper.shape[1]))
 
 

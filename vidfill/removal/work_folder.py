@@ -11,10 +11,9 @@ import json
 import math
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from safetensors import SafetensorError
 
 from vidfill.engine.plan import Plan
 from vidfill.errors import BusyError, InputError, OutputError, UsageError
+from vidfill.files.atomic import atomic_write
 from vidfill.files.lock import STALE_S, FileLock
 from vidfill.video.frame import Box, Patch, Remembered
 
@@ -186,18 +186,14 @@ class WorkFolder:
             OutputError: the disk is full or the folder is gone.
         """
         path = self._segment(segment)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a worker taken for dead may still write
-        try:
+        with ExitStack() as stack:
             with _writing(self.path):
-                file = partial.open("wb")
-            with file:
-                writer = SegmentWriter(file.write, self.path)
-                yield writer
-                writer.finish()
+                file = stack.enter_context(stack.enter_context(atomic_write(path)).open("wb"))
+            writer = SegmentWriter(file.write, self.path)
+            yield writer
+            writer.finish()
             with _writing(self.path):
-                partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+                stack.close()
 
     def remembered(self, segment: int) -> list[Remembered]:
         """The pictures that the model remembers of a finished segment; none where it remembers none.
@@ -331,9 +327,8 @@ def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a worker taken for dead may still write
-    partial.write_bytes(content)
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
 
 
 def _unusable(path: Path, why: str) -> InputError:

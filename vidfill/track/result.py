@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,12 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from vidfill.errors import MaskError
+from vidfill.files.atomic import atomic_write
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.store import MaskFile, finish, open_stored
 from vidfill.track.timeline import Timeline
 from vidfill.video.frame import Bool, Box, Float, VideoInfo
-from vidfill.video.partial import partial_path
 
 NOT_TRACKED = -1.0
 """In the place of a confidence: no track leads to this frame."""
@@ -139,15 +139,10 @@ class Track:
     @contextmanager
     def rewriting(self, path: Path, *, key: str) -> Iterator[MaskFile]:
         """Other masks for the same track, in the place of a file; it is replaced when the block ends well."""
-        partial = partial_path(path)
-        try:
-            with partial.open("w+b") as file:
-                masks = MaskFile(file, self.size, self.n_frames)
-                yield masks
-                finish(masks, file, self._header | {"key": key})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_write(path) as partial, partial.open("w+b") as file:
+            masks = MaskFile(file, self.size, self.n_frames)
+            yield masks
+            finish(masks, file, self._header | {"key": key})
 
     def confidences(self) -> Float:
         """(n_frames,) the lowest confidence of all objects."""
@@ -185,9 +180,9 @@ class TrackWriter:
         size: tuple[int, int],
         objects: tuple[int, ...],
     ) -> None:
-        self._path, self._partial = path, partial_path(path)
+        self._stack = ExitStack()
         self._timeline, self._prompted, self._tracker, self._key = timeline, prompted, tracker, key
-        self._file = self._partial.open("w+b")
+        self._file = self._stack.enter_context(self._stack.enter_context(atomic_write(path)).open("w+b"))
         self._masks = MaskFile(self._file, size, len(timeline))
         self._spans = {o: _Spans(o, timeline, size) for o in objects}
         self._confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(timeline) for o in objects}
@@ -199,14 +194,11 @@ class TrackWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the file, or remove it after an exception."""
-        try:
+        with self._stack:
             if kind is None:
                 finish(self._masks, self._file, self._header())
-                self._file.close()
-                self._partial.replace(self._path)
-        finally:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
+            else:
+                self._stack.__exit__(kind, error, trace)
 
     def put(self, index: int, found: Mapping[int, Tracked | None]) -> None:
         """Take a frame.

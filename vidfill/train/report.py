@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.errors import OutputError
+from vidfill.files.atomic import write_file
 from vidfill.train.recipes import Recipe
 from vidfill.train.validation import Example
 
@@ -53,9 +54,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def forget_metrics_from(run: Path, step: int) -> None:
     """Drop the lines of a step and later ones: a resumed run writes them again."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(run) if line["step"] < step]
-    unfinished = run / f".{METRICS}.unfinished"
-    unfinished.write_text("".join(kept), encoding="utf-8")
-    unfinished.replace(run / METRICS)
+    write_file(run / METRICS, "".join(kept).encode())
 
 
 def write_recipe(run: Path, recipe: Recipe, model: str, sizes: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidfill.errors import OutputError, UsageError, WeightsError
+from vidfill.files.atomic import atomic_write
 from vidfill.models.base import Model
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.train.critics import PictureCritics
@@ -225,14 +225,9 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def _save_atomic(content: dict[str, Any], path: Path) -> None:
-    """The file has its name only when it is complete and on the disk; what a killed save left is written over."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    """The file has its name only when it is complete and on the disk."""
     try:
-        with unfinished.open("wb") as file:
+        with atomic_write(path, sync=True) as partial, partial.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path} ({error})", todo="free some space, or name another --out") from error

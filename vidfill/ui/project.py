@@ -12,6 +12,7 @@ from pathlib import Path
 from vidfill.engine.device import choose_device
 from vidfill.engine.plan import PlanSettings
 from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.files.atomic import atomic_write
 from vidfill.masks.boxes import Moment
 from vidfill.masks.files import MaskSource
 from vidfill.masks.prompt import Click, ObjectBox, Prompts, read_prompts
@@ -31,7 +32,6 @@ from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.frame import VideoInfo
-from vidfill.video.partial import partial_path
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output
 
@@ -381,12 +381,10 @@ def _number(at: Moment) -> int:
 
 def _write(path: Path, prompts: Prompts) -> None:
     """Write the file, or leave it as it is."""
-    partial = partial_path(path)
     try:
-        partial.write_text(prompts.to_json(), encoding="utf-8")
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_text(prompts.to_json(), encoding="utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"the prompts {path} cannot be written ({error.strerror})", todo="name another file with --prompts"
         ) from error

@@ -19,6 +19,7 @@ from av.container import InputContainer
 from av.packet import Packet
 
 from vidfill.errors import OutputError, UsageError
+from vidfill.files.atomic import atomic_write
 from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
 from vidfill.video.encode import (
     FAULTS,
@@ -32,7 +33,6 @@ from vidfill.video.encode import (
     reason,
 )
 from vidfill.video.frame import Frame, VideoInfo
-from vidfill.video.partial import partial_path, remove_stale
 from vidfill.video.streams import (
     StreamCopier,
     copy_container_data,
@@ -175,7 +175,6 @@ class VideoWriter:
         self._overwrite = overwrite
         self._container_name = _container_name(output)
         self._encoder = choose_encoder(info, settings, container=self._container_name)
-        self._partial = partial_path(output)
         self._fields = FieldMarker(info, self._encoder) if info.interlaced else None
         self._stack = ExitStack()
         self._held: Frame | None = None
@@ -185,7 +184,6 @@ class VideoWriter:
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
         _check_place(self._output, self._info, overwrite=self._overwrite)
-        remove_stale(self._output)
         _log.info(
             "%s: %s, %s, %s",
             self._output,
@@ -193,6 +191,7 @@ class VideoWriter:
             self._encoder.pixel_format,
             " ".join(f"{key}={value}" for key, value in self._encoder.options.items()),
         )
+        self._partial = self._stack.enter_context(atomic_write(self._output))
         with self._all_or_nothing():
             self._open()
         return self
@@ -201,13 +200,12 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish and rename, or remove what was written."""
-        if kind is not None:
-            self._abandon()
+        if error is not None:
+            self._abandon(error)
             return
         with self._all_or_nothing():
             self._finish()
             self._stack.close()
-            self._partial.replace(self._output)
 
     def write(self, frame: Frame) -> None:
         """Append one frame; its pts must be later than that of the frame before.
@@ -288,18 +286,16 @@ class VideoWriter:
         try:
             with _in_plain_words(self._output):
                 yield
-        except BaseException:
-            self._abandon()
+        except BaseException as error:
+            self._abandon(error)
             raise
 
-    def _abandon(self) -> None:
+    def _abandon(self, error: BaseException) -> None:
         # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
         with contextlib.suppress(*FAULTS):
-            self._stack.close()
-        with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+            self._stack.__exit__(type(error), error, error.__traceback__)
 
 
 def _open_source(info: VideoInfo, stack: ExitStack) -> InputContainer | None:

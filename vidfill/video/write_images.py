@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import OutputError
+from vidfill.files.atomic import atomic_write
 from vidfill.video.color import rgb_crop
 from vidfill.video.frame import Box, Frame, PixelFormat, Samples, VideoInfo
-from vidfill.video.partial import partial_path, remove_stale
 
 _MIN_DIGITS = 5
 
@@ -79,13 +78,13 @@ class ImageWriter:
         self._output = output
         self._info = info
         self._overwrite = overwrite
-        self._partial = partial_path(output)
+        self._complete = atomic_write(output)
         self._digits = max(_MIN_DIGITS, len(str(info.n_frames)))
 
     def __enter__(self) -> Self:
         """Create the temporary folder."""
         check_folder(self._output, self._info, overwrite=self._overwrite)
-        remove_stale(self._output)
+        self._partial = self._complete.__enter__()
         self._partial.mkdir()
         return self
 
@@ -93,16 +92,7 @@ class ImageWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Rename the folder, or remove what was written."""
-        if kind is not None:
-            shutil.rmtree(self._partial, ignore_errors=True)
-            return
-        if self._output.is_dir():
-            replaced = self._partial.with_suffix(".old")
-            self._output.replace(replaced)
-            self._partial.replace(self._output)
-            shutil.rmtree(replaced)
-        else:
-            self._partial.replace(self._output)
+        self._complete.__exit__(kind, error, trace)
 
     def write(self, frame: Frame) -> None:
         """Write one frame as a PNG file.

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import struct
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidfill.errors import WeightsError
+from vidfill.files.atomic import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -380,21 +379,12 @@ def _problem(item: Installed) -> str:
 
 @contextmanager
 def _appears_complete(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the final name when the block ends well, else goes away."""
+    """`atomic_write` with a folder that is made, and errors in plain words."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        with atomic_write(path) as partial:
+            yield partial
     except OSError as error:
         raise WeightsError(
-            f"cannot write to {path.parent} ({error.strerror})", todo="name another folder or make it writable"
+            f"cannot write {path} ({error.strerror})", todo="name another folder, or free some space on the disk"
         ) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise WeightsError(f"cannot write {path} ({error.strerror})", todo="free some space on the disk") from error
-    finally:
-        temporary.unlink(missing_ok=True)
