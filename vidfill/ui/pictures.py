@@ -16,8 +16,8 @@ import numpy as np
 from vidfill.errors import InputError
 from vidfill.track.base import Picture
 from vidfill.track.timeline import Timeline, pictures_near, working_picture
-from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Box, Frame, VideoInfo
+from vidfill.video.display import displayed, encode_picture
+from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read import Reader
 
 SHOWN_PIXELS = 1280 * 720
@@ -27,7 +27,6 @@ N_AHEAD = 12
 """A frame this little ahead is reached by decoding on; seeking would cost more."""
 N_BACK = 6
 """Going back, decoding starts this much earlier, so that the next steps back are there already."""
-_JPEG_QUALITY = 85
 
 
 class Shown(NamedTuple):
@@ -112,24 +111,17 @@ class Pictures:
 
     def _keep(self, frame: Frame) -> None:
         info = self._reader.info
-        self._kept[frame.index] = Shown(encode_jpeg(shown(frame, info)), working_picture(frame, info))
+        self._kept[frame.index] = Shown(encode_picture(shown(frame, info), ".jpg"), working_picture(frame, info))
         while len(self._kept) > N_KEPT:
             self._kept.popitem(last=False)
 
 
 def shown(frame: Frame, info: VideoInfo) -> Picture:
     """A frame as a player shows it, RGB, of at most about `SHOWN_PIXELS` and never enlarged."""
-    rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
-    picture = info.orientation.to_display(np.rint(rgb * 255).astype(np.uint8)).astype(np.uint8, copy=False)
+    picture = displayed(frame, info)
     height, width = picture.shape[:2]
     scale = min(1.0, math.sqrt(SHOWN_PIXELS / (height * width)))
     if scale == 1:
         return picture
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def encode_jpeg(picture: Picture) -> bytes:
-    """An RGB picture as a JPEG file."""
-    _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return data.tobytes()

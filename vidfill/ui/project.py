@@ -27,10 +27,11 @@ from vidfill.track.tools import open_tools
 from vidfill.ui.download import masks_zip
 from vidfill.ui.excerpt import filled_frames
 from vidfill.ui.jobs import Jobs
-from vidfill.ui.pictures import Pictures, Shown, encode_jpeg, shown
+from vidfill.ui.pictures import Pictures, Shown, shown
 from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.display import encode_picture
 from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output
@@ -308,7 +309,7 @@ class Project:
                 progress=lambda done, total: report(Progress("fill", done, total)),
             )
             for frame in filled:
-                jpegs[frame.index] = encode_jpeg(shown(frame, self.info))
+                jpegs[frame.index] = encode_picture(shown(frame, self.info), ".jpg")
 
     def _remove(self, tracked: Tracked, dilate_px: int | None, report: OnProgress, *, allow_lost: bool) -> None:
         """Remove with the track that the user has seen; after a cancelled run of the same settings go on from there."""
