@@ -13,8 +13,9 @@ from vidfill.errors import MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
+from vidfill.removal.assemble import matched
 from vidfill.track.timeline import Timeline
-from vidfill.video.frame import Box, Frame, Patch
+from vidfill.video.frame import Box, Frame
 from vidfill.video.read import Reader
 
 
@@ -49,21 +50,11 @@ def filled_frames(
     """
     plan = _plan(reader, timeline, masks, frames, planning)
     patches = fill(plan, reader, masks, model, settings, progress=progress)
-    pairs = _paired(_run(reader, timeline, frames), patches)
+    pairs = matched(plan, _run(reader, timeline, frames), patches)
     for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
         if patch is not None:
             compose(frame, reader.info, patch, ComposeSettings(), noise)
         yield frame
-
-
-def _paired(frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
-    coming = next(patches, None)
-    for frame in frames:
-        if coming is not None and coming.index == frame.index:
-            yield frame, coming
-            coming = next(patches, None)
-        else:
-            yield frame, None
 
 
 def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
