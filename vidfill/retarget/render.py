@@ -177,4 +177,5 @@ def _aligned(box: Box, info: VideoInfo) -> Box:
 
 
 def _rounded(samples: Float, pixel_format: PixelFormat) -> Samples:
-    return np.clip(np.rint(samples), 0, (1 << pixel_format.depth) - 1).astype(pixel_format.dtype)
+    limited = np.clip(np.rint(samples), 0, (1 << pixel_format.depth) - 1)
+    return limited.astype(np.uint8) if pixel_format.depth <= 8 else limited.astype(np.uint16)

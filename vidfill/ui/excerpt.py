@@ -1,4 +1,4 @@
-"""The fill of a few frames, to look at before the whole video is filled."""
+"""The fill of a few frames, to preview before the whole video is filled."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def filled_frames(
     planning: PlanSettings,
     progress: Callable[[int, int], None],
 ) -> Iterator[Frame]:
-    """Fill a run of frames as a removal would, looking at the frames around them as well.
+    """Fill a run of frames as a removal would, also looking at the frames around them.
 
     Args:
-        reader: the source; it is decoded from near the frames up to some way after them, a few times.
+        reader: the source; only the neighbourhood of the frames is decoded.
         timeline: of the source.
-        masks: what goes.
+        masks: what is removed.
         frames: which ones.
         model: fills.
         settings: how it is run.
@@ -43,10 +43,10 @@ def filled_frames(
         progress: called with (frames done, frames in all).
 
     Yields:
-        Every frame of the run, with its fill in it.
+        Every frame of the run, filled.
 
     Raises:
-        MaskError: nothing goes on any of them.
+        MaskError: nothing is removed on any of them.
     """
     plan = _plan(reader, timeline, masks, frames, planning)
     patches = fill(plan, reader, masks, model, settings, progress=progress)
@@ -64,7 +64,7 @@ def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
 
 
 def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
-    """A plan that has holes on these frames only; the engine still learns where the object is on those around."""
+    """A plan that has holes on these frames only; the engine still sees the masks of the frames around them."""
     info = timeline.info
     holes: list[Box | None] = [None] * len(timeline)
     with masks.cursor() as cursor:
