@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -85,3 +86,14 @@ def describe(path: Path) -> str:
     """What the independent ffmpeg says about a file."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def names(folder: Path) -> list[str]:
+    """Of all files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run_script(script: str, *arguments: Path | int) -> subprocess.CompletedProcess[str]:
+    """Run Python code on its own."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])

@@ -61,9 +61,7 @@ def info_of(codec: str, pix_fmt: str, *, size: tuple[int, int] = (64, 96), profi
         ("mpeg2video", "yuv420p", "webm", "libvpx-vp9"),
     ],
 )
-def test_auto_stays_in_the_family_and_keeps_the_samples_format(
-    codec: str, pix_fmt: str, container: str, encoder: str
-) -> None:
+def test_auto_keeps_family_and_format(codec: str, pix_fmt: str, container: str, encoder: str) -> None:
     info = info_of(codec, pix_fmt)
     chosen = choose_encoder(info, AUTO, container=container)
     assert chosen.name == encoder
@@ -85,27 +83,27 @@ def test_auto_stays_in_the_family_and_keeps_the_samples_format(
         ("h264", "yuv420p9le", "matroska", "libx264", "kept in the wider yuv420p10le"),
     ],
 )
-def test_auto_says_what_it_changes(codec: str, pix_fmt: str, container: str, encoder: str, words: str) -> None:
+def test_auto_warns_of_changes(codec: str, pix_fmt: str, container: str, encoder: str, words: str) -> None:
     chosen = choose_encoder(info_of(codec, pix_fmt), AUTO, container=container)
     assert chosen.name == encoder
     assert words in " ".join(chosen.warnings)
 
 
-def test_explicit_prores_of_8_bits_is_widened_with_a_warning() -> None:
+def test_prores_of_8_bits_is_widened() -> None:
     chosen = choose_encoder(info_of("h264", "yuv420p"), EncodeSettings("prores"), container="mov")
     assert (chosen.name, chosen.pixel_format) == ("prores_ks", "yuv422p10le")
     assert "every sample is kept in the wider yuv422p10le" in chosen.warnings[0]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_odd_size_is_kept_by_taking_444(codec: str) -> None:
+def test_odd_size_in_444(codec: str) -> None:
     chosen = choose_encoder(info_of("ffv1", "yuv420p", size=(63, 95)), EncodeSettings(codec), container="matroska")
     assert chosen.pixel_format == "yuv444p"
     assert "does not take yuv420p here: every sample is kept in the wider yuv444p" in chosen.warnings[0]
 
 
 @pytest.mark.parametrize("codec", ["av1", "vp9", "ffv1"])
-def test_odd_size_is_no_matter_to_the_others(codec: str) -> None:
+def test_odd_size_in_420(codec: str) -> None:
     info = info_of("ffv1", "yuv420p", size=(63, 95))
     chosen = choose_encoder(info, EncodeSettings(codec), container="matroska")
     assert chosen.pixel_format == "yuv420p"
@@ -113,44 +111,44 @@ def test_odd_size_is_no_matter_to_the_others(codec: str) -> None:
 
 
 @pytest.mark.parametrize(("profile", "expected"), [("LT", "lt"), ("HQ", "hq"), ("Proxy", "proxy"), ("4444", "hq")])
-def test_prores_keeps_its_profile_where_the_chroma_allows(profile: str, expected: str) -> None:
+def test_prores_profile(profile: str, expected: str) -> None:
     info = info_of("prores", "yuv422p10le", profile=profile)
     assert choose_encoder(info, AUTO, container="mov").options["profile"] == expected
 
 
-def test_dnxhr_keeps_its_profile() -> None:
+def test_dnxhr_profile() -> None:
     info = info_of("dnxhd", "yuv422p10le", profile="DNXHR HQX", size=(120, 256))
     chosen = choose_encoder(info, AUTO, container="mov")
     assert chosen.options["profile"] == "dnxhr_hqx"
     encode_one_frame(info, chosen, "mov")
 
 
-def test_unknown_option_is_refused_with_the_nearest_names() -> None:
+def test_unknown_option() -> None:
     settings = EncodeSettings(options={"crff": "20"})
     with pytest.raises(UsageError, match="no option crff.*Did you mean .*crf"):
         choose_encoder(info_of("h264", "yuv420p"), settings, container="mp4")
 
 
-def test_known_options_win_over_ours() -> None:
+def test_options_override_defaults() -> None:
     settings = EncodeSettings(crf=21, preset="veryfast", options={"crf": "30", "aq-mode": "2", "g": "10"})
     options = choose_encoder(info_of("h264", "yuv420p"), settings, container="mp4").options
     assert (options["crf"], options["preset"], options["aq-mode"], options["g"]) == ("30", "veryfast", "2", "10")
 
 
 @pytest.mark.parametrize("name", ["pixel_format", "time_base", "skip_frame"])
-def test_options_that_are_not_about_encoding_are_refused(name: str) -> None:
+def test_options_of_the_picture_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"no option {name}"):
         choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(options={name: "1"}), container="mp4")
 
 
-def test_a_bit_rate_takes_the_place_of_our_crf() -> None:
+def test_bit_rate_replaces_default_crf() -> None:
     info = info_of("h264", "yuv420p")
     assert "crf" not in choose_encoder(info, EncodeSettings(options={"b": "2M"}), container="mp4").options
     both = EncodeSettings(crf=20, options={"b": "2M"})
     assert choose_encoder(info, both, container="mp4").options["crf"] == "20"
 
 
-def test_params_of_the_user_are_added_to_ours() -> None:
+def test_library_parameters_are_joined() -> None:
     info = replace(info_of("hevc", "yuv420p10le"), hdr=HDR)
     settings = EncodeSettings(options={"x265-params": "aq-mode=2"})
     params = choose_encoder(info, settings, container="mp4").options["x265-params"]
@@ -168,7 +166,7 @@ def test_params_of_the_user_are_added_to_ours() -> None:
         (EncodeSettings("aac"), "no encoder aac"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: EncodeSettings, words: str) -> None:
+def test_invalid_settings(settings: EncodeSettings, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         choose_encoder(info_of("h264", "yuv420p"), settings, container="matroska")
 
@@ -177,23 +175,23 @@ def test_settings_that_cannot_be_are_refused(settings: EncodeSettings, words: st
     ("codec", "container", "words"),
     [("prores", "mp4", "mp4 cannot hold prores.*mov"), ("h264", "webm", "webm cannot hold h264.*mp4")],
 )
-def test_container_that_cannot_hold_the_codec(codec: str, container: str, words: str) -> None:
+def test_container_without_the_codec(codec: str, container: str, words: str) -> None:
     with pytest.raises(OutputError, match=words):
         choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(codec), container=container)
 
 
-def test_encoder_that_lacks_the_pixel_format_is_refused() -> None:
+def test_encoder_without_the_pixel_format() -> None:
     with pytest.raises(OutputError, match="libsvtav1 cannot hold yuv422p10le pictures.*ffv1"):
         choose_encoder(info_of("h264", "yuv422p10le"), EncodeSettings("av1"), container="matroska")
 
 
-def test_alpha_that_no_encoder_takes_is_dropped_with_a_warning() -> None:
+def test_alpha_is_dropped() -> None:
     chosen = choose_encoder(info_of("ffv1", "yuva444p10le"), EncodeSettings("hevc"), container="mp4")
     assert chosen.pixel_format == "yuv444p10le"
     assert "alpha" in chosen.warnings[0]
 
 
-def test_a_bad_value_is_found_by_the_trial_frame() -> None:
+def test_trial_frame_finds_bad_values() -> None:
     info = info_of("h264", "yuv420p")
     chosen = choose_encoder(info, EncodeSettings(options={"rc-lookahead": "many"}), container="mp4")
     with pytest.raises(OutputError, match="libx264 refuses 96x64 yuv420p with .*rc-lookahead=many"):
@@ -201,13 +199,13 @@ def test_a_bad_value_is_found_by_the_trial_frame() -> None:
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_one_frame_of_x265_has_sound_timestamps(attempt: int) -> None:
+def test_timestamps_of_one_x265_frame(attempt: int) -> None:
     # x265 leaves dts undefined there: without our correction mp4 refuses it now and then.
     info = info_of("hevc", "yuv420p")
     encode_one_frame(info, choose_encoder(info, AUTO, container="mp4"), "mp4")
 
 
-def test_hdr10_in_the_words_of_each_encoder() -> None:
+def test_hdr10_options() -> None:
     info = replace(info_of("hevc", "yuv420p10le"), hdr=HDR)
     x265 = choose_encoder(info, AUTO, container="mp4").options["x265-params"]
     assert "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)" in x265
@@ -217,13 +215,13 @@ def test_hdr10_in_the_words_of_each_encoder() -> None:
     assert "HDR10" in choose_encoder(info, EncodeSettings("ffv1"), container="matroska").warnings[-1]
 
 
-def test_hevc_is_tagged_for_quicktime_players_only_where_it_matters() -> None:
+def test_hevc_tag() -> None:
     info = info_of("hevc", "yuv420p")
     assert choose_encoder(info, AUTO, container="mp4").tag == "hvc1"
     assert choose_encoder(info, AUTO, container="matroska").tag == ""
 
 
-def test_picture_stream_says_what_the_source_says(tmp_path: Path) -> None:
+def test_tags_of_the_video_stream(tmp_path: Path) -> None:
     info = replace(info_of("h264", "yuv420p"), color=ColorTags(1, 1, 1, 1), sample_aspect=Fraction(4, 3))
     with av.open(str(tmp_path / "x.mp4"), "w") as target:
         stream = add_picture(target, info, choose_encoder(info, AUTO, container="mp4"))
@@ -234,11 +232,11 @@ def test_picture_stream_says_what_the_source_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", ["image2", "gif"])
-def test_picture_formats_are_no_video(container: str) -> None:
+def test_image_formats_are_refused(container: str) -> None:
     with pytest.raises(OutputError, match="holds pictures, not video"):
         choose_encoder(info_of("h264", "yuv420p"), AUTO, container=container)
 
 
-def test_transport_streams_take_only_what_can_be_read_again() -> None:
+def test_codecs_of_transport_streams() -> None:
     assert container_takes("mpegts", "libx265")
     assert not container_takes("mpegts", "ffv1")

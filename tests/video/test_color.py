@@ -61,7 +61,7 @@ def whole(info: VideoInfo) -> Box:
 
 @pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("color_range", [LIMITED, FULL])
-def test_yuv_to_rgb_is_that_of_ffmpeg(matrix: int, color_range: int) -> None:
+def test_yuv_to_rgb_equals_ffmpeg(matrix: int, color_range: int) -> None:
     rgb = np.repeat(COLORS[None], 8, axis=0)
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
     tags = ColorTags(matrix=matrix, range=color_range)
@@ -84,7 +84,7 @@ def test_green_in_bt709_is_173_42_26() -> None:
 @pytest.mark.parametrize("name", ["yuv444p", "yuv444p10le", "yuv444p12le"])
 @pytest.mark.parametrize("matrix", [1, 6, 8, 9])
 @pytest.mark.parametrize("color_range", [LIMITED, FULL])
-def test_rgb_to_yuv_follows_the_equations(name: str, matrix: int, color_range: int) -> None:
+def test_rgb_to_yuv_equations(name: str, matrix: int, color_range: int) -> None:
     rgb = np.random.default_rng(3).random((4, 6, 3)).astype(np.float32)
     info = make_info(name, 4, 6, color=ColorTags(matrix=matrix, range=color_range))
     frame = random_frame(info)
@@ -107,7 +107,7 @@ def test_rgb_to_yuv_follows_the_equations(name: str, matrix: int, color_range: i
         np.testing.assert_allclose(found, codes, atol=0.51)
 
 
-def test_matrix_0_is_rgb_in_the_planes_of_yuv() -> None:
+def test_matrix_0_is_rgb() -> None:
     info = make_info("yuv444p", 4, 4, color=ColorTags(matrix=0, range=FULL))
     frame = random_frame(info)
     green, blue, red = frame.planes
@@ -117,17 +117,17 @@ def test_matrix_0_is_rgb_in_the_planes_of_yuv() -> None:
 
 @pytest.mark.parametrize(("size", "expected"), [((576, 720), 6), ((577, 720), 1), ((576, 1280), 1), ((576, 1279), 6)])
 @pytest.mark.parametrize("tag", [2, 14])
-def test_untagged_pictures_are_guessed_by_size(size: tuple[int, int], expected: int, tag: int) -> None:
+def test_matrix_of_untagged_pictures(size: tuple[int, int], expected: int, tag: int) -> None:
     assert matrix_of(make_info("yuv420p", *size, color=ColorTags(matrix=tag))) == expected
 
 
-def test_a_tag_wins_over_the_guess() -> None:
+def test_matrix_of_tagged_pictures() -> None:
     assert matrix_of(make_info("yuv420p", 1080, 1920, color=ColorTags(matrix=6))) == 6
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv420p10le", "yuv422p12le"])
 @pytest.mark.parametrize("codec", ["h264", "mjpeg"])
-def test_a_smooth_picture_survives_the_round_trip(name: str, codec: str) -> None:
+def test_yuv_round_trip(name: str, codec: str) -> None:
     info = make_info(name, 61, 83, codec=codec)
     frame = smooth_frame(info)
     before = [plane.copy() for plane in frame.planes]
@@ -138,7 +138,7 @@ def test_a_smooth_picture_survives_the_round_trip(name: str, codec: str) -> None
 
 
 @pytest.mark.parametrize("name", ["gbrp", "gbrp10le", "gbrap16le", "gray", "gray12le"])
-def test_rgb_and_gray_survive_the_round_trip_exactly(name: str) -> None:
+def test_rgb_and_gray_round_trip_is_exact(name: str) -> None:
     info = make_info(name, 21, 33)
     frame = random_frame(info)
     if info.pixel_format.kind == "gray":
@@ -152,7 +152,7 @@ def test_rgb_and_gray_survive_the_round_trip_exactly(name: str) -> None:
 @pytest.mark.parametrize("name", BIT_IDENTITY)
 @pytest.mark.parametrize("size", [(64, 96), (45, 75)])
 @pytest.mark.parametrize("color_range", [LIMITED, FULL])
-def test_what_alpha_does_not_cover_keeps_its_bits(name: str, size: tuple[int, int], color_range: int) -> None:
+def test_uncovered_samples_keep_their_bits(name: str, size: tuple[int, int], color_range: int) -> None:
     info = make_info(name, *size, color=ColorTags(range=color_range))
     kind = info.pixel_format
     rng = np.random.default_rng(5)
@@ -179,7 +179,7 @@ def test_what_alpha_does_not_cover_keeps_its_bits(name: str, size: tuple[int, in
 
 
 def slow_chroma(info: VideoInfo, old: Float, chroma: Float, alpha: Float, box: Box, *, is_level: bool) -> Float:
-    """One plane of chroma, block by block: weights of the taps as the siting says, blended by the share covered."""
+    """One plane of chroma, block by block: taps weighted by the siting, blended by the ratio covered."""
     step_x, step_y = 1 << info.pixel_format.chroma_shift[0], 1 << info.pixel_format.chroma_shift[1]
     full_alpha = np.zeros((info.height, info.width))
     full_alpha[box.slices] = alpha
@@ -219,7 +219,7 @@ def test_chroma_is_blended_in_proportion(name: str, codec: str, box: Box) -> Non
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "yuv411p", "yuv410p", "gbrp"])
-def test_a_crop_is_a_part_of_the_whole(name: str) -> None:
+def test_crop_is_part_of_whole(name: str) -> None:
     info = make_info(name, 45, 75)
     frame = random_frame(info)
     full = rgb_crop(frame, info, whole(info))
@@ -228,7 +228,7 @@ def test_a_crop_is_a_part_of_the_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize(("codec", "first"), [("h264", 0.0), ("mjpeg", 0.5)])
-def test_chroma_is_interpolated_from_where_it_is_sited(codec: str, first: float) -> None:
+def test_chroma_siting(codec: str, first: float) -> None:
     info = make_info("yuv420p", 8, 32, color=ColorTags(matrix=6, range=FULL), codec=codec)
     ramp = np.tile((40 + 10 * np.arange(16)).astype(np.uint8), (4, 1))
     frame = Frame(0, 0, Fraction(1), (np.full((8, 32), 128, np.uint8), np.full((4, 16), 128, np.uint8), ramp))
@@ -237,7 +237,7 @@ def test_chroma_is_interpolated_from_where_it_is_sited(codec: str, first: float)
     np.testing.assert_allclose(red, np.clip(expected, 0, 255), atol=0.02)
 
 
-def test_out_of_gamut_samples_are_clipped() -> None:
+def test_out_of_gamut_is_clipped() -> None:
     info = make_info("yuv444p", 8, 8, color=ColorTags(matrix=1, range=LIMITED))
     crop = rgb_crop(random_frame(info), info, whole(info))
     assert crop.dtype == np.float32
@@ -252,7 +252,7 @@ def test_full_range_chroma_does_not_overflow() -> None:
     assert int(frame.planes[1][0, 0]) == 1023
 
 
-def test_a_pasted_picture_looks_right_to_ffmpeg() -> None:
+def test_pasted_colours_in_ffmpeg() -> None:
     """Ours in, theirs out: colours of an even picture in 4:2:0 at 10 bits."""
     info = make_info("yuv420p10le", 16, 64, color=ColorTags(matrix=9, primaries=9, transfer=16, range=LIMITED))
     frame = random_frame(info)
@@ -264,7 +264,7 @@ def test_a_pasted_picture_looks_right_to_ffmpeg() -> None:
     np.testing.assert_allclose(shown.to_ndarray()[inside] / 257, rgb[inside], atol=1.5)
 
 
-def test_untagged_yuv_is_limited_and_untagged_rgb_is_full_range() -> None:
+def test_range_of_untagged_pictures() -> None:
     info = make_info("yuv444p", 1, 1)
     white = Frame(0, 0, Fraction(1), tuple(np.full((1, 1), value, np.uint8) for value in (235, 128, 128)))
     np.testing.assert_allclose(rgb_crop(white, info, whole(info)), 1, atol=1e-6)
@@ -273,7 +273,7 @@ def test_untagged_yuv_is_limited_and_untagged_rgb_is_full_range() -> None:
 
 
 @pytest.mark.parametrize("name", ["yuva444p12le", "gbrap"])
-def test_alpha_is_left_or_made_opaque_where_the_fill_shows(name: str) -> None:
+def test_alpha_plane(name: str) -> None:
     info, box = make_info(name, 4, 6), Box(1, 1, 4, 3)
     clear = random_frame(info)
     clear.planes[-1][...] = 0

@@ -46,7 +46,7 @@ def random_planes(kind: PixelFormat, height: int, width: int, *, seed: int = 0) 
 
 
 @pytest.mark.parametrize("name", PLANAR)
-def test_planes_of_odd_pictures_go_there_and_back(name: str) -> None:
+def test_round_trip_of_odd_sizes(name: str) -> None:
     kind = pixel_format(name)
     planes = random_planes(kind, 45, 75)
     frame = from_planes(planes, kind, 45, 75)
@@ -60,7 +60,7 @@ def test_planes_of_odd_pictures_go_there_and_back(name: str) -> None:
 
 @pytest.mark.parametrize(("planar", "packed"), [(p, q) for p, names in PACKED.items() for q in names])
 @pytest.mark.parametrize("color_range", [0, 1, 2])
-def test_packed_formats_hold_the_same_samples(planar: str, packed: str, color_range: int) -> None:
+def test_packed_formats(planar: str, packed: str, color_range: int) -> None:
     assert planar_name(packed) == planar
     kind = pixel_format(planar)
     planes = random_planes(kind, 32, 48)
@@ -72,7 +72,7 @@ def test_packed_formats_hold_the_same_samples(planar: str, packed: str, color_ra
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_no_row_is_left_out() -> None:
+def test_no_row_is_lost() -> None:
     """What FFmpeg's scaler does every few hundred pictures when it runs on threads of its own."""
     kind = pixel_format("yuv420p10le")
     planes = random_planes(kind, 32, 48)
@@ -88,7 +88,7 @@ def _packed_frame(name: str, lines: NDArray[np.uint8]) -> av.VideoFrame:
     return frame
 
 
-def test_packed_samples_are_where_their_definition_says() -> None:
+def test_layout_of_packed_formats() -> None:
     lines = np.random.default_rng(1).integers(0, 256, (8, 32), dtype=np.uint8)
     luma, cb, cr = to_planes(_packed_frame("yuyv422", lines), pixel_format("yuv422p"))
     np.testing.assert_array_equal(luma, lines[:, 0::2])
@@ -104,7 +104,7 @@ def test_packed_samples_are_where_their_definition_says() -> None:
     np.testing.assert_array_equal(alpha, lines[:, 1::2])
 
 
-def test_full_range_names_keep_their_samples() -> None:
+def test_full_range_names() -> None:
     kind = pixel_format("yuv420p")
     planes = random_planes(kind, 33, 47)
     frame = av.VideoFrame(47, 33, "yuvj420p")
@@ -134,11 +134,11 @@ def test_description(name: str, expected: PixelFormat) -> None:
 @pytest.mark.parametrize(
     "name", ["gbrpf32le", "grayf16le", "bayer_rggb8", "xyz12le", "rgb8", "vaapi", "no such format"]
 )
-def test_formats_that_nothing_planar_holds_are_refused(name: str) -> None:
+def test_unsupported_formats(name: str) -> None:
     with pytest.raises(InputError, match=name):
         planar_name(name)
 
 
-def test_packed_formats_have_no_description_of_their_own() -> None:
+def test_description_of_packed_formats() -> None:
     with pytest.raises(InputError, match="expected a planar one: yuv420p"):
         pixel_format("nv12")

@@ -1,13 +1,11 @@
 """What stands beside the picture: sound, subtitles, attachments, covers, chapters, metadata."""
 
-import subprocess
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import imageio_ffmpeg
 import pytest
 
 from tests import clips
@@ -17,7 +15,7 @@ from vidfill.video.streams import StreamCopier, plan_routes
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv"])
-def test_two_audio_tracks_are_byte_identical(tmp_path: Path, output: str) -> None:
+def test_two_audio_tracks(tmp_path: Path, output: str) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", audio_tracks=2, vfr=True)
     assert all("rounded" in warning for warning in rewrite(clip.path, tmp_path / output, FAST))
     before, after = packets_of(clip.path, "audio"), packets_of(tmp_path / output, "audio")
@@ -31,7 +29,7 @@ def test_two_audio_tracks_are_byte_identical(tmp_path: Path, output: str) -> Non
         assert second.metadata["language"] == ("ger" if output == "out.mov" else "deu")  # QuickTime's word for it
 
 
-def test_sound_and_picture_stay_together_in_matroska(tmp_path: Path) -> None:
+def test_sound_offset_in_matroska(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", audio_tracks=1)  # its sound starts before 0
     rewrite(clip.path, tmp_path / "out.mkv", FAST)
 
@@ -43,7 +41,7 @@ def test_sound_and_picture_stay_together_in_matroska(tmp_path: Path) -> None:
     assert lead_s(tmp_path / "out.mkv") == pytest.approx(lead_s(clip.path), abs=0.002)
 
 
-def test_trimmed_edit_list_is_kept(tmp_path: Path) -> None:
+def test_edit_list(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=40, gop=10, audio_tracks=2)
     trimmed = tmp_path / "trimmed.mp4"
     ffmpeg("-ss", "0.9", "-i", clip.path, "-map", "0", "-c", "copy", trimmed)
@@ -53,7 +51,7 @@ def test_trimmed_edit_list_is_kept(tmp_path: Path) -> None:
     assert frame_times(tmp_path / "out.mp4") == frame_times(trimmed)
 
 
-def test_matroska_keeps_text_and_attachment(tmp_path: Path) -> None:
+def test_text_and_attachment_in_matroska(tmp_path: Path) -> None:
     clip = clips.write_clip(
         tmp_path / "in.mkv", subtitles=True, attachment=True, chapters=True, audio_tracks=1, metadata={"title": "Tide"}
     )
@@ -68,7 +66,7 @@ def test_matroska_keeps_text_and_attachment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "output"), [("in.mp4", "out.mkv"), ("in.mkv", "out.mp4"), ("in.mkv", "out.webm")])
-def test_text_is_carried_over_between_containers(tmp_path: Path, source: str, output: str) -> None:
+def test_text_between_containers(tmp_path: Path, source: str, output: str) -> None:
     clip = clips.write_clip(tmp_path / source, subtitles=True)
     warnings = rewrite(clip.path, tmp_path / output)
     assert any("subtitle" in warning for warning in warnings) == (source == "in.mp4")
@@ -78,7 +76,7 @@ def test_text_is_carried_over_between_containers(tmp_path: Path, source: str, ou
     assert "second line" in lines
 
 
-def test_text_gaps_of_mov_text_are_not_lines(tmp_path: Path) -> None:
+def test_gaps_of_mov_text(tmp_path: Path) -> None:
     """mp4 fills the time between two lines with empty samples."""
     source = tmp_path / "in.srt"
     source.write_text("1\n00:00:00,100 --> 00:00:00,300\nfirst\n\n2\n00:00:00,700 --> 00:00:00,900\nsecond\n\n")
@@ -92,7 +90,7 @@ def test_text_gaps_of_mov_text_are_not_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv"])
-def test_chapters_and_metadata_are_kept_once(tmp_path: Path, output: str) -> None:
+def test_chapters_and_metadata(tmp_path: Path, output: str) -> None:
     clip = clips.write_clip(
         tmp_path / "in.mp4", chapters=True, audio_tracks=1, metadata={"title": "Tide", "comment": "low"}
     )
@@ -105,7 +103,7 @@ def test_chapters_and_metadata_are_kept_once(tmp_path: Path, output: str) -> Non
     assert describe(tmp_path / f"again_{output}").count("Stream #") == said.count("Stream #")
 
 
-def test_webm_refuses_aac_with_a_warning(tmp_path: Path) -> None:
+def test_webm_drops_aac(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=6, audio_tracks=2)
     warnings = rewrite(clip.path, tmp_path / "out.webm")
     assert "audio stream 1 (aac, eng) is dropped: webm cannot carry it" in warnings
@@ -119,19 +117,19 @@ def test_webm_keeps_opus(tmp_path: Path) -> None:
     assert packets_of(tmp_path / "out.webm", "audio") == packets_of(clip.path, "audio")
 
 
-def test_mp4_drops_an_attachment_with_a_warning(tmp_path: Path) -> None:
+def test_mp4_drops_attachment(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mkv", n=6, attachment=True, subtitles=True)
     warnings = rewrite(clip.path, tmp_path / "out.mp4", FAST)
     assert len(warnings) == 1
     assert warnings[0].startswith("attachment stream 2") and "mp4 cannot carry it" in warnings[0]
 
 
-def test_container_without_chapters_says_so(tmp_path: Path) -> None:
+def test_container_without_chapters(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=6, chapters=True)
     assert "2 chapters are dropped: avi has none" in rewrite(clip.path, tmp_path / "out.avi", FFV1)
 
 
-def test_dispositions_titles_and_languages_are_kept(tmp_path: Path) -> None:
+def test_dispositions_titles_languages(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "plain.mkv", n=10, audio_tracks=2, subtitles=True)
     source = tmp_path / "in.mkv"
     ffmpeg(
@@ -154,19 +152,8 @@ def cover_clip(tmp_path: Path, name: str) -> Path:
     clips.write_images(tmp_path / "cover", clip.pictures[:1])
     picture = tmp_path / "cover" / "00000.png"
     if name.endswith(".mkv"):
-        ffmpeg(
-            "-i",
-            clip.path,
-            "-map",
-            "0",
-            "-c",
-            "copy",
-            "-attach",
-            picture,
-            "-metadata:s:t",
-            "mimetype=image/png",
-            tmp_path / name,
-        )
+        options = ["-map", "0", "-c", "copy", "-attach", str(picture), "-metadata:s:t", "mimetype=image/png"]
+        ffmpeg("-i", clip.path, *options, tmp_path / name)
     else:
         options = ["-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic"]
         ffmpeg("-i", clip.path, "-i", picture, *options, tmp_path / name)
@@ -175,28 +162,17 @@ def cover_clip(tmp_path: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
 @pytest.mark.parametrize("source", ["in.mp4", "in.mkv"])
-def test_cover_art_is_kept(tmp_path: Path, source: str, output: str) -> None:
+def test_cover_art(tmp_path: Path, source: str, output: str) -> None:
     path = cover_clip(tmp_path, source)
     assert rewrite(path, tmp_path / output, FAST) == []
     said = describe(tmp_path / output)
     assert "(attached pic)" in said and "png" in said
     assert len(frame_times(tmp_path / output)) == 6
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-i",
-        str(tmp_path / output),
-        "-map",
-        "0:v:1",
-        "-c",
-        "copy",
-    ]
-    data = subprocess.run([*command, "-f", "image2pipe", "-"], capture_output=True, check=True).stdout
-    assert data == (tmp_path / "cover" / "00000.png").read_bytes()
+    ffmpeg("-i", tmp_path / output, "-map", "0:v:1", "-c", "copy", "-f", "image2", tmp_path / "found.png")
+    assert (tmp_path / "found.png").read_bytes() == (tmp_path / "cover" / "00000.png").read_bytes()
 
 
-def test_a_second_picture_stream_is_copied(tmp_path: Path) -> None:
+def test_second_video_stream(tmp_path: Path) -> None:
     first = clips.write_clip(tmp_path / "a.mp4", n=10)
     second = clips.write_clip(tmp_path / "b.mp4", n=10, seed=7, size=(48, 64))
     source = tmp_path / "in.mkv"
@@ -206,26 +182,30 @@ def test_a_second_picture_stream_is_copied(tmp_path: Path) -> None:
     assert [digest for digest, _ in after[1]] == [digest for digest, _ in before[1]]
 
 
-def test_damage_ends_the_other_streams_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+class Damaged:
+    """An open source that cannot be read after its first packet of sound."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.streams, self.name = source.streams, source.name
+
+    def demux(self, streams: object) -> Iterator[Any]:
+        yield next(self._source.demux(self.streams[1]))
+        raise av.error.InvalidDataError(1, "Invalid data found")
+
+
+def test_damaged_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clip = clips.write_clip(tmp_path / "in.mkv", n=10, audio_tracks=1)
     with av.open(str(clip.path)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
-        copier = StreamCopier(source, target, plan_routes(source, "matroska", 0), 0)
-
-        def demux() -> Iterator[Any]:
-            yield next(source.demux(source.streams[1]))
-            raise av.error.InvalidDataError(1, "Invalid data found")
-
+        copier = StreamCopier(Damaged(source), target, plan_routes(source, "matroska", 0), 0)  # type: ignore[arg-type]
         copier.add(1)
-        monkeypatch.setattr(copier, "_packets", demux())
         copier.copy_until(None)
     assert len(packets_of(tmp_path / "out.mkv", "audio")[0]) == 1
     assert "is damaged: its other streams end here (Invalid data found)" in caplog.text
 
 
 @pytest.mark.parametrize("output", ["out.mp4", "out.mov", "out.mkv"])
-def test_timecode_is_kept(tmp_path: Path, output: str) -> None:
+def test_timecode(tmp_path: Path, output: str) -> None:
     clip = clips.write_clip(tmp_path / "plain.mp4", n=6)
     ffmpeg("-i", clip.path, "-c", "copy", "-timecode", "01:02:03:04", tmp_path / "in.mov")
     assert rewrite(tmp_path / "in.mov", tmp_path / output, FAST) == []
@@ -234,7 +214,7 @@ def test_timecode_is_kept(tmp_path: Path, output: str) -> None:
     assert ("tmcd" in said) == (output != "out.mkv")
 
 
-def test_sound_is_interleaved_with_the_picture(tmp_path: Path) -> None:
+def test_interleaving(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=120, size=(32, 48), audio_tracks=1)
     rewrite(clip.path, tmp_path / "out.mkv", FAST)
     with av.open(str(tmp_path / "out.mkv")) as container:
@@ -242,7 +222,7 @@ def test_sound_is_interleaved_with_the_picture(tmp_path: Path) -> None:
     assert "a" * 60 not in kinds and "v" * 60 not in kinds
 
 
-def test_source_whose_streams_follow_one_another(tmp_path: Path) -> None:
+def test_source_without_interleaving(tmp_path: Path) -> None:
     """All sound behind all pictures in the file: times are what counts, not the order of the packets."""
     clip = clips.write_clip(tmp_path / "in.mp4", n=50, size=(32, 48), audio_tracks=1)
     with av.open(str(clip.path)) as source, av.open(str(tmp_path / "apart.nut"), "w") as target:
@@ -258,7 +238,7 @@ def test_source_whose_streams_follow_one_another(tmp_path: Path) -> None:
     assert [digest for digest, _ in packets_of(tmp_path / "out.mkv", "audio")[0]] == digests
 
 
-def test_sound_longer_than_the_picture_is_kept_whole(tmp_path: Path) -> None:
+def test_sound_longer_than_picture(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "long.mp4", n=50, size=(32, 48), audio_tracks=1)
     short = clips.write_clip(tmp_path / "short.mp4", n=10, size=(32, 48))
     source = tmp_path / "in.mp4"
@@ -268,7 +248,7 @@ def test_sound_longer_than_the_picture_is_kept_whole(tmp_path: Path) -> None:
     assert Fraction(2) - 1 < (packets_of(tmp_path / "out.mp4", "audio")[0][-1][1] or 0)
 
 
-def test_transport_stream_keeps_its_sound(tmp_path: Path) -> None:
+def test_transport_stream(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=12, audio_tracks=1)
     ffmpeg("-i", clip.path, "-map", "0:v", "-map", "0:a", "-c", "copy", tmp_path / "in.ts")
     rewrite(tmp_path / "in.ts", tmp_path / "out.mp4", EncodeSettings(preset="ultrafast"))
@@ -276,7 +256,7 @@ def test_transport_stream_keeps_its_sound(tmp_path: Path) -> None:
     assert len(frame_times(tmp_path / "out.mp4")) == 12
 
 
-def test_streams_that_appear_late_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_streams_that_appear_late(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A program stream says of no stream before its first packet, and FFmpeg looks only so far ahead."""
     noise = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=0.8,noise=alls=100:allf=t"]
     sound = ["-f", "lavfi", "-i", "sine=duration=0.8"]
@@ -295,7 +275,7 @@ def test_streams_that_appear_late_are_warned_of(tmp_path: Path, caplog: pytest.L
     assert len(read_all(tmp_path / "out.mp4")) == n_frames
 
 
-def test_sound_of_an_unknown_codec_is_dropped_with_a_warning(tmp_path: Path) -> None:
+def test_sound_of_unknown_codec(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "known.mkv", n=5, audio_tracks=1)
     (tmp_path / "in.mkv").write_bytes(clip.path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
     warnings = rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", FAST)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import clips
-from tests.video.rewriting import FAST, ffmpeg, ffmpeg_samples, rewrite
+from tests.video.rewriting import FAST, ffmpeg, ffmpeg_samples, names, rewrite
 from vidfill.errors import OutputError, UsageError
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Frame
@@ -18,12 +18,8 @@ from vidfill.video.write import check_output, open_writer
 from vidfill.video.write_images import ImageWriter
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le"])
-def test_pictures_are_those_that_ffmpeg_converts(tmp_path: Path, pix_fmt: str) -> None:
+def test_same_pictures_as_ffmpeg(tmp_path: Path, pix_fmt: str) -> None:
     # 4:4:4 and smooth pictures for 4:2:0, since ways to bring chroma to full size differ.
     smooth = np.broadcast_to(clips.texture((8, 12))[:1, :1], (3, 32, 48, 3))
     pictures = clips.moving_texture(3, (32, 48)) if "444" in pix_fmt else np.ascontiguousarray(smooth)
@@ -44,7 +40,7 @@ def test_pictures_are_those_that_ffmpeg_converts(tmp_path: Path, pix_fmt: str) -
         )  # its 16-bit white is 65280
 
 
-def test_a_folder_of_png_files_comes_back_sample_by_sample(tmp_path: Path) -> None:
+def test_png_to_png_is_exact(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, kind in (("rgb", np.uint8), ("deep", np.uint16)):
         pictures = rng.integers(0, np.iinfo(kind).max, (3, 9, 13, 3), dtype=kind, endpoint=True)
@@ -81,7 +77,7 @@ def test_alpha_and_gray_are_kept(tmp_path: Path, name: str, n_channels: int) -> 
     assert np.abs(shown - expected).max() <= 0.5 / top
 
 
-def test_pictures_are_turned_as_a_player_shows_them(tmp_path: Path) -> None:
+def test_rotation(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=1, size=(32, 48), rotation=90, pix_fmt="yuv444p", color=clips.BT709)
     rewrite(clip.path, tmp_path / "out")
     ffmpeg("-i", clip.path, tmp_path / "theirs.png")
@@ -91,14 +87,14 @@ def test_pictures_are_turned_as_a_player_shows_them(tmp_path: Path) -> None:
     assert np.abs(ours.astype(int) - theirs).mean() < 2
 
 
-def test_other_streams_are_named_as_dropped(tmp_path: Path) -> None:
+def test_dropped_streams_are_named(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2, audio_tracks=1)
     warnings = check_output(tmp_path / "out", probe(clip.path), FAST, overwrite=False)
     assert warnings[0].endswith("dropped are audio stream 1 (aac)")
     assert not (tmp_path / "out").exists()
 
 
-def test_existing_folder_needs_overwrite_and_is_replaced_whole(tmp_path: Path) -> None:
+def test_overwrite(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2)
     rewrite(clip.path, tmp_path / "out")
     (tmp_path / "out" / "00009.png").write_bytes(b"old")
@@ -109,14 +105,14 @@ def test_existing_folder_needs_overwrite_and_is_replaced_whole(tmp_path: Path) -
     assert names(tmp_path) == ["in.mp4", "out"]
 
 
-def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+def test_empty_folder(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2)
     (tmp_path / "out.d").mkdir()
     rewrite(clip.path, tmp_path / "out.d")
     assert len(names(tmp_path / "out.d")) == 2
 
 
-def test_a_slash_at_the_end_makes_any_name_a_folder(tmp_path: Path) -> None:
+def test_trailing_slash(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2)
     info = probe(clip.path)
     check_output(f"{tmp_path}/frames.v2/", info, FAST, overwrite=False)
@@ -130,7 +126,7 @@ def test_a_slash_at_the_end_makes_any_name_a_folder(tmp_path: Path) -> None:
         check_output(tmp_path / ".mp4", info, FAST, overwrite=False)
 
 
-def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> None:
+def test_folder_with_other_files(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=2)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "letter.txt").write_text("dear")
@@ -139,7 +135,7 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> 
     assert names(tmp_path / "out") == ["letter.txt"]
 
 
-def test_the_source_folder_and_missing_parents_are_refused(tmp_path: Path) -> None:
+def test_invalid_folders(tmp_path: Path) -> None:
     clips.write_images(tmp_path / "frames", clips.moving_texture(2, (16, 16)))
     info = probe(tmp_path / "frames", fps=Fraction(5))
     with pytest.raises(OutputError, match="is the source"):
@@ -151,7 +147,7 @@ def test_the_source_folder_and_missing_parents_are_refused(tmp_path: Path) -> No
         check_output(tmp_path / "file", info, FAST, overwrite=True)
 
 
-def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
+def test_exception_leaves_nothing(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=3)
     with (
         pytest.raises(ZeroDivisionError),
@@ -164,7 +160,7 @@ def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["in.mp4"]
 
 
-def test_a_folder_of_pictures_becomes_a_video(tmp_path: Path) -> None:
+def test_folder_to_video(tmp_path: Path) -> None:
     clips.write_images(tmp_path / "frames", clips.moving_texture(5, (33, 47)))
     with Reader(tmp_path / "frames", fps=Fraction(30000, 1001)) as reader:
         warnings = check_output(tmp_path / "out.mp4", reader.info, FAST, overwrite=False)

@@ -20,9 +20,9 @@ from vidfill.removal.assemble import paired
 from vidfill.removal.request import Checked, Request, mask_spec
 from vidfill.removal.run import Filling, Making, analysed, filling
 from vidfill.retarget.layout import Anchor, LayoutSettings, Placement, place
-from vidfill.retarget.objects import ObjectTracks, PartsReader, track_objects
+from vidfill.retarget.objects import PartsReading, Tracks, track_objects
 from vidfill.retarget.render import Renderer, clear_alpha
-from vidfill.retarget.size import TargetShape, reshaped, warnings_of
+from vidfill.retarget.size import Shape, reshaped, warnings_of
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read import Reader
@@ -36,13 +36,19 @@ class RetargetResult:
     """What a run did.
 
     Attributes:
-        width, height: of the output's picture as a player shows it.
+        output: where the result is.
+        width, height: of its picture as a player shows it.
+        n_frames: frames written.
         n_objects: objects that were put back.
         n_filled: frames that had one.
-        n_held: frames that repeat the last good one in place of a damaged one.
-        scale: the smallest and the largest scale of an object, in output pixels per source pixel.
+        n_held: frames that repeat the last good one in the place of damaged ones.
+        scale: the smallest and the largest scale of an object, in pixels of the output for one of the source.
+        model: name of the model.
+        device: where it ran.
         seconds: wall time by stage.
-        invented, licence_notice: see `vidfill.removal.run.RemoveResult`.
+        warnings: one line each.
+        invented: ratio of the holes that no frame shows, see `vidfill.removal.run.RemoveResult`.
+        licence_notice: see there.
     """
 
     output: Path
@@ -177,7 +183,7 @@ def retarget(
     request = _request(
         source,
         output,
-        TargetShape(width, height, aspect),
+        Shape(width, height, aspect),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
@@ -268,7 +274,7 @@ def plan_retarget(
     request = _request(
         source,
         output,
-        TargetShape(width, height, aspect),
+        Shape(width, height, aspect),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
@@ -300,7 +306,7 @@ def describe_objects(width: int, height: int, n_objects: int, scale: tuple[float
 def _request(
     source: Path | str,
     output: Path | str | None,
-    shape: TargetShape,
+    shape: Shape,
     encoding: EncodeSettings,
     planning: PlanSettings,
     *,
@@ -342,7 +348,7 @@ def _laid_out(
     layout: LayoutSettings,
     threads: int,
     progress: OnProgress | None,
-) -> tuple[ObjectTracks, tuple[Placement, ...]]:
+) -> tuple[Tracks, tuple[Placement, ...]]:
     """Follow the objects through the source, then decide where each of them goes."""
     report = reporter(progress, "layout") or (lambda done, total: None)
     with Reader(request.source, fps=request.fps, threads=threads) as reader:
@@ -356,7 +362,7 @@ def _laid_out(
 def _write(
     filled: Filling,
     renderer: Renderer,
-    tracks: ObjectTracks,
+    tracks: Tracks,
     composing: ComposeSettings,
     writer: Writer,
     progress: OnProgress | None,
@@ -367,7 +373,7 @@ def _write(
     made: Frame | None = None
     early: list[Frame] = []  # held before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
-        reading = PartsReader(cursor)
+        reading = PartsReading(cursor)
         pairs = paired(filled.plan, filled.reader.frames(), filled.patches)
         for frame, patch, noise in with_noise(pairs, filled.checked.info, [start for start, _ in filled.plan.scenes]):
             n_filled += patch is not None

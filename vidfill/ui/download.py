@@ -1,7 +1,8 @@
-"""The masks as a ZIP file that is made while it is sent."""
+"""Masks as one file, made while it is sent."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,30 +15,27 @@ from vidfill.masks.files import MaskSource
 from vidfill.video.read import Reader
 
 
-class _Outlet:
-    """Holds what has been written since it was last taken; without `tell`, so that `zipfile` does not seek."""
+class _Outlet(io.RawIOBase):
+    """Collects what is written until it is taken."""
 
     def __init__(self) -> None:
-        self._written = bytearray()
+        self._parts: list[bytes] = []
 
-    def write(self, data: bytes) -> int:
-        self._written += data
-        return len(data)
+    def writable(self) -> bool:
+        return True
 
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def write(self, data: object) -> int:
+        part = bytes(memoryview(data))  # type: ignore[arg-type]
+        self._parts.append(part)
+        return len(part)
 
     def take(self) -> bytes:
-        data = bytes(self._written)
-        self._written.clear()
-        return data
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
 
 
 def masks_zip(source: Path, masks: MaskSource, *, fps: Fraction | None) -> Iterator[bytes]:
-    """A ZIP file with a PNG for each frame, white where something is removed, as `--mask FOLDER` takes them.
+    """A ZIP file with a PNG for each frame, white where something goes, as `--mask FOLDER` takes them.
 
     Args:
         source: a video, or a folder of images.
@@ -45,7 +43,7 @@ def masks_zip(source: Path, masks: MaskSource, *, fps: Fraction | None) -> Itera
         fps: frame rate of a folder of images.
 
     Yields:
-        The file, in parts of about one mask each.
+        The file, in parts of about one mask.
     """
     outlet = _Outlet()
     with Reader(source, fps=fps) as reader, masks.cursor() as cursor:

@@ -1,15 +1,14 @@
-"""Which encoder writes the picture, in which pixel format and with which settings; nothing here touches a file.
+"""Choose the encoder, its pixel format and its options for a source and a container; no file is touched.
 
-`choose_encoder` answers for one source and one container. The rule of "auto": stay in the source's codec family, in the
-source's own pixel format, at a quality where nobody sees a difference. Where that cannot be, the answer carries a
-warning that says what was chosen instead and why; where nothing can be chosen, an `OutputError` says what to do.
+"auto" stays in the source's codec family and pixel format, at a quality where nobody sees a difference. Where that is
+not possible, the result carries a warning that says what was chosen instead and why; where nothing can be chosen, an
+`OutputError` says what to do.
 """
 
 from __future__ import annotations
 
 import difflib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from av.codec.context import OptionFlags
 from vidfill.errors import OutputError, UsageError
 from vidfill.video.frame import VideoInfo
 from vidfill.video.hdr import hdr_options
-from vidfill.video.pixels import Fit, fit_pixel_format
+from vidfill.video.pixels import FormatMatch, match_format
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,14 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """One encoder, ready to be opened.
+class EncoderConfig:
+    """An encoder with everything that is needed to open it.
 
     Attributes:
         name: FFmpeg's name of the encoder.
-        pixel_format: FFmpeg's name of the pixel format that the encoder is fed with.
+        pixel_format: FFmpeg's name of the pixel format of its input.
         options: private and generic options, all checked by name.
-        tag: four letters that the container must state for the codec, "" for its own choice.
+        tag: the codec's four-letter tag in the container, "" for the container's default.
         converts_rgb: whether RGB pictures become YUV (BT.709, limited range) on the way.
         warnings: one line each for what differs from the source.
     """
@@ -59,8 +58,13 @@ class Encoder:
     converts_rgb: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_lossless(self) -> bool:
+        """Whether every sample is kept."""
+        return self.name in _LOSSLESS
 
-# Encoders of each family, the preferred one first. Keys are FFmpeg's codec names and what people call them.
+
+# Encoders of each family, the preferred one first. Keys are FFmpeg's codec names.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "h264": ("libx264", "libx264rgb"),
     "hevc": ("libx265",),
@@ -83,83 +87,80 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 _ALIASES = {"h265": "hevc", "x264": "h264", "x265": "hevc", "avc": "h264"}
 # What "auto" tries when the family does not fit the container or lacks the pixel format; lossless last, it is large.
 _FALLBACK = ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1")
-# MPEG-TS takes any codec without a complaint and then writes streams that nobody can read.
-_ONLY = {"mpegts": frozenset({"libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc"})}
-# Never what "auto" picks: hardly any player shows it, or (raw video in mov) another layout is read than was written.
-_UNUSUAL = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1", "rawvideo"})}
-_PICTURES_ONLY = frozenset({"image2", "gif", "webp", "apng"})
-_NO_CONTAINERS = frozenset({"ogg", "yuv4mpegpipe", "h264", "hevc", "mjpeg", "obu", "rawvideo", "dv"})
-
-_HOLDERS = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
+# MPEG-TS accepts any codec without an error and then writes streams that nobody can read.
+_ONLY_ENCODERS = {"mpegts": frozenset({"libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc"})}
+# Never chosen by "auto": hardly any player shows them, or (raw video in mov) the layout is read back wrongly.
+_POORLY_SUPPORTED = {"mp4": frozenset({"ffv1", "png"}), "mov": frozenset({"ffv1", "rawvideo"})}
+_IMAGE_CONTAINERS = frozenset({"image2", "gif", "webp", "apng"})
+_UNUSABLE_CONTAINERS = frozenset({"ogg", "yuv4mpegpipe", "h264", "hevc", "mjpeg", "obu", "rawvideo", "dv"})
+_SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv", "webm": ".webm", "avi": ".avi"}
+_LOSSLESS = frozenset({"ffv1", "ffvhuff", "huffyuv", "utvideo", "png", "qtrle", "rawvideo", "v210", "magicyuv"})
 
 # Visually lossless (48 to 50 dB on the camera clip they were chosen with); crf scales differ from encoder to encoder.
 # Presets: where the next slower one costs a third more time for less than 0.2 dB at the same size.
-_QUALITY: dict[str, dict[str, str]] = {
+_DEFAULTS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "15", "preset": "fast"},
     "libx264rgb": {"crf": "15", "preset": "fast"},
-    "libx265": {"crf": "14", "preset": "fast"},
+    "libx265": {"crf": "14", "preset": "fast", "x265-params": "log-level=error"},
     "libsvtav1": {"crf": "15", "preset": "8"},
     "libvpx-vp9": {"crf": "12", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
     "mjpeg": {"flags": "+qscale", "global_quality": "236", "qmin": "1"},  # qscale 2, in units of 118
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
 }
-_LARGEST_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
+_MAX_CRF = {"libx264": 51, "libx264rgb": 51, "libx265": 51, "libvpx-vp9": 63, "libsvtav1": 63}
 _PRESETS = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
-_RATES = frozenset({"b", "qp", "cqp", "lossless"})  # another way to say how good: our crf would win over them
-# Encoders that code the two fields of interlaced pictures as such when told to, and those that never do.
+_RATE_OPTIONS = frozenset({"b", "qp", "cqp", "lossless"})  # other rate controls, which our crf would override
+# Encoders that code the two fields of interlaced pictures separately when told to, and those that never do.
 _FIELD_FLAGS = {"libx264": "+ildct+ilme", "prores_ks": "+ildct"}
 _FRAMES_ONLY = frozenset({"libx265", "libsvtav1", "libvpx-vp9"})
-# What the picture is, not how it is encoded.
-_OURS = frozenset({"pixel_format", "video_size", "time_base", "codec_tag"})
+# Generic options that describe the picture, which vidfill sets itself.
+_PICTURE_OPTIONS = frozenset({"pixel_format", "video_size", "time_base", "codec_tag"})
 _PRORES_PROFILES = {"proxy": "proxy", "lt": "lt", "standard": "standard", "hq": "hq", "4444": "4444", "xq": "4444xq"}
 _DNXHR_PROFILES = {"lb": "dnxhr_lb", "sq": "dnxhr_sq", "hq": "dnxhr_hq", "hqx": "dnxhr_hqx", "444": "dnxhr_444"}
 
 
-def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str) -> Encoder:
+def choose_encoder(info: VideoInfo, settings: EncodeSettings, *, container: str) -> EncoderConfig:
     """Choose and configure the encoder for a source and FFmpeg's name of the container ("mp4", "matroska").
 
     Raises:
         UsageError: a codec, an option or a preset that does not exist.
         OutputError: the container or the encoder cannot hold the picture.
     """
-    if container in _PICTURES_ONLY:
+    if container in _IMAGE_CONTAINERS:
         raise OutputError(
             f"the output's format {container} holds pictures, not video",
             expected="mp4, mov, mkv, webm or another video file",
             todo="for a folder of PNG files end the output's name in /",
         )
-    if container in _NO_CONTAINERS:
+    if container in _UNUSABLE_CONTAINERS:
         raise OutputError(
             f"the output's format {container} keeps no timestamps or takes no codec that vidfill has",
             expected="mp4, mov, mkv, webm or another container",
             todo="give the output's name such an extension",
         )
     if settings.codec == "auto":
-        name, fit, warnings = _automatic(info, container)
+        name, match, warnings = _automatic(info, container)
     else:
-        name, fit, warnings = _explicit(info, settings.codec, container)
+        (name, match), warnings = _explicit(info, settings.codec, container), []
     hdr, hdr_warnings = hdr_options(name, info.hdr)
-    base = _added(_added(_base_options(name, fit, info), hdr), _field_options(name, fit, info))
-    options = _with_user_options(name, base, settings)
-    tag = "hvc1" if name in ("libx265", "hevc_nvenc") and container in ("mp4", "mov", "ipod") else ""
-    return Encoder(
+    options = _joined(_joined(_base_options(name, match, info), hdr), _field_options(name, match, info))
+    warnings += [match.note] if match.note else []
+    warnings += hdr_warnings
+    if info.interlaced and name in _FRAMES_ONLY:
+        warnings += [f"{name} codes the two fields of an interlaced picture as one: players may show combing"]
+    return EncoderConfig(
         name,
-        fit.pixel_format,
-        options,
-        tag,
-        fit.converts_rgb,
-        (*warnings, *([fit.note] if fit.note else []), *hdr_warnings, *_field_warnings(name, info)),
+        match.pixel_format,
+        _with_user_options(name, options, settings),
+        "hvc1" if name in ("libx265", "hevc_nvenc") and container in ("mp4", "mov", "ipod") else "",
+        match.converts_rgb,
+        tuple(warnings),
     )
-
-
-def is_lossless(encoder: str) -> bool:
-    """Whether an encoder of this name keeps every sample, for the estimate of the disk space."""
-    return encoder in {"ffv1", "ffvhuff", "huffyuv", "utvideo", "png", "qtrle", "rawvideo", "v210", "magicyuv"}
 
 
 def container_takes(container: str, encoder: str) -> bool:
     """Whether FFmpeg's muxer of this name takes what the encoder writes."""
-    if encoder not in _ONLY.get(container, {encoder}):
+    if encoder not in _ONLY_ENCODERS.get(container, {encoder}):
         return False
     with av.open(io.BytesIO(), "w", format=container) as trial:
         try:
@@ -169,30 +170,28 @@ def container_takes(container: str, encoder: str) -> bool:
     return True
 
 
-def _automatic(info: VideoInfo, container: str) -> tuple[str, Fit, tuple[str, ...]]:
+def _automatic(info: VideoInfo, container: str) -> tuple[str, FormatMatch, list[str]]:
     """The family's first encoder that the container takes in the exact format; else the nearest that holds it."""
     family = () if info.is_folder else FAMILIES.get(info.codec, ())
-    unusual = _UNUSUAL.get(container, frozenset()) if info.codec != "ffv1" else frozenset()
-    names = [n for n in dict.fromkeys((*family, *_FALLBACK)) if _exists(n) and n not in unusual]
+    avoided = _POORLY_SUPPORTED.get(container, frozenset()) if info.codec != "ffv1" else frozenset()
+    names = [n for n in dict.fromkeys((*family, *_FALLBACK)) if _exists(n) and n not in avoided]
     taken = [name for name in names if container_takes(container, name)]
-    fits = [(name, fit) for name in taken if (fit := fit_pixel_format(name, info)) is not None]
-    # The family even in a wider format; outside it the format counts first.
-    ranked = [((not (name in family and fit.cost <= 1), fit.cost, taken.index(name)), name, fit) for name, fit in fits]
-    best = min(ranked, key=lambda entry: entry[0], default=None)
-    if best is None:
+    matches = [(name, match) for name in taken if (match := match_format(name, info)) is not None]
+    if not matches:
         raise OutputError(
             f"no encoder for {info.pixel_format.name} at {info.width}x{info.height} in {container}",
             expected="a container that holds this pixel format",
             todo="write to .mkv, or name a codec with --codec",
         )
-    _, name, fit = best
-    if family and name not in family:
-        reason = f"{container} does not take {info.codec}" if not set(taken) & set(family) else _lacks(family, info)
-        return name, fit, (f"the picture is encoded with {name}, not {info.codec}: {reason}",)
-    return name, fit, ()
+    # The family is preferred even in a wider format; outside it the format counts first, then the order of names.
+    name, match = min(matches, key=lambda pair: (pair[0] not in family or pair[1].cost > 1, pair[1].cost))
+    if not family or name in family:
+        return name, match, []
+    reason = _lacks(family, info) if set(taken) & set(family) else f"{container} does not take {info.codec}"
+    return name, match, [f"the picture is encoded with {name}, not {info.codec}: {reason}"]
 
 
-def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, Fit, tuple[str, ...]]:
+def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, FormatMatch]:
     codec = _ALIASES.get(codec, codec)
     family = FAMILIES.get(codec, (codec,))
     wanted = family if codec == "h264" else (codec,) if codec in family else family[:1]
@@ -205,19 +204,18 @@ def _explicit(info: VideoInfo, codec: str, container: str) -> tuple[str, Fit, tu
         )
     taken = [name for name in names if container_takes(container, name)]
     if not taken:
-        holders = [c for c, suffix in _HOLDERS.items() if container_takes(c, names[0])]
+        suffixes = [suffix for other, suffix in _SUFFIXES.items() if container_takes(other, names[0])]
         raise OutputError(
             f"{container} cannot hold {codec}",
-            todo="write to " + " or ".join(_HOLDERS[c] for c in holders) if holders else "choose another codec",
+            todo="write to " + " or ".join(suffixes) if suffixes else "choose another codec",
         )
-    fits = [(name, fit) for name in taken if (fit := fit_pixel_format(name, info)) is not None]
-    if not fits:
+    matches = [(name, match) for name in taken if (match := match_format(name, info)) is not None]
+    if not matches:
         raise OutputError(
             _lacks(names, info),
             todo="leave the codec to --codec auto, or use --codec ffv1 and .mkv, which hold every format",
         )
-    name, fit = min(fits, key=lambda pair: pair[1].cost)
-    return name, fit, ()
+    return min(matches, key=lambda pair: pair[1].cost)
 
 
 def _lacks(encoders: Sequence[str], info: VideoInfo) -> str:
@@ -232,46 +230,35 @@ def _exists(encoder: str) -> bool:
         return False
 
 
-def _base_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
-    options = dict(_QUALITY.get(name, {}))
-    profile = info.profile.lower().split()[-1:] or [""]
-    if name == "libx265":
-        options["x265-params"] = "log-level=error"
-    elif name == "libsvtav1":
-        # The library writes its banner to stderr and has no other switch than this variable.
-        os.environ.setdefault("SVT_LOG", "1")
-    elif name.startswith("prores"):
-        is_444 = "444" in fit.pixel_format
-        own = _PRORES_PROFILES.get(profile[0], "") if info.codec == "prores" else ""
+def _base_options(name: str, match: FormatMatch, info: VideoInfo) -> dict[str, str]:
+    """Quality, and the source's own profile where the encoder has it and the chroma allows it."""
+    options = dict(_DEFAULTS.get(name, {}))
+    profile = (info.profile.lower().split() or [""])[-1]
+    if name.startswith("prores"):
+        is_444 = "444" in match.pixel_format
+        own = _PRORES_PROFILES.get(profile, "") if info.codec == "prores" else ""
         options["profile"] = own if own and own.startswith("4444") == is_444 else "4444" if is_444 else "hq"
     elif name == "dnxhd":
-        own = _DNXHR_PROFILES.get(profile[0], "") if info.codec == "dnxhd" else ""
-        options["profile"] = own or {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx"}.get(
-            fit.pixel_format, "dnxhr_444"
-        )
+        own = _DNXHR_PROFILES.get(profile, "") if info.codec == "dnxhd" else ""
+        by_format = {"yuv422p": "dnxhr_hq", "yuv422p10le": "dnxhr_hqx"}
+        options["profile"] = own or by_format.get(match.pixel_format, "dnxhr_444")
     elif name == "mjpeg" and info.color.range != 2:
-        options["strict"] = "unofficial"  # limited range: read by all, foreseen by none
+        options["strict"] = "unofficial"  # limited range is not in the standard, but all decoders read it
     return options
 
 
-def _field_options(name: str, fit: Fit, info: VideoInfo) -> dict[str, str]:
-    """Let the encoder code fields where the source has them; x264 takes 4:2:0 fields of even height only."""
-    rows = 4 if name == "libx264" and "420" in fit.pixel_format else 2
+def _field_options(name: str, match: FormatMatch, info: VideoInfo) -> dict[str, str]:
+    """Code fields where the source has them; x264 takes 4:2:0 fields only if the height is a multiple of four."""
+    rows = 4 if name == "libx264" and "420" in match.pixel_format else 2
     if not info.interlaced or name not in _FIELD_FLAGS or info.height % rows:
         return {}
     order = {"x264-params": "bff=1" if info.bottom_field_first else "tff=1"} if name == "libx264" else {}
     return {"flags": _FIELD_FLAGS[name], **order}
 
 
-def _field_warnings(name: str, info: VideoInfo) -> list[str]:
-    if info.interlaced and name in _FRAMES_ONLY:
-        return [f"{name} codes the two fields of an interlaced picture as one: players may show combing"]
-    return []
-
-
-def _check_scale(name: str, option: str, value: float | str) -> None:
-    """Refuse what the encoders would cut off silently or refuse in words of their own."""
-    largest = _LARGEST_CRF.get(name, 0)
+def _check_value(name: str, option: str, value: float | str) -> None:
+    """Refuse values that the encoders would silently clip or reject with messages of their own."""
+    largest = _MAX_CRF.get(name)
     if option == "crf" and largest and not 0 <= float(value) <= largest:
         raise UsageError(f"--crf {value:g}", expected=f"0 (best) to {largest} for {name}")
     if option == "preset" and name.startswith("libx26") and value not in _PRESETS:
@@ -279,15 +266,11 @@ def _check_scale(name: str, option: str, value: float | str) -> None:
 
 
 def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings) -> dict[str, str]:
-    """Add crf, preset and the user's own options, each checked against what the encoder knows.
-
-    FFmpeg ignores a name that it does not know, so nobody would ever learn of a slip of the finger.
-    """
+    """Add crf, preset and the user's own options; names are checked, since FFmpeg silently ignores unknown ones."""
     supported = av.CodecContext.create(name, "w").supported_options
     private = [option.name for option in supported.private]
     generic = [option.name for option in supported.generic if option.flags & OptionFlags.ENCODING_PARAM]
-    known = {*private, *generic} - _OURS
-    options = {key: value for key, value in base.items() if key != "crf" or not _RATES & settings.options.keys()}
+    options = {key: value for key, value in base.items() if key != "crf" or not _RATE_OPTIONS & settings.options.keys()}
     for option, value in (("crf", settings.crf), ("preset", settings.preset)):
         if value is None:
             continue
@@ -295,20 +278,20 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
             raise UsageError(
                 f"{name} has no {option}", expected="one of " + ", ".join(private), todo="set those with -e key=value"
             )
-        _check_scale(name, option, value)
+        _check_value(name, option, value)
         options[option] = f"{value:g}" if isinstance(value, float) else str(value)
-    for option in settings.options:
-        if option not in known:
-            near = difflib.get_close_matches(option, sorted(known), n=3, cutoff=0.5)
-            raise UsageError(
-                f"{name} has no option {option}",
-                expected="one of its own: " + ", ".join(private),
-                todo="did you mean " + " or ".join(near) if near else f"see ffmpeg -h encoder={name}",
-            )
-    return _added(options, settings.options)
+    known = {*private, *generic} - _PICTURE_OPTIONS
+    for option in (o for o in settings.options if o not in known):
+        near = difflib.get_close_matches(option, sorted(known), n=3, cutoff=0.5)
+        raise UsageError(
+            f"{name} has no option {option}",
+            expected="one of its own: " + ", ".join(private),
+            todo="did you mean " + " or ".join(near) if near else f"see ffmpeg -h encoder={name}",
+        )
+    return _joined(options, settings.options)
 
 
-def _added(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Others win, but lists of a library's own parameters ("x265-params") are joined."""
+def _joined(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """`others` win, except that lists of a library's own parameters ("x265-params") are concatenated."""
     joined = {key: f"{options[key]}:{others[key]}" for key in options if key.endswith("-params") and key in others}
     return {**options, **others, **joined}

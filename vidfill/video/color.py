@@ -1,7 +1,7 @@
-"""A box of a picture's own planes as RGB, and RGB back into the planes, touching nothing outside the mask.
+"""Convert a box of a picture's planes to RGB, and blend RGB back into the planes without touching anything else.
 
-The RGB is that of the source: full range, in its own primaries and transfer curve (PQ stays PQ); only range, matrix and
-chroma subsampling are undone. Matrices: ITU-T H.273 (2024), table 4 and equations 11 to 51.
+RGB is full range, in the source's own primaries and transfer curve (PQ stays PQ); only range, matrix and chroma
+subsampling are undone. Matrices: ITU-T H.273 (2024), table 4 and equations 11 to 51.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RGB, _UNSTATED, _YCGCO = 0, 2, 8
 _BT709, _BT601 = 1, 6
 
 # Kr and Kb of the luma equation. 10 is BT.2020 with constant luminance, whose equations need linear light; like FFmpeg
-# we take the ones without. What no row holds (ICtCp and the like) is treated as untagged.
+# we use those of non-constant luminance. Other matrices (ICtCp and the like) are treated as untagged.
 _LUMA_WEIGHTS = {
     _BT709: (0.2126, 0.0722),
     4: (0.30, 0.11),  # FCC
@@ -33,9 +33,9 @@ _LUMA_WEIGHTS = {
 
 
 def matrix_of(info: VideoInfo) -> int:
-    """The matrix that the picture's YUV is read with: the tagged one, or a guess from its size.
+    """The matrix of the picture's YUV: the tagged one, else as players guess it from the size.
 
-    Players take untagged pictures of more than 576 lines or at least 1280 columns for BT.709, others for BT.601.
+    Untagged pictures of more than 576 lines or at least 1280 columns are taken for BT.709, others for BT.601.
     """
     tagged = info.color.matrix
     if tagged in _LUMA_WEIGHTS or tagged in (_RGB, _YCGCO):
@@ -48,23 +48,21 @@ def rgb_crop(frame: Frame, info: VideoInfo, box: Box) -> Float:
 
     Args:
         frame: the picture.
-        info: of its source: pixel format, colour tags and size.
-        box: where, in pixels of the coded picture; any offset, odd ones too.
+        info: its source.
+        box: in pixels of the coded picture; offsets may be odd.
 
     Returns:
-        (box.height, box.width, 3) in [0, 1]. Chroma is interpolated linearly from where it is sited (BT.601, MPEG-2 and
-        H.264: level with every second column, half way between two rows; JPEG: half way between columns too).
+        (box.height, box.width, 3) in [0, 1]. Chroma is interpolated linearly from its sample positions (BT.601, MPEG-2
+        and H.264: in line with every second column, half way between two rows; JPEG: half way between columns too).
     """
     planes = frame.planes
-    offset, scale, _ = _ranges(info)
+    offset, scale, _ = _code_range(info)
     if info.pixel_format.kind == "gray":
         gray = (planes[0][box.slices].astype(np.float32) - offset) * np.float32(1 / scale)
         return _float(cv2.merge([np.clip(gray, 0, 1)] * 3))
     if info.pixel_format.kind == "rgb":
         green, blue, red = (plane[box.slices] for plane in planes[:3])
-        rgb = cv2.merge([red, green, blue]).astype(np.float32)
-        rgb -= np.float32(offset)
-        rgb *= np.float32(1 / scale)
+        rgb = (cv2.merge([red, green, blue]).astype(np.float32) - np.float32(offset)) * np.float32(1 / scale)
     else:
         luma = planes[0][box.slices].astype(np.float32)
         chroma = [_upsampled(plane, info, box) for plane in planes[1:3]]
@@ -76,22 +74,19 @@ def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float,
     """Blend a filled crop into the picture's own samples, in place.
 
     A sample whose alpha is 0 keeps its bits; so does a chroma sample when the alpha of its whole block is 0. A chroma
-    sample whose block is covered in part is blended in proportion, with the colour of the covered part alone.
+    sample whose block is partly covered is blended in proportion, with the colour of the covered part alone.
 
     Args:
         frame: the picture; its planes are changed.
-        info: of its source.
-        box: where the crop lies in the coded picture.
+        info: its source.
+        box: of the crop in the coded picture.
         rgb: (box.height, box.width, 3) in [0, 1].
         alpha: (box.height, box.width) in [0, 1], 1 where only the fill shows.
-        makes_opaque: whether the picture's own plane of alpha becomes opaque where the fill shows; else it is left
-            as it is.
+        makes_opaque: whether the picture's own alpha plane becomes opaque where the fill shows.
     """
-    offset, scale, _ = _ranges(info)
-    planes = frame.planes
-    kind = info.pixel_format.kind
-    rgb = rgb.astype(np.float32, copy=False)
-    alpha = alpha.astype(np.float32, copy=False)
+    offset, scale, _ = _code_range(info)
+    planes, kind = frame.planes, info.pixel_format.kind
+    rgb, alpha = _float(rgb), _float(alpha)
     if makes_opaque and info.pixel_format.has_alpha:
         _blend(planes[-1][box.slices], np.full_like(alpha, (1 << info.pixel_format.depth) - 1), alpha, info)
     if kind == "rgb":
@@ -111,22 +106,20 @@ def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float,
 
 
 def _blend(samples: Samples, new: Float, alpha: Float, info: VideoInfo) -> None:
-    """Mix in place; exact where alpha is 0, since a sample of up to 16 bits is exact in float32."""
+    """Mix in place; exact where alpha is 0, since float32 holds samples of up to 16 bits exactly."""
     old = samples.astype(np.float32)
     mixed = old + alpha * (new - old)
     np.rint(mixed, out=mixed)
     samples[...] = np.clip(mixed, 0, (1 << info.pixel_format.depth) - 1, out=mixed)
 
 
-def _ranges(info: VideoInfo) -> tuple[float, float, float]:
-    """Code value of black, code values from black to white, and code values from end to end of chroma.
+def _code_range(info: VideoInfo) -> tuple[float, float, float]:
+    """Code value of black, and the number of code values of luma (black to white) and of chroma.
 
-    Not stated, YUV is limited, RGB and gray are full range, as FFmpeg has it.
+    If not stated, YUV has limited range, RGB and gray full range, as in FFmpeg.
     """
-    depth, kind = info.pixel_format.depth, info.pixel_format.kind
-    stated = info.color.range
-    is_full = stated == _FULL_RANGE or (stated == 0 and kind != "yuv")
-    if is_full:
+    depth, stated = info.pixel_format.depth, info.color.range
+    if stated == _FULL_RANGE or (stated == 0 and info.pixel_format.kind != "yuv"):
         top = float((1 << depth) - 1)
         return 0.0, top, top
     step = float(1 << (depth - 8))
@@ -134,14 +127,14 @@ def _ranges(info: VideoInfo) -> tuple[float, float, float]:
 
 
 def _conversion(info: VideoInfo) -> tuple[int, int, tuple[float, float, float]]:
-    return matrix_of(info), info.pixel_format.depth, _ranges(info)
+    return matrix_of(info), info.pixel_format.depth, _code_range(info)
 
 
 @lru_cache(maxsize=16)
 def _from_rgb(matrix: int, depth: int, ranges: tuple[float, float, float]) -> NDArray[np.float64]:
     """(3, 4): code values of Y, U and V from (R, G, B, 1) with R, G and B in [0, 1]."""
     black, luma_scale, chroma_scale = ranges
-    if matrix == _RGB:  # the planes Y, U, V hold G, B, R, all with the range of luma
+    if matrix == _RGB:  # the planes hold G, B, R, all with the range of luma
         order = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
         return np.hstack([order * luma_scale, np.full((3, 1), black)])
     if matrix == _YCGCO:
@@ -149,11 +142,10 @@ def _from_rgb(matrix: int, depth: int, ranges: tuple[float, float, float]) -> ND
     else:
         red, blue = _LUMA_WEIGHTS[matrix]
         luma = np.array([red, 1 - red - blue, blue])
-        rows = np.stack(
-            [luma, (np.array([0, 0, 1]) - luma) / (2 - 2 * blue), (np.array([1, 0, 0]) - luma) / (2 - 2 * red)]
-        )
-    scaled = rows * np.array([[luma_scale], [chroma_scale], [chroma_scale]])
+        from_blue, from_red = np.array([0, 0, 1]) - luma, np.array([1, 0, 0]) - luma
+        rows = np.stack([luma, from_blue / (2 - 2 * blue), from_red / (2 - 2 * red)])
     middle = float(1 << (depth - 1))
+    scaled = rows * np.array([[luma_scale], [chroma_scale], [chroma_scale]])
     return np.hstack([scaled, np.array([[black], [middle], [middle]])])
 
 
@@ -166,7 +158,7 @@ def _to_rgb(matrix: int, depth: int, ranges: tuple[float, float, float]) -> NDAr
 
 
 def chroma_site(info: VideoInfo) -> tuple[float, float]:
-    """Where the first chroma sample lies, in luma samples to the right of and below the first luma sample."""
+    """Position (x, y) of the first chroma sample, in luma samples from the first luma sample."""
     shift_x, shift_y = info.pixel_format.chroma_shift
     is_jpeg = info.codec in ("mjpeg", "webp")
     return ((1 << shift_x) - 1) / 2 if is_jpeg else 0.0, ((1 << shift_y) - 1) / 2
@@ -177,23 +169,22 @@ def _upsampled(plane: Samples, info: VideoInfo, box: Box) -> Float:
     shift_x, shift_y = info.pixel_format.chroma_shift
     if (shift_x, shift_y) == (0, 0):
         return plane[box.slices].astype(np.float32)
-    # The samples that the box reads, one more on each side; further out the picture's border is repeated.
+    # The box's samples and one more on each side; beyond the picture its border is repeated.
     x0, y0 = max(0, (box.x0 >> shift_x) - 1), max(0, (box.y0 >> shift_y) - 1)
     read = plane[y0 : (box.y1 >> shift_y) + 2, x0 : (box.x1 >> shift_x) + 2].astype(np.float32)
     site_x, site_y = chroma_site(info)
     step_x, step_y = 2.0**-shift_x, 2.0**-shift_y
-    place = np.array([[step_x, 0, (box.x0 - site_x) * step_x - x0], [0, step_y, (box.y0 - site_y) * step_y - y0]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size_wh = (box.width, box.height)
-    return _float(cv2.warpAffine(read, place, size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    matrix = np.array([[step_x, 0, (box.x0 - site_x) * step_x - x0], [0, step_y, (box.y0 - site_y) * step_y - y0]])
+    flags, size_wh = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (box.width, box.height)
+    return _float(cv2.warpAffine(read, matrix, size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _downsampled(yuv: Float, alpha: Float, info: VideoInfo, box: Box) -> tuple[Float, Float, Box]:
     """Chroma samples of a crop.
 
     Returns:
-        (h, w, 2) code values of U and V, the mean over the pixels that alpha covers, weighted as they are sited;
-        (h, w) how much of each sample's block alpha covers; and the box of the samples in the chroma plane.
+        (h, w, 2) code values of U and V, the mean over the pixels that alpha covers, weighted by the siting; (h, w) how
+        much of each sample's block alpha covers; the box of the samples in the chroma plane.
     """
     shift_x, shift_y = info.pixel_format.chroma_shift
     if (shift_x, shift_y) == (0, 0):
@@ -201,32 +192,27 @@ def _downsampled(yuv: Float, alpha: Float, info: VideoInfo, box: Box) -> tuple[F
     step_x, step_y = 1 << shift_x, 1 << shift_y
     chroma_box = Box(box.x0 >> shift_x, box.y0 >> shift_y, -(-box.x1 >> shift_x), -(-box.y1 >> shift_y))
     left, top = box.x0 - chroma_box.x0 * step_x, box.y0 - chroma_box.y0 * step_y
-    # One block more on the left: a sample level with its first column also stands for the columns before it.
+    # One block more on the left: a sample in line with its first column also represents the columns before it.
     weighted = np.zeros((chroma_box.height * step_y, (chroma_box.width + 1) * step_x, 3), np.float32)
     inside = weighted[top : top + box.height, step_x + left : step_x + left + box.width]
     inside[..., 0] = alpha
     np.multiply(yuv[..., 1:], alpha[..., None], out=inside[..., 1:])
     # A triangle of taps (1 2 1 for two columns) is the sum of the block means that start 0 .. step_x - 1 to the left.
-    is_level = chroma_site(info)[0] == 0
+    in_line = chroma_site(info)[0] == 0
     size_wh, width = (chroma_box.width, chroma_box.height), chroma_box.width * step_x
     means = [
         _float(cv2.resize(weighted[:, step_x - back :][:, :width], size_wh, interpolation=cv2.INTER_AREA))
-        for back in range(step_x if is_level else 1)
+        for back in range(step_x if in_line else 1)
     ]
     sums = sum(means[1:], start=means[0])
     chroma = sums[..., 1:] / np.maximum(sums[..., :1], 1e-6)  # where nothing is covered, the colour is not used
-    share = means[0][..., 0] * (step_x * step_y) / _block_sizes(info, chroma_box)
-    return _float(chroma), _float(share), chroma_box
+    # Blocks at the right and lower border of odd pictures have fewer pixels.
+    rows = np.minimum(step_y, info.height - (np.arange(chroma_box.y0, chroma_box.y1) << shift_y))
+    columns = np.minimum(step_x, info.width - (np.arange(chroma_box.x0, chroma_box.x1) << shift_x))
+    coverage = means[0][..., 0] * (step_x * step_y) / np.outer(rows, columns).astype(np.float32)
+    return _float(chroma), _float(coverage), chroma_box
 
 
 def _float(array: NDArray[Any]) -> Float:
-    """OpenCV's results are typed as any number; ours are float32 already."""
+    """Narrow the type of OpenCV's results, which are float32 already."""
     return array.astype(np.float32, copy=False)
-
-
-def _block_sizes(info: VideoInfo, chroma_box: Box) -> Float:
-    """(h, w) pixels that each chroma sample stands for: fewer at the right and lower border of odd pictures."""
-    shift_x, shift_y = info.pixel_format.chroma_shift
-    rows = np.minimum(1 << shift_y, info.height - (np.arange(chroma_box.y0, chroma_box.y1) << shift_y))
-    columns = np.minimum(1 << shift_x, info.width - (np.arange(chroma_box.x0, chroma_box.x1) << shift_x))
-    return np.outer(rows, columns).astype(np.float32)

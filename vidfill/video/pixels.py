@@ -12,20 +12,19 @@ from vidfill.video.frame import PixelFormat, VideoInfo
 
 # The encoders write 10 bits where the decoder of the same family gives 12.
 _NARROWED = {"prores_ks": {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}}
-# Their RGB profiles exist, but few players show them.
+# They have RGB profiles, but few players show them.
 _YUV_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 # Their 4:2:0 and 4:2:2 need even sizes.
 _EVEN_ONLY = frozenset({"libx264", "libx265", "h264_nvenc", "hevc_nvenc"})
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How well an encoder holds the source.
+class FormatMatch:
+    """How well an encoder's pixel format holds the source.
 
     Attributes:
-        pixel_format: FFmpeg's name of the format that the encoder is fed with.
-        cost: 0 the family's own samples, 1 more bits or more chroma than needed, 2 RGB turned into YUV,
-            3 alpha lost.
+        pixel_format: FFmpeg's name of the encoder's input format.
+        cost: 0 the same samples, 1 more bits or more chroma than needed, 2 RGB turned into YUV, 3 alpha lost.
         note: what changes, as a line for people; "" where nothing does.
         converts_rgb: whether RGB becomes YUV.
     """
@@ -36,36 +35,43 @@ class Fit:
     converts_rgb: bool = False
 
 
-def fit_pixel_format(encoder: str, info: VideoInfo) -> Fit | None:
+def match_format(encoder: str, info: VideoInfo) -> FormatMatch | None:
     """The best format of an encoder (by FFmpeg's name) for a source; None where none holds its samples."""
-    source = info.pixel_format
-    offered = [f.name for f in av.Codec(encoder, "w").video_formats or []] or [source.name]
-    offered = [name for name in offered if _size_fits(encoder, name, info) and not _unplayable(encoder, name, info)]
-    fit = _fit(encoder, source, offered) or (_rgb_as_yuv(encoder, source, offered) if source.kind == "rgb" else None)
-    if fit is None and source.has_alpha:
-        opaque = pixel_format(source.name.replace("yuva", "yuv"))
-        fit = _fit(encoder, opaque, offered)
-        return fit and Fit(fit.pixel_format, 3, f"{encoder} has no alpha: it is dropped, {fit.pixel_format} is left")
-    return fit
+    source, codec = info.pixel_format, av.Codec(encoder, "w")
+    yuv_only = codec.canonical_name in _YUV_CODECS - {info.codec}
+    offered = [f.name for f in codec.video_formats or []] or [source.name]
+    offered = [
+        name for name in offered if _size_fits(encoder, name, info) and not (yuv_only and av.VideoFormat(name).is_rgb)
+    ]
+    match = _match(encoder, source, offered)
+    if match is None and source.kind == "rgb":
+        match = _rgb_as_yuv(encoder, source, offered)
+    if match is None and source.has_alpha:
+        match = _match(encoder, pixel_format(source.name.replace("yuva", "yuv")), offered)
+        if match is not None:
+            name = match.pixel_format
+            return FormatMatch(name, 3, f"{encoder} has no alpha: it is dropped, {name} is left")
+    return match
 
 
-def _fit(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
+def _match(encoder: str, source: PixelFormat, offered: list[str]) -> FormatMatch | None:
     """The format of those offered that holds the samples, if possible the same one."""
     same = [name for name in offered if name == source.name] or [n for n in offered if _planar(n) == source]
     if same:
-        return Fit(same[0])
+        return FormatMatch(same[0])
     wider = [(shape, name) for name in offered if (shape := _planar(name)) is not None and _holds(shape, source)]
     if wider:
         name = min(wider, key=lambda pair: (pair[0].depth, -sum(pair[0].chroma_shift), pair[0].has_alpha))[1]
-        return Fit(name, 1, f"{encoder} does not take {source.name} here: every sample is kept in the wider {name}")
+        note = f"{encoder} does not take {source.name} here: every sample is kept in the wider {name}"
+        return FormatMatch(name, 1, note)
     narrowed = _NARROWED.get(encoder, {}).get(source.name)
-    if narrowed:
-        return Fit(narrowed, 0, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")
-    return None
+    if narrowed is None:
+        return None
+    return FormatMatch(narrowed, 0, f"{encoder} writes 10 bits: {source.name} is rounded to {narrowed}")
 
 
-def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | None:
-    """RGB (a folder of PNG files, a screen recording) for an encoder that only knows YUV."""
+def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> FormatMatch | None:
+    """RGB (a folder of PNG files, a screen recording) for an encoder that only takes YUV."""
     wanted = ["yuv420p10le", "yuv444p10le", "yuv420p", "yuv444p"]
     if source.depth <= 8:
         wanted = ["yuv420p", "yuv444p", "yuv422p", "yuv444p10le", "yuv422p10le"]
@@ -78,18 +84,12 @@ def _rgb_as_yuv(encoder: str, source: PixelFormat, offered: list[str]) -> Fit | 
         return None
     lost = " and alpha is dropped" if source.has_alpha and "yuva" not in name else ""
     note = f"{encoder} does not take RGB: the picture becomes {name}{lost}; --codec ffv1 in .mkv keeps the samples"
-    return Fit(name, 2, note, converts_rgb=True)
-
-
-def _unplayable(encoder: str, name: str, info: VideoInfo) -> bool:
-    """Whether RGB inside a codec that players only expect YUV of, which the source does not do itself."""
-    codec = av.Codec(encoder, "w")
-    return codec.canonical_name in _YUV_CODECS - {info.codec} and av.VideoFormat(name).is_rgb
+    return FormatMatch(name, 2, note, converts_rgb=True)
 
 
 def _size_fits(encoder: str, name: str, info: VideoInfo) -> bool:
     shape = _planar(name)
-    if shape is None or encoder not in _EVEN_ONLY or shape.kind != "yuv":
+    if shape is None or encoder not in _EVEN_ONLY:
         return True
     shift_x, shift_y = shape.chroma_shift
     return info.width % (1 << shift_x) == 0 and info.height % (1 << shift_y) == 0
@@ -106,7 +106,7 @@ def _holds(wide: PixelFormat, source: PixelFormat) -> bool:
 
 
 def _planar(name: str) -> PixelFormat | None:
-    """What a format of an encoder's list holds; None for those without plain samples (palettes, surfaces, floats)."""
+    """The planar equivalent of an encoder's format; None for palettes, hardware surfaces and floats."""
     try:
         planar = pixel_format(planar_name(name))
     except InputError:

@@ -1,7 +1,7 @@
-"""The streams beside the picture: sound, subtitles, attachments, cover art are copied packet by packet.
+"""Copy the streams beside the picture (sound, subtitles, attachments, cover art) packet by packet.
 
-What a container cannot carry is dropped with a warning that names the stream; text subtitles are carried over between
-the containers' own kinds. Nothing is decoded.
+What a container cannot carry is dropped with a warning that names the stream; text subtitles are converted between the
+containers' own kinds. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _WITH_SUBTITLES = frozenset({"matroska", "mpegts", "nut"})
 _WITH_ATTACHMENTS = frozenset({"matroska"})
 _WITH_CHAPTERS = frozenset({"mp4", "mov", "ipod", "matroska", "webm", "nut", "asf", "ogg"})
 _WITH_COVER = frozenset({"mp4", "mov", "ipod"})
-# Written anew by every muxer, or untrue of the new picture.
+# Written by every muxer itself, or no longer true.
 _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 _STREAM_TAGS = frozenset({"ENCODER", "DURATION", "BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES"})
-# QuickTime's own languages (mov, not mp4) go by the older of their two ISO 639-2 codes.
+# QuickTime (mov, not mp4) knows languages by the older of their two ISO 639-2 codes.
 _MAC_LANGUAGES = {
     **{"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "swe": "sve"},
     **{"fre": "fra", "rum": "ron", "cze": "ces", "slo": "slk", "mkd": "mac"},
@@ -39,11 +39,12 @@ _COVER_TYPES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "imag
 
 @dataclass(frozen=True)
 class Route:
-    """What becomes of one stream of the source.
+    """What happens to one stream of the source.
 
     Attributes:
         index: of the stream in the source.
-        action: "copy", "text" (to the container's own kind of text), "cover" (to an attachment), "attach" or "drop".
+        action: "copy", "text" (converted to the container's kind of text), "cover" (turned into an attachment),
+            "attach" or "drop".
         warning: a line that names the stream, "" where nothing is lost.
     """
 
@@ -61,8 +62,11 @@ def plan_routes(source: InputContainer, container: str, picture_index: int) -> l
         action = _action(stream, container)
         if action in ("copy", "text", "attach") and not _header_works(stream, container, action):
             action = "drop"
-        silent = _is_chapter_text(stream) or _is_timecode(stream)
-        warning = f"{_name(stream)} is dropped: {container} cannot carry it" if action == "drop" and not silent else ""
+        # The muxer writes chapter titles ("bin_data") and the timecode track of the picture's tag itself.
+        rewritten = stream.type == "data" and (_codec(stream) == "bin_data" or "timecode" in stream.metadata)
+        warning = ""
+        if action == "drop" and not rewritten:
+            warning = f"{_name(stream)} is dropped: {container} cannot carry it"
         if action == "text" and _codec(stream) == "mov_text":
             warning = f"{_name(stream)} becomes {_TEXT_KIND[container]}: the text is kept, its styles are not"
         routes.append(Route(stream.index, action, warning))
@@ -70,27 +74,22 @@ def plan_routes(source: InputContainer, container: str, picture_index: int) -> l
 
 
 def dropped_chapters(source: InputContainer, container: str) -> str:
-    """A warning where the source has chapters and the container has no place for them, "" else."""
-    n_chapters = len(source.chapters())
-    return (
-        f"{n_chapters} chapters are dropped: {container} has none"
-        if n_chapters and not _has_chapters(container)
-        else ""
-    )
+    """A warning where the source has chapters and the container cannot hold them, else ""."""
+    n_chapters = 0 if container in _WITH_CHAPTERS else len(source.chapters())
+    return f"{n_chapters} chapters are dropped: {container} has none" if n_chapters else ""
 
 
 def copy_container_data(source: InputContainer, target: OutputContainer) -> None:
     """Copy the metadata of the whole file and the chapters."""
     target.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _CONTAINER_TAGS})
-    if _has_chapters(target.format.name):
+    if target.format.name in _WITH_CHAPTERS:
         target.set_chapters(source.chapters())
 
 
 def copy_stream_data(source: Stream, target: Stream) -> None:
-    """Copy what a file says about a stream: title, language, disposition."""
-    kept = {
-        k: v for k, v in source.metadata.items() if k.upper() not in _STREAM_TAGS and not k.startswith("_STATISTICS")
-    }
+    """Copy title, language, disposition and other metadata of a stream."""
+    tags = {k: v for k, v in source.metadata.items() if not k.startswith("_STATISTICS")}
+    kept = {k: v for k, v in tags.items() if k.upper() not in _STREAM_TAGS}
     if target.container.format.name == "mov":
         language = kept.get("language", "und")
         kept["language"] = _MAC_LANGUAGES.get(language, language)
@@ -99,15 +98,13 @@ def copy_stream_data(source: Stream, target: Stream) -> None:
 
 
 class StreamCopier:
-    """Carries the packets of the other streams over, in step with the picture.
-
-    Memory is bounded by the muxer's own interleaving: packets are read no further than the picture has come.
+    """Copies the packets of the other streams in step with the picture, so that memory stays bounded.
 
     Args:
         source: the open source, used by nobody else.
         target: the open output; `add` gives it the streams before its first packet.
-        routes: as `plan_routes` gives them.
-        picture_index: index of the picture in the source; its packets are only looked at.
+        routes: of `plan_routes`.
+        picture_index: index of the picture in the source; only the times of its packets are read.
     """
 
     def __init__(
@@ -138,7 +135,7 @@ class StreamCopier:
             self._outputs[index] = output
 
     def copy_until(self, time_s: Fraction | None) -> None:
-        """Mux what lies before `time_s` on the source's clock; everything that is left for None."""
+        """Mux what lies before `time_s` in the source; everything that is left for None."""
         if self._packets is None:
             followed = [self._source.streams[index] for index in self._outputs]
             self._packets = self._source.demux([self._picture, *followed])
@@ -151,7 +148,8 @@ class StreamCopier:
                 self._waiting = packet
                 return
             if packet.stream_index == self._picture.index:
-                self._look_at(packet)
+                if packet.pts is not None and (self._last_pts is None or packet.pts > self._last_pts):
+                    self._last_pts, self._last_duration = packet.pts, packet.duration or 0
             else:
                 self._mux(packet)
 
@@ -167,10 +165,10 @@ class StreamCopier:
             return None
 
     def last_duration(self, pts: int) -> int:
-        """Ticks for which the source shows its last picture, 0 unless that picture is the one at `pts`.
+        """Ticks for which the source shows its last picture; 0 unless that is the picture at `pts`.
 
         Known after `copy_until(None)`. In mp4 and mov a packet's duration is the step to the next one in decoding
-        order, which says nothing about the last picture shown; the end of the whole stream does.
+        order, so that the last one shown is measured by the end of the whole stream.
         """
         if pts != self._last_pts:
             return 0
@@ -179,23 +177,18 @@ class StreamCopier:
             return to_end if to_end > 0 else self._last_duration
         return self._last_duration
 
-    def _look_at(self, packet: Packet[Any]) -> None:
-        if packet.pts is not None and (self._last_pts is None or packet.pts > self._last_pts):
-            self._last_pts, self._last_duration = packet.pts, packet.duration or 0
-
     def _mux(self, packet: Packet[Any]) -> None:
         output = self._outputs[packet.stream_index]
         if self._routes[packet.stream_index].action == "text":
-            packet = _as_text(
-                packet, from_mov=_codec(packet.stream) == "mov_text", to_mov=_codec_of(output) == "mov_text"
-            )
+            to_mov = _TEXT_KIND[self._target.format.name] == "mov_text"
+            packet = _as_text(packet, from_mov=_codec(packet.stream) == "mov_text", to_mov=to_mov)
             if packet.size == 0:  # mp4 fills the time between two lines with empty ones
                 return
         packet.stream = output
         self._target.mux(packet)
 
     def _add_cover(self, stream: Any) -> None:
-        """Matroska keeps cover art as an attachment; FFmpeg shows it as a stream of one packet."""
+        """Attach cover art, as Matroska has it; FFmpeg reads it as a stream of one packet."""
         name, mime_type = _COVER_TYPES[_codec(stream)]
         with av.open(self._source.name) as again:
             picture = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
@@ -204,7 +197,7 @@ class StreamCopier:
 
 
 def _action(stream: Any, container: str) -> str:
-    """What the container's own rules say, before its header is tried."""
+    """What the container's rules allow, before its header is tried."""
     codec = _codec(stream)
     if stream.type == "audio":
         return "copy"
@@ -226,7 +219,7 @@ def _action(stream: Any, container: str) -> str:
 
 
 def _header_works(stream: Any, container: str, action: str) -> bool:
-    """Whether the muxer writes a header with this stream: some refusals come no earlier."""
+    """Whether the muxer writes a header with this stream: some refuse it only then."""
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
             _add_output(trial, stream, action)
@@ -247,7 +240,7 @@ def _add_output(target: OutputContainer, stream: Any, action: str) -> Any:
 
 
 def _as_text(packet: Packet[Any], *, from_mov: bool, to_mov: bool) -> Packet[Any]:
-    """The same line of text in another wrapping: mov_text puts its length before it and styles behind it."""
+    """The same text in another format: mov_text has its length before it and styles after it."""
     data = bytes(packet)
     if from_mov:
         data = data[2 : 2 + int.from_bytes(data[:2], "big")]
@@ -259,38 +252,20 @@ def _as_text(packet: Packet[Any], *, from_mov: bool, to_mov: bool) -> Packet[Any
     return changed
 
 
-def _has_chapters(container: str) -> bool:
-    return container in _WITH_CHAPTERS
-
-
-def _is_chapter_text(stream: Any) -> bool:
-    """Whether QuickTime's own track for chapter titles: `set_chapters` makes the muxer write a new one."""
-    return stream.type == "data" and _codec(stream) == "bin_data"
-
-
-def _is_timecode(stream: Any) -> bool:
-    """Whether a track that the muxer makes from the picture's "timecode" tag."""
-    return stream.type == "data" and "timecode" in stream.metadata
-
-
 def _time_s(packet: Packet[Any]) -> Fraction | None:
     at = packet.dts if packet.dts is not None else packet.pts
     return None if at is None or not packet.time_base else at * packet.time_base
 
 
 def _codec(stream: Any) -> str:
-    """FFmpeg's name of a stream's codec, "" where it has none."""
+    """FFmpeg's name of a stream's codec, "" for none."""
     context = stream.codec_context
     if context is not None:
         return str(context.codec.canonical_name)
     return str(getattr(stream, "name", None) or "")  # sound of an unknown codec has no such attribute
 
 
-def _codec_of(output: Any) -> str:
-    return _TEXT_KIND[output.container.format.name]
-
-
 def _name(stream: Any) -> str:
-    """What people call a stream: kind, index, codec and language."""
+    """A stream's kind, index, codec and language, for messages."""
     facts = ", ".join(fact for fact in (_codec(stream), stream.metadata.get("language", "")) if fact)
     return f"{stream.type} stream {stream.index}" + (f" ({facts})" if facts else "")

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from fractions import Fraction
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 
 from vidfill.errors import OutputError, UsageError
 from vidfill.files.atomic import atomic_write
-from vidfill.video.codecs import Encoder, EncodeSettings, choose_encoder, is_lossless
+from vidfill.video.codecs import EncoderConfig, EncodeSettings, choose_encoder
 from vidfill.video.encode import (
-    FAULTS,
-    IN_MILLISECONDS,
     WITHOUT_TIMESTAMPS,
+    WRITE_ERRORS,
     FieldMarker,
     add_picture,
     encode_one_frame,
     encoder_frame,
     flush_picture,
+    gray_planes,
+    open_encoder,
     reason,
 )
 from vidfill.video.frame import Frame, VideoInfo
@@ -40,14 +37,25 @@ from vidfill.video.streams import (
     dropped_chapters,
     plan_routes,
 )
-from vidfill.video.write_images import ImageWriter, check_folder, is_folder_output
+from vidfill.video.write_images import ImageWriter, check_folder, check_parent, is_folder_output
 
 _log = logging.getLogger("vidfill")
 
 _FORMATS = {".m4v": "mp4"}  # FFmpeg's own choice, ipod, refuses most codecs
+# Muxers, by FFmpeg's name.
 _QUICKTIME = frozenset({"mp4", "mov", "ipod"})
-_TIMES_OF_PACKS = frozenset({"mpeg", "svcd", "vob"})  # MPEG program streams
-_TURNING = frozenset({"matroska", "webm"})
+_IN_MILLISECONDS = frozenset({"matroska", "webm"})
+_TIME_PER_PACK = frozenset({"mpeg", "svcd", "vob"})  # MPEG program streams
+_ROTATION_ONLY = frozenset({"matroska", "webm"})
+# Low estimates of the encoded size relative to the raw samples.
+_MIN_RATIO_LOSSLESS, _MIN_RATIO_LOSSY = 0.2, 0.005
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: ("no space is left for {output}", "free some space, or write somewhere else"),
+    errno.EDQUOT: ("no space is left for {output}", "free some space, or write somewhere else"),
+    errno.EFBIG: ("{output} grew larger than a file may be there", "write somewhere else"),
+    errno.EPIPE: ("the reader of {output} has gone", "write to a file"),
+}
+_OTHER_ERROR = "{output} cannot be written ({reason})", "try another container or --codec"
 
 
 class Writer(Protocol):
@@ -78,15 +86,14 @@ def check_output(
     inputs: Sequence[Path] = (),
     picture_only: bool = False,
 ) -> list[str]:
-    """Answer before the work starts whether the output can be written, with one frame encoded on trial.
+    """Check before the work starts whether the output can be written, by encoding one frame.
 
     Args:
-        output: a video file, or a folder for PNG files (an existing one, or a name that ends in a slash: see
-            `is_folder_output`).
-        info: of the source.
+        output: a video file, or a folder for PNG files (see `is_folder_output`).
+        info: the source.
         settings: of the encoder.
         overwrite: whether an existing output may be replaced.
-        inputs: what else is read (masks, a result to compare with) and is never replaced.
+        inputs: other files that are read (masks, a result to compare with), which are never replaced.
         picture_only: whether the source's other streams and chapters are left out on purpose.
 
     Returns:
@@ -112,11 +119,10 @@ def check_output(
     encoder = choose_encoder(info, settings, container=container)
     _check_space(output, info, encoder)
     warnings = [*encoder.warnings, *_timing_warnings(info, container), *_orientation_warnings(info, container)]
-    with ExitStack() as stack:
-        source = _open_source(info, stack)
-        if source is not None and not picture_only:
-            warnings += [route.warning for route in plan_routes(source, container, info.stream_index) if route.warning]
-            warnings += [text] if (text := dropped_chapters(source, container)) else []
+    if not info.is_folder and not picture_only:
+        with av.open(str(info.path)) as source:
+            lost = [route.warning for route in plan_routes(source, container, info.stream_index)]
+            warnings += filter(None, [*lost, dropped_chapters(source, container)])
     encode_one_frame(info, encoder, container)
     return warnings
 
@@ -142,22 +148,17 @@ def open_writer(
     overwrite: bool = False,
     picture_only: bool = False,
 ) -> Writer:
-    """Make the writer for an output; `check_output`, whose arguments are the same, says beforehand if it will do.
-
-    Raises:
-        OutputError: see `check_output`.
-        UsageError: see `check_output`.
-    """
+    """Make the writer for an output; arguments and errors are those of `check_output`."""
     if is_folder_output(output):
         return ImageWriter(Path(output), info, overwrite=overwrite)
     return VideoWriter(Path(output), info, settings, overwrite=overwrite, picture_only=picture_only)
 
 
 class VideoWriter:
-    """Encodes frames into a file beside its final name; the final name appears on a clean exit only.
+    """Encodes frames into a file that gets its final name on a clean exit only.
 
-    Every frame is handed to the encoder one call late, so that the last one is known as such: how long it is shown
-    is written into its packet, since neither encoders nor muxers know it.
+    Every frame is given to the encoder one call late, so that the last one is known: how long it is shown is written
+    into its packet, since neither encoders nor muxers know it.
     """
 
     def __init__(
@@ -169,10 +170,8 @@ class VideoWriter:
         overwrite: bool = False,
         picture_only: bool = False,
     ) -> None:
-        self._output = output
-        self._picture_only = picture_only
-        self._info = info
-        self._overwrite = overwrite
+        self._output, self._info = output, info
+        self._overwrite, self._picture_only = overwrite, picture_only
         self._container_name = _container_name(output)
         self._encoder = choose_encoder(info, settings, container=self._container_name)
         self._fields = FieldMarker(info, self._encoder) if info.interlaced else None
@@ -180,19 +179,15 @@ class VideoWriter:
         self._held: Frame | None = None
         self._n_frames = 0
         self._step_s = 1 / info.rate
+        self._copier: StreamCopier | None = None
 
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
         _check_place(self._output, self._info, overwrite=self._overwrite)
-        _log.info(
-            "%s: %s, %s, %s",
-            self._output,
-            self._encoder.name,
-            self._encoder.pixel_format,
-            " ".join(f"{key}={value}" for key, value in self._encoder.options.items()),
-        )
+        options = " ".join(f"{key}={value}" for key, value in self._encoder.options.items())
+        _log.info("%s: %s, %s, %s", self._output, self._encoder.name, self._encoder.pixel_format, options)
         self._partial = self._stack.enter_context(atomic_write(self._output))
-        with self._all_or_nothing():
+        with self._abandoned_on_error():
             self._open()
         return self
 
@@ -203,7 +198,7 @@ class VideoWriter:
         if error is not None:
             self._abandon(error)
             return
-        with self._all_or_nothing():
+        with self._abandoned_on_error():
             self._finish()
             self._stack.close()
 
@@ -215,40 +210,40 @@ class VideoWriter:
         """
         held, self._held = self._held, frame
         self._n_frames += 1
-        self._step_s = frame.time_s - held.time_s if held is not None else self._step_s
         if held is None:
             return
+        self._step_s = frame.time_s - held.time_s
         picture = self._converted(held)
-        with _in_plain_words(self._output):
+        with _plain_errors(self._output):
             self._mux(self._picture.encode(picture))
 
     def _open(self) -> None:
-        source = _open_source(self._info, self._stack)
+        source = None if self._info.is_folder else self._stack.enter_context(av.open(str(self._info.path)))
         # No versions, dates or random numbers: equal input, equal bytes.
         options = {"fflags": "+bitexact"}
         if self._container_name in _QUICKTIME:
             options["movflags"] = "+faststart"
-            # Of edit lists: a start or an end between two milliseconds stays where it is.
+            # The unit of edit lists: a start or an end between two milliseconds is kept.
             options["movie_timescale"] = str(max(1000, self._info.time_base.denominator))
         self._target = av.open(str(self._partial), "w", format=self._container_name, container_options=options)
         self._stack.callback(self._target.close)
-        self._copier: StreamCopier | None = None
         if source is None:
             self._picture = add_picture(self._target, self._info, self._encoder)
-            return
-        routes = [] if self._picture_only else plan_routes(source, self._container_name, self._info.stream_index)
-        self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
-        if not self._picture_only:
-            copy_container_data(source, self._target)
-        streams: list[Any] = list(source.streams)
-        for stream in streams:
-            if stream.index == self._info.stream_index:
+        else:
+            routes = [] if self._picture_only else plan_routes(source, self._container_name, self._info.stream_index)
+            self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
+            if not self._picture_only:
+                copy_container_data(source, self._target)
+            streams: list[Any] = list(source.streams)
+            for stream in streams:
+                if stream.index != self._info.stream_index:
+                    self._copier.add(stream.index)
+                    continue
                 self._picture = add_picture(self._target, self._info, self._encoder)
                 copy_stream_data(stream, self._picture)
                 if self._info.interlaced:
                     self._picture.codec_context.field_order = stream.codec_context.field_order
-            else:
-                self._copier.add(stream.index)
+        open_encoder(self._picture)
 
     def _finish(self) -> None:
         held = self._held
@@ -260,31 +255,28 @@ class VideoWriter:
         self._mux(before)
         if self._copier is not None:
             self._copier.copy_until(None)
-        last.duration = round(self._hold_s(held) / last.time_base)
+        # The last frame is shown as long as in the source, else as long as the one before.
+        ticks = self._copier.last_duration(held.pts) if self._copier is not None else 0
+        last.duration = round((ticks * held.time_base or self._step_s) / last.time_base)
         if packets[-1] is not last:
             # The same end for a muxer that counts in decoding order, as mp4 does.
             packets[-1].duration = last.pts + last.duration - packets[-1].pts
         self._mux(packets[len(before) :])
 
-    def _hold_s(self, last: Frame) -> Fraction:
-        """How long the last frame is shown, in seconds: as in the source, else as long as the one before."""
-        ticks = self._copier.last_duration(last.pts) if self._copier is not None else 0
-        return ticks * last.time_base or self._step_s
-
     def _mux(self, packets: list[Packet[Any]]) -> None:
         for packet in packets:
             if self._copier is not None:
-                self._copier.copy_until(_dts_s(packet))
+                self._copier.copy_until(None if packet.dts is None else packet.dts * packet.time_base)
             self._target.mux(packet)
 
     def _converted(self, frame: Frame) -> av.VideoFrame:
         picture = encoder_frame(frame, self._info, self._encoder, self._container_name)
         return picture if self._fields is None else self._fields.mark(picture)
 
-    @contextlib.contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
+    @contextmanager
+    def _abandoned_on_error(self) -> Iterator[None]:
         try:
-            with _in_plain_words(self._output):
+            with _plain_errors(self._output):
                 yield
         except BaseException as error:
             self._abandon(error)
@@ -292,21 +284,14 @@ class VideoWriter:
 
     def _abandon(self, error: BaseException) -> None:
         # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self._partial.unlink(missing_ok=True)
-        with contextlib.suppress(*FAULTS):
+        with suppress(*WRITE_ERRORS):
             self._stack.__exit__(type(error), error, error.__traceback__)
 
 
-def _open_source(info: VideoInfo, stack: ExitStack) -> InputContainer | None:
-    """The source once more, for the packets of its other streams; None for a folder of images."""
-    if info.is_folder:
-        return None
-    return stack.enter_context(av.open(str(info.path)))
-
-
 def _container_name(output: Path) -> str:
-    """FFmpeg's name of the muxer for a file name, which is nowhere created."""
+    """FFmpeg's name of the muxer for a file name; no file is created."""
     suffix = output.suffix.lower()
     if suffix in _FORMATS:
         return _FORMATS[suffix]
@@ -326,26 +311,18 @@ def _container_name(output: Path) -> str:
 
 def _check_place(output: Path, info: VideoInfo, *, overwrite: bool) -> None:
     """What can be said of a file name without writing."""
-    if output.exists() and info.path.exists() and output.samefile(info.path):
-        raise OutputError(f"the output {output} is the source", todo="give another name")
-    if not output.parent.is_dir():
-        raise OutputError(f"the folder {output.parent} does not exist", todo="create it, or write somewhere else")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {output.parent} is not writable", todo="write somewhere else")
+    check_parent(output, info)
     if output.exists() and not output.is_file():
         raise OutputError(f"{output} is not a regular file", todo="give another name")
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists", todo="give -y to replace it, or another name")
 
 
-def _check_space(output: Path, info: VideoInfo, encoder: Encoder) -> None:
+def _check_space(output: Path, info: VideoInfo, encoder: EncoderConfig) -> None:
     """Refuse where even a low estimate of the file does not fit on the disk."""
-    shape = info.pixel_format
-    n_planes = shape.n_color_planes + shape.has_alpha
-    sizes = [shape.plane_size(i, height=info.height, width=info.width) for i in range(n_planes)]
-    raw = sum(height * width for height, width in sizes) * (1 if shape.depth <= 8 else 2)
+    raw = sum(plane.nbytes for plane in gray_planes(info))
     n_frames = info.n_frames or int(info.duration_s * info.rate)
-    needed = raw * n_frames * _LEAST_SHARE[is_lossless(encoder.name)]
+    needed = raw * n_frames * (_MIN_RATIO_LOSSLESS if encoder.is_lossless else _MIN_RATIO_LOSSY)
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise OutputError(
@@ -355,51 +332,33 @@ def _check_space(output: Path, info: VideoInfo, encoder: Encoder) -> None:
         )
 
 
-# What encoders leave of the raw samples, lossy and lossless, low estimates.
-_LEAST_SHARE = {False: 0.005, True: 0.2}
-
-
 def _timing_warnings(info: VideoInfo, container: str) -> list[str]:
     """What the container does to timestamps."""
     if container in WITHOUT_TIMESTAMPS:
         return [f"{container} has no timestamps: every frame is shown for 1/{float(info.rate):g} s"]
-    if container in _TIMES_OF_PACKS:
+    if container in _TIME_PER_PACK:
         return [f"{container} has the time of one frame in each pack of 2 kB: smaller ones are shown at wrong times"]
-    steady = (1000 / info.rate).denominator == 1
-    if container in IN_MILLISECONDS and (1000 * info.time_base).denominator != 1 and not steady:
+    whole_steps = (1000 / info.rate).denominator == 1
+    if container in _IN_MILLISECONDS and (1000 * info.time_base).denominator != 1 and not whole_steps:
         return [f"{container} counts in milliseconds: timestamps are rounded to 1 ms (mp4 and mov keep them)"]
     return []
 
 
 def _orientation_warnings(info: VideoInfo, container: str) -> list[str]:
-    """What the container cannot say about turning the picture."""
+    """Which part of the orientation the container cannot hold."""
     turned = bool(info.orientation.quarter_turns or info.orientation.mirrored)
-    if turned and container not in _QUICKTIME | _TURNING:
+    if turned and container not in _QUICKTIME | _ROTATION_ONLY:
         return [f"{container} has no rotation: players will show the picture as it is stored, turned"]
-    if info.orientation.mirrored and container in _TURNING:
+    if info.orientation.mirrored and container in _ROTATION_ONLY:
         return [f"{container} has rotation but no mirroring: players will not mirror the picture (mp4 and mov do)"]
     return []
 
 
-def _dts_s(packet: Packet[Any]) -> Fraction | None:
-    return None if packet.dts is None else packet.dts * packet.time_base
-
-
-@contextlib.contextmanager
-def _in_plain_words(output: Path) -> Iterator[None]:
+@contextmanager
+def _plain_errors(output: Path) -> Iterator[None]:
     """Turn what PyAV and the system raise into an `OutputError`."""
     try:
         yield
-    except FAULTS as error:
-        raise _explained(error, output) from error
-
-
-def _explained(error: BaseException, output: Path) -> OutputError:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"no space is left for {output}", todo="free some space, or write somewhere else")
-    if number == errno.EFBIG:
-        return OutputError(f"{output} grew larger than a file may be there", todo="write somewhere else")
-    if number == errno.EPIPE:
-        return OutputError(f"the reader of {output} has gone", todo="write to a file")
-    return OutputError(f"{output} cannot be written ({reason(error)})", todo="try another container or --codec")
+    except WRITE_ERRORS as error:
+        found, todo = _SYSTEM_ERRORS.get(getattr(error, "errno", None) or 0, _OTHER_ERROR)
+        raise OutputError(found.format(output=output, reason=reason(error)), todo=todo) from error

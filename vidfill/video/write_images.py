@@ -15,38 +15,47 @@ from numpy.typing import NDArray
 from vidfill.errors import OutputError
 from vidfill.files.atomic import atomic_write
 from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Box, Frame, PixelFormat, Samples, VideoInfo
+from vidfill.video.frame import Box, Frame, VideoInfo
 
 _MIN_DIGITS = 5
 
 
 def is_folder_output(output: Path | str) -> bool:
-    """Whether an output means a folder of PNG files: it ends in a slash, has no extension, or is a folder.
+    """Whether an output is a folder of PNG files: it ends in a slash, has no extension, or is a folder.
 
-    A `Path` forgets the slash at the end of a name, so that "frames.v2/" must come as text.
+    A `Path` drops the slash at the end of a name, so "frames.v2/" must be a str.
     """
     path = Path(output)
     has_slash = isinstance(output, str) and output.endswith(("/", os.sep))
     return has_slash or path.is_dir() or not (path.suffix or path.name.startswith("."))
 
 
+def check_parent(output: Path, info: VideoInfo) -> None:
+    """Check that an output is not the source and that its folder can be written.
+
+    Raises:
+        OutputError: it is, or the folder is missing or not writable.
+    """
+    if output.exists() and info.path.exists() and output.samefile(info.path):
+        raise OutputError(f"the output {output} is the source", todo="give another name")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} does not exist", todo="create it, or write somewhere else")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {output.parent} is not writable", todo="write somewhere else")
+
+
 def check_folder(output: Path, info: VideoInfo, *, overwrite: bool) -> list[str]:
-    """Answer before the work starts whether the folder can be written.
+    """Check before the work starts whether a folder of PNG files can be written.
 
     Returns:
-        Warnings, one line each: what PNG files do not hold of the source.
+        Warnings, one line each: what PNG files do not keep of the source.
 
     Raises:
         OutputError: the parent is missing or not writable, the folder is the source or has files in it.
     """
-    if output.exists() and info.path.exists() and output.samefile(info.path):
-        raise OutputError(f"the output {output} is the source", todo="give another name")
+    check_parent(output, info)
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file", expected="a folder", todo="give another name")
-    if not output.absolute().parent.is_dir():
-        raise OutputError(f"the folder {output.absolute().parent} does not exist", todo="create it")
-    if not os.access(output.absolute().parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {output.absolute().parent} is not writable", todo="write somewhere else")
     inside = list(output.iterdir()) if output.is_dir() else []
     if inside and not overwrite:
         raise OutputError(f"the folder {output} is not empty", todo="give -y to replace it, or another name")
@@ -68,16 +77,14 @@ def check_folder(output: Path, info: VideoInfo, *, overwrite: bool) -> list[str]
 
 
 class ImageWriter:
-    """Writes PNG files into a folder beside the final one, which it becomes on a clean exit only.
+    """Writes PNG files into a folder that gets its final name on a clean exit only.
 
     Frames of up to 8 bits become 8-bit files, deeper ones 16-bit; alpha is kept; gray stays gray. Pictures are turned
-    as a player shows them, since PNG files say nothing about turning.
+    as a player shows them, since PNG files hold no rotation.
     """
 
     def __init__(self, output: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
-        self._output = output
-        self._info = info
-        self._overwrite = overwrite
+        self._output, self._info, self._overwrite = output, info, overwrite
         self._complete = atomic_write(output)
         self._digits = max(_MIN_DIGITS, len(str(info.n_frames)))
 
@@ -114,29 +121,18 @@ class ImageWriter:
 
 
 def _picture(frame: Frame, info: VideoInfo) -> NDArray[Any]:
-    """(H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16: what cv2 writes."""
+    """(H, W), (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16, as cv2 writes it."""
     shape = info.pixel_format
+    top, full = np.float64((1 << shape.depth) - 1), np.iinfo(shape.dtype).max
+    channels: list[NDArray[Any]]  # in [0, 1]
     if shape.kind == "yuv":
-        rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
-        colors = [_rounded(rgb[..., channel], shape) for channel in (2, 1, 0)]
+        channels = list(np.moveaxis(rgb_crop(frame, info, Box(0, 0, info.width, info.height)), 2, 0)[::-1])
     elif shape.kind == "rgb":
-        green, blue, red = (_widened(plane, shape) for plane in frame.planes[:3])
-        colors = [blue, green, red]
+        green, blue, red = (plane / top for plane in frame.planes[:3])
+        channels = [blue, green, red]
     else:
-        gray = _widened(frame.planes[0], shape)
-        colors = [gray, gray, gray] if shape.has_alpha else [gray]
+        channels = [frame.planes[0] / top] * (3 if shape.has_alpha else 1)
     if shape.has_alpha:
-        colors.append(_widened(frame.planes[-1], shape))
-    return colors[0] if len(colors) == 1 else np.dstack(colors)
-
-
-def _rounded(values: NDArray[np.floating[Any]], shape: PixelFormat) -> NDArray[Any]:
-    """[0, 1] as samples of a PNG file: 8 bits for sources of up to 8 bits, else 16."""
-    top = np.iinfo(shape.dtype).max
-    samples: NDArray[Any] = np.rint(np.clip(values, 0, 1) * top).astype(shape.dtype)
-    return samples
-
-
-def _widened(plane: Samples, shape: PixelFormat) -> NDArray[Any]:
-    """Full-range samples of the source's depth at the full range of a PNG file, exact for equal depths."""
-    return _rounded(plane / np.float64((1 << shape.depth) - 1), shape)
+        channels.append(frame.planes[-1] / top)
+    samples = [np.rint(np.clip(channel, 0, 1) * full).astype(shape.dtype) for channel in channels]
+    return samples[0] if len(samples) == 1 else np.dstack(samples)
