@@ -24,7 +24,7 @@ import numpy as np
 
 from vidfill.masks.boxes import Moment
 from vidfill.masks.prompt import Click, ObjectBox, Prompts
-from vidfill.removal.preview import overlay, sheet, spread
+from vidfill.removal.preview import sheet, spread
 from vidfill.track.base import CONFIDENT, Picture
 from vidfill.track.clip import track
 from vidfill.track.draw import annotate
@@ -33,6 +33,7 @@ from vidfill.track.result import Track
 from vidfill.track.select import iou
 from vidfill.track.timeline import working_picture
 from vidfill.track.tools import open_tools
+from vidfill.video.display import overlay
 from vidfill.video.frame import Bool, Box, Float
 from vidfill.video.read import Reader
 

@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 
 from vidfill.evaluate.quality import psnr
-from vidfill.removal.preview import Picture, overlay, sheet
+from vidfill.removal.preview import Picture, sheet
+from vidfill.video.display import encode_picture, overlay
 from vidfill.video.frame import Bool
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 FOOTAGE, CLIP = HERE / "footage", HERE / "clip"
 MOMENTS = 0.05, 0.9  # of the footage's length
-JPEG_QUALITY = 84
 
 
 def vidfill(*arguments: str | Path) -> None:
@@ -81,7 +81,7 @@ def main(folder: Path) -> None:
     print("Real footage: the woman is removed, the dog stays.")
     vidfill("remove", before, "--mask", FOOTAGE / "masks", "-o", after, "-y")
     shown = before_after(before, FOOTAGE / "masks", after)
-    cv2.imwrite(str(picture), shown[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    picture.write_bytes(encode_picture(shown, ".jpg"))
 
     print("\nA drawn street, where what is behind the walker is known:")
     vidfill("remove", CLIP / "scene.mp4", "--mask", CLIP / "masks", "-o", folder / "drawn.mp4", "-y")

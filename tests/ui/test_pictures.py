@@ -10,7 +10,8 @@ from vidfill.errors import InputError
 from vidfill.track.base import Picture
 from vidfill.track.timeline import Timeline, survey, working_picture
 from vidfill.ui import pictures
-from vidfill.ui.pictures import N_KEPT, Pictures, encode_jpeg, shown
+from vidfill.ui.pictures import N_KEPT, Pictures, shown
+from vidfill.video.display import encode_picture
 from vidfill.video.read import Reader
 
 N_FRAMES = 40
@@ -29,7 +30,8 @@ def timeline(path: Path) -> Timeline:
 
 def test_any_order_gives_the_frames_of_one_pass(path: Path, timeline: Timeline) -> None:
     with Reader(path) as reader:
-        straight = [(encode_jpeg(shown(f, reader.info)), working_picture(f, reader.info)) for f in reader.frames()]
+        info = reader.info
+        straight = [(encode_picture(shown(f, info), ".jpg"), working_picture(f, info)) for f in reader.frames()]
     some = Pictures(path, timeline)
     forward, back, jumps = range(0, 6), range(39, 20, -1), (3, 30, 2, 30, 12, 13, 0, 39)
     for index in (*forward, *back, *jumps):
@@ -44,21 +46,25 @@ def test_few_are_kept_and_steps_back_decode_a_few_at_once(
 ) -> None:
     made: list[bytes] = []
 
-    def encode(picture: Picture) -> bytes:
+    def encode(picture: Picture, suffix: str) -> bytes:
         made.append(b"")
         return made[-1]
 
-    monkeypatch.setattr(pictures, "encode_jpeg", encode)
+    monkeypatch.setattr(pictures, "encode_picture", encode)
     some = Pictures(path, timeline)
     for index in range(N_FRAMES):
         some.at(index)
     assert len(made) == N_FRAMES
-    assert len(some._kept) == N_KEPT
     some.at(N_FRAMES - 1)
-    assert len(made) == N_FRAMES, "what is kept is not decoded again"
+    some.at(N_FRAMES - N_KEPT)
+    assert len(made) == N_FRAMES, "kept frames are not decoded again"
+    some.at(N_FRAMES - N_KEPT - 1)
+    assert len(made) > N_FRAMES, "older ones are"
+    some.at(N_FRAMES - 1)
+    made.clear()
     for index in range(N_FRAMES - 1, -1, -1):
         some.at(index)
-    assert len(made) <= 2 * N_FRAMES + pictures.N_BACK
+    assert len(made) <= N_FRAMES + pictures.N_BACK
     some.close()
 
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import VidfillError
-from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Box, Frame, VideoInfo
+from vidfill.video.display import displayed, encode_picture
+from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read import Reader
 
 WIDTH_PX = 320
-_JPEG_QUALITY = 85
 _FRAMES_IN = 12  # of the longest segment: an object that enters or fades in has come by then
 
 
@@ -48,7 +47,7 @@ def write_thumbnails(
                 start_s = segment.read_start_pts * tick_s if start_s is None else start_s
                 frame = next(_late_in(segment, reader, round(start_s / tick_s)), None)
                 if frame is not None:
-                    path.write_bytes(_jpeg(_small(frame, reader.info)))
+                    path.write_bytes(encode_picture(_small(frame, reader.info), ".jpg"))
 
 
 def _late_in(segment: Segment, reader: Reader, start_pts: int) -> Iterator[Frame]:
@@ -59,12 +58,6 @@ def _late_in(segment: Segment, reader: Reader, start_pts: int) -> Iterator[Frame
 
 def _small(frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
     """(h, WIDTH_PX, 3) uint8 RGB, as a player shows it."""
-    rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
-    shown = info.orientation.to_display(np.rint(rgb * 255).astype(np.uint8)).astype(np.uint8, copy=False)
+    shown = displayed(frame, info)
     height = max(1, round(shown.shape[0] * WIDTH_PX / shown.shape[1]))
     return np.asarray(cv2.resize(shown, (WIDTH_PX, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return data.tobytes()

@@ -19,9 +19,10 @@ from vidfill.evaluate.no_reference import judge_removal
 from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip, Frame, load_removal
 from vidfill.evaluate.results import Results, title
 from vidfill.evaluate.run import Counter, OnProgress, Task, cost, sampled
-from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given, outlined, write_label
+from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given
 from vidfill.evaluate.worker import Worker
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.display import overlay, write_label
 from vidfill.video.frame import ColorTags, PixelFormat, VideoInfo
 from vidfill.video.frame import Frame as VideoFrame
 from vidfill.video.write import open_writer
@@ -117,7 +118,7 @@ def write_side_by_side(path: Path, clip: Clip, outputs: dict[str, list[Frame]]) 
     )
     with open_writer(path, info, EncodeSettings(codec="h264"), overwrite=True) as writer:
         for index, (frame, hole) in enumerate(zip(clip.frames, clip.holes, strict=True)):
-            cells = {"source": outlined(frame, hole), **{label: frames[index] for label, frames in outputs.items()}}
+            cells = {"source": overlay(frame, hole), **{label: frames[index] for label, frames in outputs.items()}}
             picture = _grid(cells, n_rows, n_columns)
             writer.write(VideoFrame(index, index, info.time_base, _yuv420p(picture)))
 

@@ -12,17 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.errors import OutputError
 from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip
 from vidfill.files.atomic import write_file
+from vidfill.video.display import MASK_COLOR, contact_sheet, encode_picture, overlay, write_label
 
 Picture = NDArray[np.uint8]
 
 SOURCE, TRUTH = "source", "truth"
-HOLE_COLOUR = (255, 0, 255)
-_GAP_PX, _TITLE_PX = 4, 22
-_PAPER, _INK = 24, (235, 235, 235)
-_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 def picked(n_frames: int, n_rows: int = 4) -> list[int]:
@@ -37,17 +33,17 @@ def keep_cells(folder: Path, label: str, frames: Sequence[Picture]) -> None:
         OutputError: the folder cannot be written.
     """
     for index in picked(len(frames)):
-        write_file(folder / f"{index:05d}-{label}.png", encode_png(frames[index]))
+        write_file(folder / f"{index:05d}-{label}.png", encode_picture(frames[index]))
 
 
 def keep_given(folder: Path, clip: Clip, *, has_truth: bool) -> None:
     """Write the first column, and the last one where there is a truth."""
-    colour = np.array(HOLE_COLOUR, np.uint8)
+    colour = np.array(MASK_COLOR, np.uint8)
     if has_truth:
         shown = [np.where(hole[..., None], colour, f) for f, hole in zip(clip.frames, clip.holes, strict=True)]
         keep_cells(folder, TRUTH, clip.frames)
     else:
-        shown = [outlined(f, hole) for f, hole in zip(clip.frames, clip.holes, strict=True)]
+        shown = [overlay(f, hole) for f, hole in zip(clip.frames, clip.holes, strict=True)]
     keep_cells(folder, SOURCE, shown)
 
 
@@ -66,43 +62,13 @@ def draw_sheet(folder: Path, path: Path, titles: Mapping[str, str], *, n_frames:
     rows = picked(n_frames)
     headings = {SOURCE: "source, hole", **titles, TRUTH: TRUTH}
     columns = [label for label in headings if (folder / f"{rows[0]:05d}-{label}.png").is_file()]
-    step_x, step_y = WIDTH + _GAP_PX, HEIGHT + _GAP_PX
-    size = (_TITLE_PX + len(rows) * step_y + _GAP_PX, len(columns) * step_x + _GAP_PX, 3)
-    paper = np.full(size, _PAPER, np.uint8)
-    for number, label in enumerate(columns):
-        x = _GAP_PX + number * step_x
-        cv2.putText(paper, headings[label], (x + 2, _TITLE_PX - 6), _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
-        for row, index in enumerate(rows):
-            cell = cv2.imread(str(folder / f"{index:05d}-{label}.png"), cv2.IMREAD_COLOR_RGB)
-            if cell is None:
-                continue
-            shown = cell.astype(np.uint8, copy=False)
-            if label == SOURCE:
-                write_label(shown, f"{path.stem} {index}")
-            y = _TITLE_PX + row * step_y
-            paper[y : y + HEIGHT, x : x + WIDTH] = shown
-    write_file(path, encode_png(paper))
+    cells = [[_cell(folder / f"{index:05d}-{label}.png") for label in columns] for index in rows]
+    for index, row in zip(rows, cells, strict=True):
+        write_label(row[columns.index(SOURCE)], f"{path.stem} {index}")
+    write_file(path, encode_picture(contact_sheet(cells, [headings[label] for label in columns])))
 
 
-def outlined(frame: Picture, hole: NDArray[np.bool_]) -> Picture:
-    """The frame with the hole tinted and its outline drawn; a new array."""
-    tinted = np.where(hole[..., None], frame // 2 + np.array(HOLE_COLOUR, np.uint8) // 2, frame)
-    contours, _ = cv2.findContours(hole.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(tinted, contours, -1, HOLE_COLOUR, 1)
-    return np.asarray(tinted, np.uint8)
-
-
-def write_label(picture: Picture, label: str) -> None:
-    """Write a label into the lower left corner, in place, on a dark ground so that it can be read."""
-    (width, height), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
-    bottom = picture.shape[0]
-    picture[bottom - height - 8 :, : width + 8] //= 3
-    cv2.putText(picture, label, (4, bottom - 5), _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
-
-
-def encode_png(picture: Picture) -> bytes:
-    """An RGB picture as the bytes of a PNG file."""
-    is_coded, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    if not is_coded:
-        raise OutputError("a picture cannot be encoded", todo="name fewer models")
-    return data.tobytes()
+def _cell(path: Path) -> Picture:
+    """A kept cell; black where there is none."""
+    cell = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    return np.zeros((HEIGHT, WIDTH, 3), np.uint8) if cell is None else cell.astype(np.uint8, copy=False)

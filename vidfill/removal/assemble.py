@@ -74,7 +74,9 @@ def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Ite
     early: list[Frame] = []  # held before the first good one, which is what they show
     shown: Patch | None = None
     is_first = True
-    for frame, patch in _with_their_own(plan, frames, patches):
+    n_frames = 0
+    for frame, patch in matched(plan, frames, patches):
+        n_frames += 1
         if frame.held and is_first:
             early.append(replace(frame, planes=()))
             continue
@@ -84,14 +86,17 @@ def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Ite
             is_first = False
         shown = shown if frame.held else patch
         yield frame, shown
+    if n_frames != plan.n_frames:
+        raise _changed(plan)
 
 
-def _with_their_own(
-    plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]
-) -> Iterator[tuple[Frame, Patch | None]]:
-    """Each frame of the source with the patch of its own number; arguments and errors as those of `paired`."""
+def matched(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
+    """Each frame with the patch of its number, for some or all frames of a source; None where there is no patch.
+
+    Raises:
+        InputError: a patch has no frame, or one of another time.
+    """
     coming = next(patches, None)
-    n_frames = 0
     for frame in frames:
         patch = None
         if coming is not None and coming.index == frame.index:
@@ -99,8 +104,7 @@ def _with_their_own(
                 raise _changed(plan)
             patch, coming = coming, next(patches, None)
         yield frame, patch
-        n_frames += 1
-    if n_frames != plan.n_frames or coming is not None:
+    if coming is not None:
         raise _changed(plan)
 
 

@@ -35,8 +35,9 @@ from vidfill.track.layer import TrackLayer
 from vidfill.track.prompted import Where, track_prompted
 from vidfill.track.result import Track
 from vidfill.video.codecs import EncodeSettings
-from vidfill.video.color import paste_rgb, rgb_crop
-from vidfill.video.frame import Bool, Box, Frame, Orientation, Samples, VideoInfo
+from vidfill.video.color import paste_rgb
+from vidfill.video.display import GAP_PX, contact_sheet, displayed, encode_picture, overlay, write_label
+from vidfill.video.frame import Box, Frame, Orientation, Samples, VideoInfo
 from vidfill.video.read import Reader
 from vidfill.video.write import check_not_an_input, check_output, open_writer
 from vidfill.video.write_images import is_folder_output
@@ -49,10 +50,6 @@ Layout = Literal["overlay", "side-by-side", "stacked", "split"]
 
 SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _SHEET_WIDTH_PX = 1920
-_GAP_PX = 6
-_JPEG_QUALITY = 88
-_TINT, _TINT_WEIGHT = (255, 0, 200), 0.5
-_PAPER, _INK = 24, (235, 235, 235)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +180,6 @@ def spread(n_frames: int, n_cells: int) -> list[int]:
     return sorted({round(i * (n_frames - 1) / max(n_cells - 1, 1)) for i in range(n_cells)})
 
 
-def overlay(picture: Picture, mask: Bool) -> Picture:
-    """The picture with the mask tinted and outlined; both (H, W, ...), the result a new array."""
-    shown = picture.copy()
-    tint = np.array(_TINT, np.float32) * _TINT_WEIGHT
-    shown[mask] = (picture[mask] * (1 - _TINT_WEIGHT) + tint).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(shown, contours, -1, _TINT, 1)
-    return shown
-
-
 def join(before: Picture, after: Picture, layout: Layout) -> Picture:
     """Two pictures of one size in one: beside each other, one over the other, or half of each with a line between."""
     if layout == "side-by-side":
@@ -206,28 +193,22 @@ def join(before: Picture, after: Picture, layout: Layout) -> Picture:
 
 
 def sheet(cells: list[tuple[str, Picture]], *, columns: int = 0) -> Picture:
-    """A contact sheet.
+    """A contact sheet, at most about 1920 pixels wide.
 
     Args:
-        cells: labels, and pictures (H, W, 3) of one size.
+        cells: labels, and pictures (H, W, 3) of one size, which are scaled down to fit.
         columns: 0 for as many as make the sheet about as wide as high.
-
-    Returns:
-        (rows, at most about 1920, 3), the pictures scaled down to fit.
     """
     height, width = cells[0][1].shape[:2]
     columns = min(columns or max(1, round(math.sqrt(len(cells) * height / width))), len(cells))
-    scale = min(1.0, (_SHEET_WIDTH_PX / columns - _GAP_PX) / width)
+    scale = min(1.0, (_SHEET_WIDTH_PX / columns - GAP_PX) / width)
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    rows = -(-len(cells) // columns)
-    step_x, step_y = size_wh[0] + _GAP_PX, size_wh[1] + _GAP_PX
-    paper = np.full((rows * step_y + _GAP_PX, columns * step_x + _GAP_PX, 3), _PAPER, np.uint8)
-    for number, (label, picture) in enumerate(cells):
-        x, y = _GAP_PX + number % columns * step_x, _GAP_PX + number // columns * step_y
+    shown = []
+    for label, picture in cells:
         small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        _write_label(small, label)
-        paper[y : y + size_wh[1], x : x + size_wh[0]] = small
-    return paper
+        write_label(small, label)
+        shown.append(small)
+    return contact_sheet([shown[i : i + columns] for i in range(0, len(shown), columns)])
 
 
 def _chosen_layout(layout: Layout | None, *, has_mask: bool, has_result: bool) -> Layout:
@@ -285,7 +266,7 @@ def _pictures(
             after = None if after_frames is None else next(after_frames, None)
             if wanted is not None and frame.index not in wanted:
                 continue
-            shown = _rgb(frame, info)
+            shown = displayed(frame, info)
             if mask_at is not None:
                 mask = info.orientation.to_display(mask_at(frame)).astype(np.bool_)
                 shown = overlay(shown, mask)
@@ -294,15 +275,10 @@ def _pictures(
                     raise InputError(
                         f"the result ends before frame {frame.index}", expected="as many frames as in the source"
                     )
-                shown = join(shown, _rgb(after, other.info), layout)
+                shown = join(shown, displayed(after, other.info), layout)
             elif tracked is not None:
                 shown = annotate(shown, tracked.track, frame.index)
             yield frame, shown
-
-
-def _rgb(frame: Frame, info: VideoInfo) -> Picture:
-    rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
-    return info.orientation.to_display(np.rint(rgb * 255).astype(np.uint8)).astype(np.uint8, copy=False)
 
 
 def _wxh(info: VideoInfo) -> str:
@@ -323,13 +299,7 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
     if not cells:
         raise InputError("no frames", expected="a video with at least one")
     paper = sheet(cells, columns=columns)
-    is_jpeg = output.suffix.lower() != ".png"
-    is_coded, data = cv2.imencode(
-        output.suffix, paper[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if is_jpeg else []
-    )
-    if not is_coded:
-        raise OutputError(f"{output.name} cannot be encoded", todo="take fewer cells or columns")
-    write_file(output, data.tobytes())
+    write_file(output, encode_picture(paper, output.suffix))
     return PreviewResult(output, len(cells), (paper.shape[0], paper.shape[1]))
 
 
@@ -378,11 +348,3 @@ def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:
     rgb = (picture[: info.height, : info.width] / 255).astype(np.float32)
     paste_rgb(made, info, Box(0, 0, info.width, info.height), rgb, np.ones(rgb.shape[:2], np.float32))
     return made
-
-
-def _write_label(picture: Picture, label: str) -> None:
-    """Number and time of a frame into its lower left corner, in place, on a dark ground so that it can be read."""
-    (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    bottom = picture.shape[0]
-    picture[bottom - height - 8 :, : width + 8] //= 3
-    cv2.putText(picture, label, (4, bottom - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)

@@ -1,12 +1,12 @@
 """Where an object goes in the new picture, and how large it is there.
 
-An object's pixel at (x, y) of the source is shown at (scale x + dx, scale y + dy). The scale is the one nearest to 1
-between those of the two axes, so that the object keeps its shape and, where one side of the picture stays, its size;
-it is less where the object would not fit. Its anchor stays at the proportional place, as in the retargeting of Kim et
-al., "Deep Video Inpainting" (2019), unless it would leave the picture there. What the source's border cuts off lies at
-the new one.
+An object's pixel at (x, y) of the source is shown at (scale x + dx, scale y + dy). The scale lies between those of the
+two axes, as near to 1 as possible, so that the object keeps its shape and, if one side of the picture stays, its size;
+it is smaller if the object would not fit. The object's anchor stays at its proportional place, as in the retargeting of
+Kim et al., "Deep Video Inpainting" (2019), unless the object would leave the picture there. What the source's border
+cuts off lies at the new border.
 
-Only scale and offset are smoothed over time. The object's own motion is in its pixels: it is neither damped nor late.
+Only scale and offset are smoothed over time. The object's own motion is in its pixels, neither damped nor delayed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from vidfill.errors import UsageError
-from vidfill.retarget.objects import Track
+from vidfill.retarget.objects import ObjectTrack
 from vidfill.retarget.path import Path1D, slow_path_below, smooth_path
 from vidfill.video.frame import Bool, Orientation, VideoInfo
 
@@ -31,10 +31,10 @@ _ANCHORS: dict[str, tuple[float, float]] = {
     "left": (0.0, 0.5),
     "right": (1.0, 0.5),
 }
-_FILL_SHARE = 0.92  # of the picture that an object takes at most, so that it has room to move smoothly
-_TOUCH_PX = 2  # nearer to the source's border than this it is cut off by it
-_SCALE_S = 4.0  # before and after a moment that needs a smaller object it is smaller: sizes that breathe are seen
-_PLACE_S = 0.5  # time scale of the offset's path
+_MAX_FILL_RATIO = 0.92  # of the picture's side that an object may take, so that it has room to move smoothly
+_TOUCH_PX = 2  # an object closer to the source's border than this is cut off by it
+_SCALE_S = 4.0  # an object shrinks and grows this slowly, since a size that changes quickly is noticed
+_OFFSET_S = 0.5  # time scale of the offset's path
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class LayoutSettings:
     """How objects are put back.
 
     Attributes:
-        object_scale: times the size that they get by themselves.
+        object_scale: factor on the size that they get by default.
         anchor: see `Anchor`.
-        feather_px: width of the soft rim that objects are cut out with, in source pixels, outside the mask.
+        feather_px: width of the soft rim of the cut-out objects, in source pixels, outside the mask.
 
     Raises:
         UsageError: for a value out of range.
@@ -63,7 +63,7 @@ class LayoutSettings:
             raise UsageError(f"feather of {self.feather_px}", expected="0 or more")
 
 
-class Place(NamedTuple):
+class ObjectTransform(NamedTuple):
     """Where an object is in one frame of the new picture: (x, y) of the source goes to (scale x + dx, scale y + dy)."""
 
     scale: float
@@ -77,32 +77,32 @@ class Placement:
 
     Attributes:
         start: the track's first frame.
-        scale: pixels of the new picture for one of the source.
+        scale: pixels of the new picture per source pixel.
         dx, dy: offsets, in pixels of the new picture.
-        seen: whether the object is there.
-        nearness: how low the object stands, for the order in which objects cover one another.
+        visible: whether the object is in the frame.
+        nearness: how low the object stands, which decides which objects cover which.
     """
 
     start: int
     scale: Path1D
     dx: Path1D
     dy: Path1D
-    seen: Bool
+    visible: Bool
     nearness: float
 
     @property
     def scale_range(self) -> tuple[float, float]:
-        """The smallest and the largest scale while the object is there."""
-        scales = self.scale[self.seen]
+        """The smallest and the largest scale while the object is visible."""
+        scales = self.scale[self.visible]
         return float(scales.min()), float(scales.max())
 
-    def at(self, index: int) -> Place:
-        """The place in one frame of the source."""
+    def at(self, index: int) -> ObjectTransform:
+        """The transform in one frame of the source."""
         i = index - self.start
-        return Place(float(self.scale[i]), float(self.dx[i]), float(self.dy[i]))
+        return ObjectTransform(float(self.scale[i]), float(self.dx[i]), float(self.dy[i]))
 
 
-def place(track: Track, source: VideoInfo, size: tuple[int, int], settings: LayoutSettings) -> Placement:
+def place(track: ObjectTrack, source: VideoInfo, size: tuple[int, int], settings: LayoutSettings) -> Placement:
     """Lay out one object.
 
     Args:
@@ -115,33 +115,26 @@ def place(track: Track, source: VideoInfo, size: tuple[int, int], settings: Layo
     x0, y0, x1, y1 = track.boxes.astype(np.float64).T
     ratios = size[1] / source.width, size[0] / source.height
     widths, heights = np.maximum(x1 - x0, 1), np.maximum(y1 - y0, 1)
-    fits = np.minimum(size[1] / widths, size[0] / heights)
+    fitting = np.minimum(size[1] / widths, size[0] / heights)
     # At the scale of the smaller axis everything fits.
-    largest = np.minimum(np.maximum(_FILL_SHARE * fits, min(ratios)), fits)
+    largest = np.minimum(np.maximum(_MAX_FILL_RATIO * fitting, min(ratios)), fitting)
     ceiling = np.minimum(largest, settings.object_scale * min(max(1, min(ratios)), max(ratios)))
-    scale = slow_path_below(ceiling, track.seen, frames=max(1, round(_SCALE_S * rate)))
-    share_x, share_y = _coded(settings.anchor, source.orientation)
-    offsets = [
-        _offset(track.seen, scale, lo, hi, lo + share * (hi - lo), n_from, n_to, rate)
-        for lo, hi, share, n_from, n_to in (
-            (x0, x1, share_x, source.width, size[1]),
-            (y0, y1, share_y, source.height, size[0]),
+    scale = slow_path_below(ceiling, track.visible, frames=max(1, round(_SCALE_S * rate)))
+    anchor_x, anchor_y = _coded(settings.anchor, source.orientation)
+    dx, dy = (
+        _offset(track.visible, scale, lo, hi, lo + anchor * (hi - lo), n_from, n_to, rate)
+        for lo, hi, anchor, n_from, n_to in (
+            (x0, x1, anchor_x, source.width, size[1]),
+            (y0, y1, anchor_y, source.height, size[0]),
         )
-    ]
-    return Placement(track.start, scale, offsets[0], offsets[1], track.seen, _nearness(track, source.orientation))
+    )
+    return Placement(track.start, scale, dx, dy, track.visible, _nearness(track, source.orientation))
 
 
 def _offset(
-    seen: Bool,
-    scale: Path1D,
-    lo: Path1D,
-    hi: Path1D,
-    anchor: Path1D,
-    n_from: int,
-    n_to: int,
-    rate: float,
+    visible: Bool, scale: Path1D, lo: Path1D, hi: Path1D, anchor: Path1D, n_from: int, n_to: int, rate: float
 ) -> Path1D:
-    """The offset along one axis; the object covers [lo, hi) of `n_from` pixels there."""
+    """The offset along one axis, on which the object covers [lo, hi) of `n_from` pixels."""
     wanted = (n_to / n_from - scale) * anchor
     lowest, highest = -scale * lo, n_to - scale * hi
     at_start, at_end = lo < _TOUCH_PX, hi > n_from - _TOUCH_PX
@@ -150,21 +143,20 @@ def _offset(
     edge = np.where(at_start & at_end, (start_edge + end_edge) / 2, np.where(at_start, start_edge, end_edge))
     is_cut = at_start | at_end
     lowest, highest = np.where(is_cut, edge, lowest), np.where(is_cut, edge, highest)
-    return smooth_path(np.clip(wanted, lowest, highest), lowest, highest, seen, frames=_PLACE_S * rate)
+    return smooth_path(np.clip(wanted, lowest, highest), lowest, highest, visible, frames=_OFFSET_S * rate)
 
 
 def _coded(anchor: Anchor, orientation: Orientation) -> tuple[float, float]:
-    """An anchor of what a player shows as shares of the width and the height of a box in the coded picture."""
+    """An anchor of the picture as shown, as (x, y) ratios of a box in the coded picture."""
     x, y = _ANCHORS[anchor]
-    # Follow a pixel of a picture of 3 by 3 from what is shown to how it is coded.
     shown = np.zeros((3, 3), np.bool_)
     shown[round(2 * y), round(2 * x)] = True
     row, column = np.argwhere(orientation.to_coded(shown))[0]
     return float(column) / 2, float(row) / 2
 
 
-def _nearness(track: Track, orientation: Orientation) -> float:
-    """How low, as a player shows it, an object stands on average: the lower, the nearer to the camera."""
-    x0, y0, x1, y1 = track.boxes[track.seen].mean(axis=0)
+def _nearness(track: ObjectTrack, orientation: Orientation) -> float:
+    """How low an object stands on average in the picture as shown: the lower, the nearer to the camera."""
+    x0, y0, x1, y1 = track.boxes[track.visible].mean(axis=0)
     edges = {(0.5, 1.0): y1, (0.5, 0.0): -y0, (1.0, 0.5): x1, (0.0, 0.5): -x0}
     return float(edges[_coded("bottom", orientation)])

@@ -1,15 +1,15 @@
 """Which objects a mask shows, and where each of them is over time.
 
-An object is what hangs together in space and time: parts of one mask that lie close to one another, and parts of
-masks that overlap from frame to frame. Two people who meet and part again within one scene are one object: they are
-moved together, so neither jumps when they meet. A cut ends all objects.
+An object is a set of mask parts that are connected in space and time: parts of one mask that lie close together, and
+parts that overlap from frame to frame. Two people who meet and part again within one scene are one object, so that
+neither jumps when they meet. A cut ends all objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,20 +20,20 @@ from vidfill.video.frame import Bool, Box, Frame
 
 Labels = NDArray[np.int32]
 
-JOIN_SHARE = 0.02
-"""Parts of a mask nearer than this share of the picture's longer side are one part: a hand beside its sleeve."""
+JOIN_RATIO = 0.02
+"""Parts nearer to each other than this ratio of the picture's longer side are one part: a hand beside its sleeve."""
 MAX_GAP_FRAMES = 12
-"""An object that comes back where it was after at most so many frames is the same."""
-_GRID_PX = 480  # longer side at which parts are told apart
+"""An object that reappears in its old place after at most this many frames is the same object."""
+_GRID_PX = 480  # longer side of the coarse grid on which parts are separated
 
 
-class Parts(NamedTuple):
-    """The parts of one mask.
+class MaskParts(NamedTuple):
+    """The separate parts of one mask.
 
     Attributes:
         labels: (H, W), 0 outside the mask, 1 to n inside its parts.
-        boxes: the tight box of each, in the order of the labels.
-        zones: (h, w) at a coarse scale: the same labels, grown to where parts count as joined.
+        boxes: the tight box of each part, in the order of the labels.
+        zones: (h, w), the same labels on a coarse grid, grown to the distance at which parts are joined.
     """
 
     labels: Labels
@@ -41,76 +41,72 @@ class Parts(NamedTuple):
     zones: Labels
 
 
-def split_mask(mask: Bool) -> Parts:
-    """Tell the parts of a (H, W) mask apart."""
+def split_mask(mask: Bool) -> MaskParts:
+    """Separate the parts of a (H, W) mask."""
     height, width = mask.shape
     step = max(1, -(-max(height, width) // _GRID_PX))
     rows, columns = -(-height // step), -(-width // step)
     padded = np.zeros((rows * step, columns * step), np.bool_)
     padded[:height, :width] = mask
     coarse = np.asarray(padded.reshape(rows, step, columns, step).any(axis=(1, 3)), np.uint8)
-    reach = max(1, round(JOIN_SHARE * max(rows, columns) / 2))
+    reach = max(1, round(JOIN_RATIO * max(rows, columns) / 2))
     grown = cv2.dilate(coarse, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    n_labels, found, places, _ = cv2.connectedComponentsWithStats(grown, connectivity=8, ltype=cv2.CV_32S)
+    n_labels, found, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8, ltype=cv2.CV_32S)
     zones = np.asarray(found, np.int32)
     if n_labels == 2:  # one part: no need to look at each pixel
         labels = mask.astype(np.int32)
     else:
         full = zones.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
         labels = np.where(mask, full, 0).astype(np.int32)
-    boxes = tuple(_tight(labels, label, step * places[label]) for label in range(1, n_labels))
-    return Parts(labels, boxes, zones)
-
-
-def _tight(labels: Labels, label: int, place: NDArray[np.integer[Any]]) -> Box:
-    """The tight box of a label, all of whose pixels lie within a place (x, y, width, height; it may stick out)."""
-    x, y, width, height = (int(value) for value in place[:4])
-    box = Box.around(labels[y : y + height, x : x + width] == label)
-    if box is None:
-        raise ValueError(f"no pixel has label {label}")
-    return Box(box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y)
+    boxes = []
+    for label in range(1, n_labels):
+        x, y, part_width, part_height = (int(value) for value in step * stats[label, :4])
+        tight = Box.around(labels[y : y + part_height, x : x + part_width] == label)
+        assert tight is not None
+        boxes.append(Box(tight.x0 + x, tight.y0 + y, tight.x1 + x, tight.y1 + y))
+    return MaskParts(labels, tuple(boxes), zones)
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class ObjectTrack:
     """One object over time.
 
     Attributes:
-        start: the first frame in which it is seen.
-        boxes: (N, 4) x0, y0, x1, y1 of each frame from `start` on; zeros where it is not seen.
-        seen: (N,), whether it is.
+        start: the first frame in which it is visible.
+        boxes: (N, 4) x0, y0, x1, y1 of each frame from `start` on; zeros where it is not visible.
+        visible: (N,).
     """
 
     start: int
     boxes: NDArray[np.int32]
-    seen: Bool
+    visible: Bool
 
 
 @dataclass(frozen=True, slots=True)
-class Tracks:
+class ObjectTracks:
     """All objects of a video.
 
     Attributes:
-        tracks: one for each object, in the order of their first frames.
-        owners: for each frame the object (an index into `tracks`) that each of its parts belongs to.
+        tracks: one per object, ordered by first frame.
+        owners: for each frame, the object (an index into `tracks`) that each part of its mask belongs to.
     """
 
-    tracks: tuple[Track, ...]
+    tracks: tuple[ObjectTrack, ...]
     owners: tuple[tuple[int, ...], ...]
 
 
-class PartsReading:
-    """The parts of each frame's mask, in order of time; a mask that stays is split once.
+class PartsReader:
+    """The parts of each frame's mask, in order of time; a mask that does not change is split once.
 
-    A held frame repeats the picture before it: its parts are that one's.
+    A held frame repeats the picture before it, and so its parts.
     """
 
     def __init__(self, masks: MaskReading) -> None:
         self._masks = masks
         self._mask: Bool | None = None
-        self._parts: Parts | None = None
+        self._parts: MaskParts | None = None
 
-    def at(self, frame: Frame) -> Parts:
+    def at(self, frame: Frame) -> MaskParts:
         """The parts of a frame's mask."""
         mask = self._masks.at(frame)
         if self._parts is None or (mask is not self._mask and not frame.held):
@@ -124,83 +120,71 @@ def track_objects(
     scenes: Sequence[tuple[int, int]],
     *,
     progress: Callable[[int], None] | None = None,
-) -> Tracks:
-    """Follow the objects through a video; of each frame a few boxes are kept.
+) -> ObjectTracks:
+    """Follow the objects through a video; only a few boxes per frame are kept.
 
     Args:
-        frames: all of the source.
+        frames: all frames of the source.
         masks: of the same source.
         scenes: (start, stop) of each scene.
         progress: called with the number of frames done after each.
     """
-    firsts = {start for start, _ in scenes}
+    starts = {start for start, _ in scenes}
     links = _Links()
     with masks.cursor() as cursor:
-        reading = PartsReading(cursor)
+        reader = PartsReader(cursor)
         for frame in frames:
-            links.add(reading.at(frame), is_cut=frame.index in firsts)
+            links.add(reader.at(frame), is_cut=frame.index in starts)
             if progress is not None:
                 progress(frame.index + 1)
     return links.tracks()
 
 
 class _Links:
-    """Joins parts of one frame to those of the frames before it: union-find over all parts ever seen."""
+    """Joins the parts of one frame to those of the frames before it: union-find over all parts seen so far."""
 
     def __init__(self) -> None:
         self._parents: list[int] = []
         self._frames: list[tuple[int, tuple[Box, ...]]] = []  # number of the first part, boxes
-        self._canvas: Labels | None = None  # 1 + the part that was last seen at a place, 0 for none
-        self._ages: NDArray[np.int32] | None = None
+        self._canvas: Labels | None = None  # 1 + the part last seen at each place, 0 for none
+        self._ages: Labels | None = None
 
-    def add(self, parts: Parts, *, is_cut: bool) -> None:
-        """Take the parts of the next frame."""
+    def add(self, parts: MaskParts, *, is_cut: bool) -> None:
         first = len(self._parents)
         self._parents += range(first, first + len(parts.boxes))
         self._frames.append((first, parts.boxes))
         if self._canvas is None or self._ages is None or is_cut:
-            self._canvas = np.zeros_like(parts.zones)
-            self._ages = np.zeros_like(parts.zones)
+            self._canvas, self._ages = np.zeros_like(parts.zones), np.zeros_like(parts.zones)
         nodes = np.where(parts.zones > 0, parts.zones + first, 0)
         self._ages += 1
         self._canvas[self._ages > MAX_GAP_FRAMES + 1] = 0
         both = (nodes > 0) & (self._canvas > 0)
-        for pair in np.unique(np.stack([nodes[both], self._canvas[both]], axis=1), axis=0).tolist():
-            self._join(pair[0] - 1, pair[1] - 1)
-        # What is seen now has left where it was before.
-        now = {self._root(node) for node in range(first, len(self._parents))}
+        for new, old in np.unique(np.stack([nodes[both], self._canvas[both]], axis=1), axis=0).tolist():
+            roots = sorted((self._root(new - 1), self._root(old - 1)))
+            self._parents[roots[1]] = roots[0]
+        # An object that is visible now has left its earlier place.
+        visible = {self._root(node) for node in range(first, len(self._parents))}
         for old in np.unique(self._canvas).tolist():
-            if old and self._root(old - 1) in now:
+            if old and self._root(old - 1) in visible:
                 self._canvas[self._canvas == old] = 0
         self._canvas = np.where(nodes > 0, nodes, self._canvas).astype(np.int32)
         self._ages[nodes > 0] = 0
 
-    def tracks(self) -> Tracks:
-        """Put together what was joined."""
+    def tracks(self) -> ObjectTracks:
         numbers: dict[int, int] = {}
-        spans: list[list[int]] = []
+        places: list[dict[int, Box]] = []  # of each object: frame -> box
         owners: list[tuple[int, ...]] = []
         for index, (first, boxes) in enumerate(self._frames):
-            roots = [self._root(first + i) for i in range(len(boxes))]
-            for root in roots:
-                if numbers.setdefault(root, len(numbers)) == len(spans):
-                    spans.append([index, index])
-                spans[numbers[root]][1] = index
-            owners.append(tuple(numbers[root] for root in roots))
-        tracks = tuple(self._track(number, start, stop + 1, owners) for number, (start, stop) in enumerate(spans))
-        return Tracks(tracks, tuple(owners))
-
-    def _track(self, number: int, start: int, stop: int, owners: Sequence[tuple[int, ...]]) -> Track:
-        boxes = np.zeros((stop - start, 4), np.int32)
-        seen = np.zeros(stop - start, np.bool_)
-        for index in range(start, stop):
-            own = [box for owner, box in zip(owners[index], self._frames[index][1], strict=True) if owner == number]
-            if own:
-                union = own[0]
-                for box in own[1:]:
-                    union = union.union(box)
-                boxes[index - start], seen[index - start] = union, True
-        return Track(start, boxes, seen)
+            own = []
+            for node, box in enumerate(boxes, first):
+                number = numbers.setdefault(self._root(node), len(numbers))
+                if number == len(places):
+                    places.append({})
+                place = places[number]
+                place[index] = place[index].union(box) if index in place else box
+                own.append(number)
+            owners.append(tuple(own))
+        return ObjectTracks(tuple(_track(boxes) for boxes in places), tuple(owners))
 
     def _root(self, node: int) -> int:
         while self._parents[node] != node:
@@ -208,6 +192,11 @@ class _Links:
             node = self._parents[node]
         return node
 
-    def _join(self, a: int, b: int) -> None:
-        roots = sorted((self._root(a), self._root(b)))
-        self._parents[roots[1]] = roots[0]
+
+def _track(places: dict[int, Box]) -> ObjectTrack:
+    start, stop = min(places), max(places) + 1
+    boxes = np.zeros((stop - start, 4), np.int32)
+    visible = np.zeros(stop - start, np.bool_)
+    for index, box in places.items():
+        boxes[index - start], visible[index - start] = box, True
+    return ObjectTrack(start, boxes, visible)

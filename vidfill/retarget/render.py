@@ -1,26 +1,27 @@
 """The pictures of the new size: the clean background resized, the objects of the source put back on it.
 
-Everything happens in the picture's own planes, at their own depth, chroma sited as the source has it: no sample goes
-through RGB. At the source's own size and in its own place, an object's samples come out bit-identical.
+Everything happens in the picture's own planes, at their own bit depth and chroma siting: no sample goes through RGB. At
+the source's own size and position, an object's samples come out bit-identical.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.masks.edit import soft_alpha
-from vidfill.retarget.layout import Place, Placement
-from vidfill.retarget.objects import Parts
+from vidfill.retarget.layout import ObjectTransform, Placement
+from vidfill.retarget.objects import MaskParts
 from vidfill.video.color import chroma_site
 from vidfill.video.frame import Bool, Box, Float, Frame, Patch, PixelFormat, Samples, VideoInfo
 from vidfill.video.resample import Axis, resample
 
-_BLOCK_PX = 4  # crops begin at multiples of this: whole blocks of chroma
+_BLOCK_PX = 4  # crops begin at multiples of this: whole chroma blocks
 
 
 class Renderer:
@@ -30,7 +31,7 @@ class Renderer:
         source: the source.
         target: the same at the new size.
         placements: of all objects.
-        feather_px: width of the soft rim that objects are cut out with, in source pixels, outside the mask.
+        feather_px: width of the soft rim of the cut-out objects, in source pixels, outside the mask.
     """
 
     def __init__(
@@ -42,94 +43,97 @@ class Renderer:
         self._rows = Axis.resize(source.height, target.height)
         self._columns = Axis.resize(source.width, target.width)
 
-    def render(self, clean: Frame, planes: Sequence[Samples], parts: Parts | None, owners: Sequence[int]) -> Frame:
+    def render(self, clean: Frame, planes: Sequence[Samples], parts: MaskParts, owners: Sequence[int]) -> Frame:
         """One picture.
 
         Args:
             clean: the source's frame without its objects.
-            planes: of the frame as it was, with them.
-            parts: of its mask; None where it has no mask.
+            planes: of the original frame, with the objects.
+            parts: of its mask.
             owners: the object that each part belongs to.
 
         Returns:
             A new frame of the new size, at the same time.
         """
-        made = tuple(self._resized(plane, i) for i, plane in enumerate(clean.planes))
+        new = tuple(self._resized(plane, i) for i, plane in enumerate(clean.planes))
         for number in sorted(set(owners), key=lambda owner: self._placements[owner].nearness):
-            if parts is None:
-                break
             own = [label for label, owner in enumerate(owners, 1) if owner == number]
             mask = parts.labels == own[0] if len(own) == 1 else np.isin(parts.labels, own)
-            self._put(made, planes, mask, self._placements[number].at(clean.index))
-        return Frame(clean.index, clean.pts, clean.time_base, made, clean.held)
+            self._put(new, planes, mask, self._placements[number].at(clean.index))
+        return Frame(clean.index, clean.pts, clean.time_base, new, clean.held)
 
     def _resized(self, plane: Samples, number: int) -> Samples:
-        rows, columns = self._on_plane(self._rows, self._columns, number)
-        height, width = self._target.pixel_format.plane_size(
-            number, height=self._target.height, width=self._target.width
-        )
-        return _rounded(resample(plane, rows._replace(n=height), columns._replace(n=width)), self._target.pixel_format)
+        rows, columns = _Grid.of(self._source, number).axes(self._rows, self._columns)
+        pixel_format = self._target.pixel_format
+        height, width = pixel_format.plane_size(number, height=self._target.height, width=self._target.width)
+        return _rounded(resample(plane, rows._replace(n=height), columns._replace(n=width)), pixel_format)
 
-    def _on_plane(self, rows: Axis, columns: Axis, number: int) -> tuple[Axis, Axis]:
-        """The axes of a plane from those of the full-sized ones."""
-        shift_x, shift_y = _shift(self._source.pixel_format, number)
-        site_x, site_y = chroma_site(self._source) if (shift_x, shift_y) != (0, 0) else (0.0, 0.0)
-        return rows.on_grid(site_y, 1 << shift_y), columns.on_grid(site_x, 1 << shift_x)
-
-    def _put(self, made: Sequence[Samples], planes: Sequence[Samples], mask: Bool, place: Place) -> None:
+    def _put(self, new: Sequence[Samples], planes: Sequence[Samples], mask: Bool, transform: ObjectTransform) -> None:
         """Put an object into the new planes, in place."""
         tight = Box.around(mask)
         if tight is None:
             return
-        margin = self._feather_px + math.ceil(2 / min(place.scale, 1)) + 1
+        scale, dx, dy = transform
+        margin = self._feather_px + math.ceil(2 / min(scale, 1)) + 1
         crop = _aligned(tight.grow(margin, height=self._source.height, width=self._source.width), self._source)
         cover = soft_alpha(mask[crop.slices], dilate_px=0, feather_px=self._feather_px)
-        box = self._shown(crop, place)
-        if box is None:
+        box = Box(
+            max(0, math.floor(scale * crop.x0 + dx)),
+            max(0, math.floor(scale * crop.y0 + dy)),
+            min(self._target.width, math.ceil(scale * crop.x1 + dx)),
+            min(self._target.height, math.ceil(scale * crop.y1 + dy)),
+        )
+        if box.x0 >= box.x1 or box.y0 >= box.y1:
             return
-        # A pixel of the new picture, counted from the box, on the pixels of the crop.
-        rows = Axis(box.height, (box.y0 + 0.5 - place.dy) / place.scale - 0.5 - crop.y0, 1 / place.scale)
-        columns = Axis(box.width, (box.x0 + 0.5 - place.dx) / place.scale - 0.5 - crop.x0, 1 / place.scale)
+        box = _aligned(box, self._target)
+        # The pixels of the new box, measured in pixels of the crop.
+        rows = Axis(box.height, (box.y0 + 0.5 - dy) / scale - 0.5 - crop.y0, 1 / scale)
+        columns = Axis(box.width, (box.x0 + 0.5 - dx) / scale - 0.5 - crop.x0, 1 / scale)
         for number, plane in enumerate(planes):
-            shift_x, shift_y = _shift(self._source.pixel_format, number)
-            part = _subsampled(crop, shift_x, shift_y)
-            where = _subsampled(box, shift_x, shift_y)
-            plane_rows, plane_columns = self._on_plane(rows, columns, number)
+            grid = _Grid.of(self._source, number)
+            where = grid.box(box)
+            plane_rows, plane_columns = grid.axes(rows, columns)
             color = resample(
-                plane[part.slices], plane_rows._replace(n=where.height), plane_columns._replace(n=where.width)
+                plane[grid.box(crop).slices],
+                plane_rows._replace(n=where.height),
+                plane_columns._replace(n=where.width),
             )
-            alpha = self._alpha(cover, rows, columns, where, number)
-            below = made[number][where.slices]
+            alpha = _alpha(cover, rows, columns, where, grid)
+            below = new[number][where.slices]
             mixed = _rounded(alpha * color + (1 - alpha) * below, self._target.pixel_format)
             below[...] = np.where(alpha > 0, mixed, below)
 
-    def _alpha(self, cover: NDArray[np.uint8], rows: Axis, columns: Axis, where: Box, number: int) -> Float:
-        """How much of each sample of a plane the object covers, in [0, 1]."""
-        shift_x, shift_y = _shift(self._source.pixel_format, number)
-        site_x, site_y = chroma_site(self._source) if (shift_x, shift_y) != (0, 0) else (0.0, 0.0)
-        down = Axis(where.height, rows.start + site_y * rows.step, rows.step * (1 << shift_y))
-        across = Axis(where.width, columns.start + site_x * columns.step, columns.step * (1 << shift_x))
-        # Past the source's border there is no object, though resampling repeats it.
-        inside = np.outer(_within(down, cover.shape[0]), _within(across, cover.shape[1]))
-        return np.asarray(np.clip(resample(cover, down, across) / np.float32(255), 0, 1) * inside, np.float32)
 
-    def _shown(self, crop: Box, place: Place) -> Box | None:
-        """Where a crop of the source lies in the new picture; None if outside."""
-        width, height = self._target.width, self._target.height
-        box = Box(
-            max(0, math.floor(place.scale * crop.x0 + place.dx)),
-            max(0, math.floor(place.scale * crop.y0 + place.dy)),
-            min(width, math.ceil(place.scale * crop.x1 + place.dx)),
-            min(height, math.ceil(place.scale * crop.y1 + place.dy)),
+class _Grid(NamedTuple):
+    """Where the samples of a plane lie: log2 of its subsampling, and its first sample in pixels."""
+
+    shift_x: int
+    shift_y: int
+    site_x: float
+    site_y: float
+
+    @classmethod
+    def of(cls, info: VideoInfo, number: int) -> Self:
+        if info.pixel_format.kind != "yuv" or number not in (1, 2):
+            return cls(0, 0, 0.0, 0.0)
+        return cls(*info.pixel_format.chroma_shift, *chroma_site(info))
+
+    def axes(self, rows: Axis, columns: Axis) -> tuple[Axis, Axis]:
+        """The axes of the plane from those of the full-sized planes."""
+        return rows.on_grid(self.site_y, 1 << self.shift_y), columns.on_grid(self.site_x, 1 << self.shift_x)
+
+    def box(self, box: Box) -> Box:
+        """A box of whole chroma blocks, in samples of the plane."""
+        return Box(
+            box.x0 >> self.shift_x, box.y0 >> self.shift_y, -(-box.x1 >> self.shift_x), -(-box.y1 >> self.shift_y)
         )
-        return _aligned(box, self._target) if box.x0 < box.x1 and box.y0 < box.y1 else None
 
 
 def clear_alpha(frame: Frame, info: VideoInfo, patch: Patch) -> None:
-    """Let the picture's own alpha go on where an object was removed, in place: what stood on nothing leaves nothing.
+    """Continue the picture's own alpha channel where an object was removed, in place.
 
     Args:
-        frame: of the source, its patch put in.
+        frame: of the source, with its patch in it.
         info: of the source; without alpha nothing happens.
         patch: where the object was.
     """
@@ -146,20 +150,23 @@ def clear_alpha(frame: Frame, info: VideoInfo, patch: Patch) -> None:
         alpha[...] = cv2.inpaint(alpha, hole, _BLOCK_PX, cv2.INPAINT_TELEA)
 
 
+def _alpha(cover: NDArray[np.uint8], rows: Axis, columns: Axis, where: Box, grid: _Grid) -> Float:
+    """How much of each sample of a plane the object covers, in [0, 1]."""
+    down = Axis(where.height, rows.start + grid.site_y * rows.step, rows.step * (1 << grid.shift_y))
+    across = Axis(where.width, columns.start + grid.site_x * columns.step, columns.step * (1 << grid.shift_x))
+    # Past the source's border there is no object, though resampling repeats it.
+    inside = np.outer(_within(down, cover.shape[0]), _within(across, cover.shape[1]))
+    return np.asarray(np.clip(resample(cover, down, across) / np.float32(255), 0, 1) * inside, np.float32)
+
+
 def _within(axis: Axis, n_input: int) -> Bool:
     """(axis.n,), which output samples lie within the outer edges of the input."""
     places = axis.start + axis.step * np.arange(axis.n)
     return np.asarray((places >= -0.5) & (places <= n_input - 0.5))
 
 
-def _shift(pixel_format: PixelFormat, number: int) -> tuple[int, int]:
-    """log2 of the subsampling of a plane, horizontal and vertical."""
-    is_chroma = pixel_format.kind == "yuv" and number in (1, 2)
-    return pixel_format.chroma_shift if is_chroma else (0, 0)
-
-
 def _aligned(box: Box, info: VideoInfo) -> Box:
-    """The box grown to whole blocks of chroma."""
+    """The box grown to whole chroma blocks."""
     block = _BLOCK_PX
     return Box(
         box.x0 // block * block,
@@ -167,11 +174,6 @@ def _aligned(box: Box, info: VideoInfo) -> Box:
         min(info.width, -(-box.x1 // block) * block),
         min(info.height, -(-box.y1 // block) * block),
     )
-
-
-def _subsampled(box: Box, shift_x: int, shift_y: int) -> Box:
-    """A box of whole blocks in the samples of a subsampled plane."""
-    return Box(box.x0 >> shift_x, box.y0 >> shift_y, -(-box.x1 >> shift_x), -(-box.y1 >> shift_y))
 
 
 def _rounded(samples: Float, pixel_format: PixelFormat) -> Samples:

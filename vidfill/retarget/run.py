@@ -20,9 +20,9 @@ from vidfill.removal.assemble import paired
 from vidfill.removal.request import Checked, Request, mask_spec
 from vidfill.removal.run import Filling, Making, analysed, filling
 from vidfill.retarget.layout import Anchor, LayoutSettings, Placement, place
-from vidfill.retarget.objects import PartsReading, Tracks, track_objects
+from vidfill.retarget.objects import ObjectTracks, PartsReader, track_objects
 from vidfill.retarget.render import Renderer, clear_alpha
-from vidfill.retarget.size import Shape, reshaped, warnings_of
+from vidfill.retarget.size import TargetShape, reshaped, warnings_of
 from vidfill.video.codecs import EncodeSettings
 from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read import Reader
@@ -36,19 +36,13 @@ class RetargetResult:
     """What a run did.
 
     Attributes:
-        output: where the result is.
-        width, height: of its picture as a player shows it.
-        n_frames: frames written.
+        width, height: of the output's picture as a player shows it.
         n_objects: objects that were put back.
         n_filled: frames that had one.
-        n_held: frames that repeat the last good one in the place of damaged ones.
-        scale: the smallest and the largest scale of an object, in pixels of the output for one of the source.
-        model: name of the model.
-        device: where it ran.
+        n_held: frames that repeat the last good one in place of a damaged one.
+        scale: the smallest and the largest scale of an object, in output pixels per source pixel.
         seconds: wall time by stage.
-        warnings: one line each.
-        invented: ratio of the holes that no frame shows, see `vidfill.removal.run.RemoveResult`.
-        licence_notice: see there.
+        invented, licence_notice: see `vidfill.removal.run.RemoveResult`.
     """
 
     output: Path
@@ -183,7 +177,7 @@ def retarget(
     request = _request(
         source,
         output,
-        Shape(width, height, aspect),
+        TargetShape(width, height, aspect),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
@@ -274,7 +268,7 @@ def plan_retarget(
     request = _request(
         source,
         output,
-        Shape(width, height, aspect),
+        TargetShape(width, height, aspect),
         EncodeSettings(codec=codec, crf=crf, preset=preset, options=encoder_options or {}),
         PlanSettings(dilate_px=dilate, working_size=working_size),
         mask=mask,
@@ -306,7 +300,7 @@ def describe_objects(width: int, height: int, n_objects: int, scale: tuple[float
 def _request(
     source: Path | str,
     output: Path | str | None,
-    shape: Shape,
+    shape: TargetShape,
     encoding: EncodeSettings,
     planning: PlanSettings,
     *,
@@ -348,7 +342,7 @@ def _laid_out(
     layout: LayoutSettings,
     threads: int,
     progress: OnProgress | None,
-) -> tuple[Tracks, tuple[Placement, ...]]:
+) -> tuple[ObjectTracks, tuple[Placement, ...]]:
     """Follow the objects through the source, then decide where each of them goes."""
     report = reporter(progress, "layout") or (lambda done, total: None)
     with Reader(request.source, fps=request.fps, threads=threads) as reader:
@@ -362,7 +356,7 @@ def _laid_out(
 def _write(
     filled: Filling,
     renderer: Renderer,
-    tracks: Tracks,
+    tracks: ObjectTracks,
     composing: ComposeSettings,
     writer: Writer,
     progress: OnProgress | None,
@@ -373,7 +367,7 @@ def _write(
     made: Frame | None = None
     early: list[Frame] = []  # held before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
-        reading = PartsReading(cursor)
+        reading = PartsReader(cursor)
         pairs = paired(filled.plan, filled.reader.frames(), filled.patches)
         for frame, patch, noise in with_noise(pairs, filled.checked.info, [start for start, _ in filled.plan.scenes]):
             n_filled += patch is not None

@@ -19,6 +19,7 @@ from vidfill.errors import OutputError
 from vidfill.files.atomic import write_file
 from vidfill.train.recipes import Recipe
 from vidfill.train.validation import Example
+from vidfill.video.display import contact_sheet, encode_picture
 
 METRICS = "metrics.jsonl"
 RECIPE = "recipe.json"
@@ -108,10 +109,8 @@ def draw_curves(run: Path) -> None:
         panels.append(_panel(name, np.array(points, np.float64).reshape(-1, 2)))
     if not panels:
         return
-    blank = np.full_like(panels[0], 255)
-    rows = [panels[i : i + 3] for i in range(0, len(panels), 3)]
-    picture = np.vstack([np.hstack([*row, *[blank] * (3 - len(row))]) for row in rows])
-    cv2.imwrite(str(run / CURVES), picture)
+    sheet = contact_sheet([panels[i : i + 3] for i in range(0, len(panels), 3)])
+    write_file(run / CURVES, encode_picture(sheet))
 
 
 def draw_sheet(path: Path, examples: Sequence[Example], *, n_clips: int = SHEET_CLIPS) -> None:
@@ -122,17 +121,13 @@ def draw_sheet(path: Path, examples: Sequence[Example], *, n_clips: int = SHEET_
         for moment in sorted({(k + 1) * n_frames // (SHEET_MOMENTS + 1) for k in range(SHEET_MOMENTS)}):
             given = example.truth[moment] * (1 - example.holes[moment])
             columns = (given, example.telea[moment], example.filled[moment], example.truth[moment])
-            rows.append(np.hstack([_bgr(picture) for picture in columns]))
-    if not rows:
-        return
-    width = max(row.shape[1] for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
+            rows.append([_rgb(picture) for picture in columns])
+    if rows:
+        write_file(path, encode_picture(contact_sheet(rows, ("given", "Telea", "filled", "truth"))))
 
 
-def _bgr(picture: Tensor) -> NDArray[np.uint8]:
-    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return np.ascontiguousarray(values[..., ::-1])
+def _rgb(picture: Tensor) -> NDArray[np.uint8]:
+    return np.asarray((picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def _panel(name: str, points: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -147,7 +142,7 @@ def _panel(name: str, points: NDArray[np.float64]) -> NDArray[np.uint8]:
     span_x, span_y = max(np.ptp(points[:, 0]), 1), max(high - low, 1e-9)
     x = MARGIN_PX + (points[:, 0] - points[0, 0]) / span_x * (width - 2 * MARGIN_PX)
     cv2.rectangle(panel, (MARGIN_PX, MARGIN_PX), (width - MARGIN_PX, height - MARGIN_PX), (200, 200, 200), 1)
-    for values, colour in ((points[:, 1], (225, 205, 190)), (smooth, (160, 60, 0))):
+    for values, colour in ((points[:, 1], (190, 205, 225)), (smooth, (0, 60, 160))):
         y = height - MARGIN_PX - np.clip((values - low) / span_y, 0, 1) * (height - 2 * MARGIN_PX)
         cv2.polylines(panel, [np.stack((x, y), axis=1).round().astype(np.int32)], False, colour, 1, cv2.LINE_AA)
     text = f"{name}: {smooth[-1]:.4g} at step {points[-1, 0]:.0f}  [{low:.4g}, {high:.4g}]"

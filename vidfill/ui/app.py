@@ -1,4 +1,4 @@
-"""The requests of the page: each one call of `Project`. Nothing that a request holds is ever used as a path."""
+"""The requests of the page, each one call of `Project`. Nothing in a request is ever used as a path."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vidfill.errors import BusyError, InputError, UsageError, VidfillError
 from vidfill.ui.project import Project
 from vidfill.ui.views import error_view, mask_view, state_view, track_view
 
-# The page's own files, by the only names that are answered.
+# The page's own files, by the only names that are answered: name -> (file, MIME type).
 _PAGE = {
-    "": ("index.html", "text/html; charset=utf-8"),
-    "style.css": ("style.css", "text/css; charset=utf-8"),
+    "": ("index.html", "text/html"),
+    "style.css": ("style.css", "text/css"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
-    **{
-        f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("app", "api", "prompts", "stage", "timeline", "panels")
-    },
+}
+_PAGE |= {
+    name: (name, "text/javascript")
+    for name in ("app.js", "api.js", "prompts.js", "stage.js", "timeline.js", "panels.js")
 }
 _STATUS = {BusyError: 409, InputError: 404}
 
@@ -36,7 +36,7 @@ class TrackRequest(BaseModel):
 
 
 class PreviewRequest(BaseModel):
-    """Which frames to fill for a look, half-open."""
+    """Which frames to fill, half-open."""
 
     start: Annotated[int, Field(ge=0)]
     stop: Annotated[int, Field(ge=1)]
@@ -51,11 +51,7 @@ class RemoveRequest(BaseModel):
 
 
 def make_app(project: Project) -> FastAPI:
-    """The page and its requests, without any guard.
-
-    Args:
-        project: what the page is about.
-    """
+    """The page and its requests, without any guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     _answer_errors(app)
     _serve_page(app)
@@ -66,7 +62,7 @@ def make_app(project: Project) -> FastAPI:
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Whatever goes wrong is a JSON object that says what."""
+    """Answer every error with a JSON object that describes it."""
 
     @app.exception_handler(VidfillError)
     def refused(request: Request, error: VidfillError) -> JSONResponse:
@@ -93,11 +89,8 @@ def _serve_page(app: FastAPI) -> None:
     pages = {name: ((folder / file).read_bytes(), kind) for name, (file, kind) in _PAGE.items()}
 
     @app.get("/")
-    def index() -> Response:
-        return page("")
-
     @app.get("/{name}")
-    def page(name: str) -> Response:
+    def page(name: str = "") -> Response:
         if name not in pages:
             raise HTTPException(404, "no such page")
         return Response(pages[name][0], media_type=pages[name][1])
@@ -105,7 +98,7 @@ def _serve_page(app: FastAPI) -> None:
 
 def _serve_pictures(app: FastAPI, project: Project) -> None:
     def jpeg(data: bytes, index: int) -> Response:
-        time_s = float(project.known()[0].time_s(index))
+        time_s = float(project.opened().timeline.time_s(index))
         return Response(data, media_type="image/jpeg", headers={"x-time-s": f"{time_s:.6f}"})
 
     @app.get("/api/frames/{index}")
@@ -118,7 +111,7 @@ def _serve_pictures(app: FastAPI, project: Project) -> None:
 
     @app.get("/api/result/{index}")
     def result(index: int) -> Response:
-        return jpeg(project.result(index), index)
+        return jpeg(project.finished().pictures.at(index).jpeg, index)
 
     @app.get("/api/masks/{index}")
     def mask(index: int) -> dict[str, Any]:
@@ -167,7 +160,7 @@ def _serve_work(app: FastAPI, project: Project) -> None:
 def _serve_downloads(app: FastAPI, project: Project) -> None:
     @app.get("/download/result")
     def result() -> FileResponse:
-        path = project.finished().path
+        path = project.finished().result.output
         if path.is_dir():
             raise InputError(f"the result is the folder {path}", todo="take it from there")
         if not path.exists():
@@ -181,12 +174,11 @@ def _serve_downloads(app: FastAPI, project: Project) -> None:
 
     @app.get("/download/prompts")
     def prompts() -> Response:
-        return Response(
-            project.prompts.to_json(), media_type="application/json", headers=_as_file(project.settings.prompts.name)
-        )
+        headers = _as_file(project.settings.prompts.name)
+        return Response(project.prompts.to_json(), media_type="application/json", headers=headers)
 
 
 def _as_file(name: str) -> dict[str, str]:
-    """The header that has a browser keep an answer as a file of this name."""
+    """The header that makes a browser save the answer as a file of this name."""
     plain = "".join(letter if " " <= letter <= "~" and letter not in '"\\' else "_" for letter in name)
     return {"content-disposition": f'attachment; filename="{plain}"'}

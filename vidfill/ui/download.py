@@ -1,8 +1,7 @@
-"""Masks as one file, made while it is sent."""
+"""The masks as a ZIP file that is made while it is sent."""
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,27 +14,30 @@ from vidfill.masks.files import MaskSource
 from vidfill.video.read import Reader
 
 
-class _Outlet(io.RawIOBase):
-    """Collects what is written until it is taken."""
+class _Outlet:
+    """Holds what has been written since it was last taken; without `tell`, so that `zipfile` does not seek."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._written = bytearray()
 
-    def writable(self) -> bool:
-        return True
+    def write(self, data: bytes) -> int:
+        self._written += data
+        return len(data)
 
-    def write(self, data: object) -> int:
-        part = bytes(memoryview(data))  # type: ignore[arg-type]
-        self._parts.append(part)
-        return len(part)
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+        data = bytes(self._written)
+        self._written.clear()
+        return data
 
 
 def masks_zip(source: Path, masks: MaskSource, *, fps: Fraction | None) -> Iterator[bytes]:
-    """A ZIP file with a PNG for each frame, white where something goes, as `--mask FOLDER` takes them.
+    """A ZIP file with a PNG for each frame, white where something is removed, as `--mask FOLDER` takes them.
 
     Args:
         source: a video, or a folder of images.
@@ -43,7 +45,7 @@ def masks_zip(source: Path, masks: MaskSource, *, fps: Fraction | None) -> Itera
         fps: frame rate of a folder of images.
 
     Yields:
-        The file, in parts of about one mask.
+        The file, in parts of about one mask each.
     """
     outlet = _Outlet()
     with Reader(source, fps=fps) as reader, masks.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The fill of a few frames, to look at before the whole video is filled."""
+"""The fill of a few frames, to preview before the whole video is filled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from vidfill.errors import MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
+from vidfill.removal.assemble import matched
 from vidfill.track.timeline import Timeline
-from vidfill.video.frame import Box, Frame, Patch
+from vidfill.video.frame import Box, Frame
 from vidfill.video.read import Reader
 
 
@@ -29,12 +30,12 @@ def filled_frames(
     planning: PlanSettings,
     progress: Callable[[int, int], None],
 ) -> Iterator[Frame]:
-    """Fill a run of frames as a removal would, looking at the frames around them as well.
+    """Fill a run of frames as a removal would, also looking at the frames around them.
 
     Args:
-        reader: the source; it is decoded from near the frames up to some way after them, a few times.
+        reader: the source; only the neighbourhood of the frames is decoded.
         timeline: of the source.
-        masks: what goes.
+        masks: what is removed.
         frames: which ones.
         model: fills.
         settings: how it is run.
@@ -42,28 +43,18 @@ def filled_frames(
         progress: called with (frames done, frames in all).
 
     Yields:
-        Every frame of the run, with its fill in it.
+        Every frame of the run, filled.
 
     Raises:
-        MaskError: nothing goes on any of them.
+        MaskError: nothing is removed on any of them.
     """
     plan = _plan(reader, timeline, masks, frames, planning)
     patches = fill(plan, reader, masks, model, settings, progress=progress)
-    pairs = _paired(_run(reader, timeline, frames), patches)
+    pairs = matched(plan, _run(reader, timeline, frames), patches)
     for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
         if patch is not None:
             compose(frame, reader.info, patch, ComposeSettings(), noise)
         yield frame
-
-
-def _paired(frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
-    coming = next(patches, None)
-    for frame in frames:
-        if coming is not None and coming.index == frame.index:
-            yield frame, coming
-            coming = next(patches, None)
-        else:
-            yield frame, None
 
 
 def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
@@ -73,7 +64,7 @@ def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
 
 
 def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
-    """A plan that has holes on these frames only; the engine still learns where the object is on those around."""
+    """A plan that has holes on these frames only; the engine still sees the masks of the frames around them."""
     info = timeline.info
     holes: list[Box | None] = [None] * len(timeline)
     with masks.cursor() as cursor:

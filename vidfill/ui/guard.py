@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1 << 20
-"""Of a request; prompts are the largest, and a thousand of them take a tenth of this."""
+"""Of a request; the largest are prompts, a thousand of which take a tenth of this."""
 
 _HEADERS = (
     (
@@ -28,29 +25,27 @@ _HEADERS = (
 )
 
 
-class Guard:
-    """Lets a request through to `app` only with the token as the first part of its path.
+class TokenGuard:
+    """Passes a request on to `app` only if its path begins with the token.
 
-    The page's own files, pictures and requests are named relative to it, so that the token is in all of them; a
-    cookie would be sent to other ports of this machine as well. The Host header must name the address that the server
-    listens on: a foreign name that is made to point to this machine (DNS rebinding) does not. Every answer forbids
-    the browser to load anything from elsewhere, to be framed, and to pass the address on.
+    All addresses in the page are relative, so that they contain the token; a cookie would also be sent to other ports
+    of this machine. The Host header must be the address that the server listens on, against DNS rebinding (a foreign
+    name that resolves to this machine). Every answer forbids the browser to load anything from elsewhere, to frame the
+    page, and to pass the address on.
 
     Args:
-        app: answers what is let through; sees paths without the token, as `root_path` says.
-        token: text that nobody can guess, of letters that need no escaping in an address.
-        hosts: what the Host header may be, port included.
+        app: the guarded application; it sees paths without the token, which is in `root_path`.
+        token: unguessable text that needs no escaping in a URL.
+        hosts: accepted Host headers, port included.
     """
 
-    def __init__(self, app: Asgi, *, token: str, hosts: frozenset[str]) -> None:
-        self._app = app
-        self._token = token.encode()
-        self._hosts = hosts
+    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str]) -> None:
+        self._app, self._token, self._hosts = app, token.encode(), hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            raise RuntimeError(f"a connection of type {scope['type']}")  # the server is set up to make no others
+            raise RuntimeError(f"a connection of type {scope['type']}")  # the server is configured to make no others
         headers = dict(scope["headers"])
         first, slash, _ = scope["path"].removeprefix("/").partition("/")
         if headers.get(b"host", b"").decode("latin-1") not in self._hosts:
@@ -64,13 +59,13 @@ class Guard:
 
 
 def _is_large(headers: dict[bytes, bytes]) -> bool:
-    """Whether a body is too large, or does not say how large it is."""
+    """Whether a body is too large, or does not state its size."""
     length = headers.get(b"content-length", b"0")
     return b"transfer-encoding" in headers or not length.isdigit() or int(length) > MAX_BODY_BYTES
 
 
 def _with_headers(send: Send) -> Send:
-    async def sending(message: MutableMapping[str, Any]) -> None:
+    async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
         await send(message)

@@ -1,4 +1,4 @@
-"""One piece of long work at a time, in a thread: its progress, its end, and a way to stop it."""
+"""Long work in a thread, one job at a time: its progress, its end, and a way to cancel it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from vidfill.progress import OnProgress, Progress, collected_warnings
 _log = logging.getLogger("vidfill")
 
 Work = Callable[[OnProgress], None]
-"""Long work; calls back often, and lets what is raised there through."""
+"""Long work; calls back often, and lets exceptions from the callback through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What there is to say of a piece of work.
+    """How far a job is.
 
     Attributes:
         number: counts up.
         kind: what is done, one word.
         state: "running", "done", "failed" or "cancelled".
-        stage: of the work, see `vidfill.progress.Progress`.
-        done: frames of the stage that are done.
-        total: frames of the stage, 0 where not known.
-        error: what went wrong, None if nothing did.
+        stage, done, total: see `vidfill.progress.Progress`.
+        error: of a failed job.
         warnings: one line each, once it has ended.
     """
 
@@ -42,12 +40,12 @@ class Job:
 
     @property
     def is_running(self) -> bool:
-        """Whether it goes on."""
+        """Whether it has not ended."""
         return self.state == "running"
 
 
-class _Cancelled(Exception):  # noqa: N818 - not a fault, the user's wish
-    """Passes through the library on the way of any error, so that it cleans up behind itself."""
+class _Cancelled(Exception):  # noqa: N818 - the user's wish, no error
+    """Raised in the progress callback, so that the library cleans up as after any error."""
 
 
 class Jobs:
@@ -62,11 +60,11 @@ class Jobs:
 
     @property
     def last(self) -> Job | None:
-        """The job that runs, or the last one that did."""
+        """The running job, or the last one that ran."""
         return self._last
 
     def start(self, kind: str, work: Work) -> Job:
-        """Begin.
+        """Start a job.
 
         Raises:
             BusyError: another job runs.
@@ -84,17 +82,17 @@ class Jobs:
             return job
 
     def cancel(self) -> None:
-        """Ask the job that runs to stop; it does so when it next says how far it is."""
+        """Ask the running job to stop; it does so when it next reports its progress."""
         self._stop.set()
 
     def wait(self, timeout_s: float | None = None) -> Job | None:
-        """Wait until nothing runs, or for so long."""
+        """Wait until no job runs, or for this long."""
         if self._thread is not None:
             self._thread.join(timeout_s)
         return self._last
 
     def close(self) -> None:
-        """Stop what runs, wait for it, and take nothing more."""
+        """Cancel the running job, wait for it, and accept no more."""
         with self._lock:
             self._is_closed = True
         self.cancel()
@@ -109,7 +107,7 @@ class Jobs:
                 self._end("cancelled", warnings)
             except VidfillError as error:
                 self._end("failed", warnings, error)
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong in a thread must be told on the page
+            except Exception as error:  # noqa: BLE001 - any error in a thread must be shown on the page
                 _log.debug("fault in a job", exc_info=error)
                 self._end("failed", warnings, VidfillError(f"internal error: {type(error).__name__}: {error}"))
 
@@ -118,7 +116,7 @@ class Jobs:
             raise _Cancelled
         assert self._last is not None
         if step.stage == "fill" and self._last.stage == "assemble":
-            return  # both go hand in hand, and writing counts the frames without a hole as well
+            return  # both run interleaved, and writing counts the frames without a hole as well
         self._last = replace(self._last, stage=step.stage, done=step.done, total=step.total)
 
     def _end(self, state: str, warnings: list[str], error: VidfillError | None = None) -> None:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from vidfill.engine.device import choose_device
@@ -22,26 +23,27 @@ from vidfill.removal.run import RemoveResult, remove
 from vidfill.removal.work_folder import WorkFolder
 from vidfill.track.base import Selector
 from vidfill.track.result import Track
-from vidfill.track.timeline import Timeline, survey
+from vidfill.track.timeline import Timeline
 from vidfill.track.tools import open_tools
 from vidfill.ui.download import masks_zip
 from vidfill.ui.excerpt import filled_frames
 from vidfill.ui.jobs import Jobs
-from vidfill.ui.pictures import Pictures, Shown, encode_jpeg, shown
+from vidfill.ui.pictures import PagePicture, Pictures, shown
 from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
 from vidfill.video.codecs import EncodeSettings
+from vidfill.video.display import encode_picture
 from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output
 
 MAX_PREVIEW_FRAMES = 60
-"""Of one preview; its pictures are held in memory."""
+"""Of one preview, whose pictures are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tracked:
-    """A track, the prompts that it follows, and whether shadows are in it."""
+class TrackedPrompts:
+    """A track in its file, the prompts that it follows, and whether it includes shadows."""
 
     number: int
     path: Path
@@ -52,7 +54,7 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The fill of a few frames: position -> JPEG, as far as it is done."""
+    """The fill of a few frames: index -> JPEG, as far as it is done."""
 
     number: int
     frames: range
@@ -61,17 +63,15 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A finished output, and what the removal has to say of it (see `vidfill.removal.run.RemoveResult`)."""
+    """A finished removal and the frames of its output."""
 
     number: int
-    path: Path
+    result: RemoveResult
     pictures: Pictures
-    invented: float | None
-    licence_notice: str | None
 
 
 class Project:
-    """A source, what the user has said of it, and what was made of that.
+    """A source, what the user has said about it, and what was made from that.
 
     Every method may be called from any thread. `open` comes first: until its job has ended there are no frames.
 
@@ -94,47 +94,45 @@ class Project:
             *check_output(settings.output, self.info, EncodeSettings(), overwrite=settings.overwrite, inputs=inputs),
         )
         self.jobs = Jobs()
-        self.timeline: Timeline | None = None
-        self.tracked: Tracked | None = None
+        self.pictures: Pictures | None = None
+        self.tracked: TrackedPrompts | None = None
         self.preview: Preview | None = None
         self.removed: Removed | None = None
-        self._pictures: Pictures | None = None
-        self._selections = Selections(_open_selector(settings), lambda index: self.known()[1].near(index))
+        self._numbers = count(1)
+        self._selections = Selections(_open_selector(settings), lambda index: self.opened().near(index))
         self._changing = threading.Lock()
-        self._unfinished: object = None
-        name = Path(settings.output).name
-        self._folder = Path(
-            tempfile.mkdtemp(prefix=f".{name}.vidfill-ui-", dir=Path(settings.output).absolute().parent)
-        )
+        self._unfinished: object = None  # what the work folder is of
+        output = Path(settings.output).absolute()
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.vidfill-ui-", dir=output.parent))
 
     def open(self) -> None:
         """Begin to read the source for its times and cuts."""
         self.jobs.start("reading", self._read)
 
     def close(self) -> None:
-        """Stop what runs, and remove everything but the prompts and a finished output."""
+        """Stop what runs, and remove everything except the prompts and a finished output."""
         self.jobs.close()
-        if self._pictures is not None:
-            self._pictures.close()
+        if self.pictures is not None:
+            self.pictures.close()
         if self.removed is not None:
             self.removed.pictures.close()
         if self.tracked is not None:
             self.tracked.track.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def known(self) -> tuple[Timeline, Pictures]:
-        """What `open` finds.
+    def opened(self) -> Pictures:
+        """The frames of the source.
 
         Raises:
-            UsageError: it is not there yet.
+            UsageError: the source is not read yet.
         """
-        if self.timeline is None or self._pictures is None:
+        if self.pictures is None:
             raise UsageError("the source is not read yet", todo="wait until it is")
-        return self.timeline, self._pictures
+        return self.pictures
 
-    def picture(self, index: int) -> Shown:
+    def picture(self, index: int) -> PagePicture:
         """A frame of the source."""
-        return self.known()[1].at(index)
+        return self.opened().at(index)
 
     def filled(self, index: int) -> bytes:
         """A frame of the preview, as a JPEG.
@@ -146,16 +144,8 @@ class Project:
             raise InputError(f"frame {index}", expected="one of the preview")
         return self.preview.jpegs[index]
 
-    def result(self, index: int) -> bytes:
-        """A frame of the output, as a JPEG.
-
-        Raises:
-            InputError: there is no output yet.
-        """
-        return self.finished().pictures.at(index).jpeg
-
     def finished(self) -> Removed:
-        """The output.
+        """The last removal.
 
         Raises:
             InputError: there is none yet.
@@ -163,6 +153,16 @@ class Project:
         if self.removed is None:
             raise InputError("no result yet", todo="remove first")
         return self.removed
+
+    def followed(self) -> TrackedPrompts:
+        """The last track.
+
+        Raises:
+            InputError: there is none yet.
+        """
+        if self.tracked is None:
+            raise InputError("no track yet", todo="track first")
+        return self.tracked
 
     def masks_zip(self) -> Iterator[bytes]:
         """The masks of all frames as a ZIP file, in parts.
@@ -172,50 +172,38 @@ class Project:
         """
         return masks_zip(self.settings.source, self._masks_of(self.followed()), fps=self.settings.fps)
 
-    def followed(self) -> Tracked:
-        """The track.
-
-        Raises:
-            InputError: there is none yet.
-        """
-        if self.tracked is None:
-            raise InputError("no track yet", todo="track first")
-        return self.tracked
-
     def set_prompts(self, text: str) -> None:
-        """Take other prompts, and keep them in the file.
+        """Replace the prompts, also in their file.
 
         Raises:
             UsageError: they cannot be read, or contradict each other.
             MaskError: they lie outside the picture, or after its end.
             OutputError: the file cannot be written.
         """
-        prompts = _numbered(Prompts.from_json(text), self.known()[0])
+        prompts = _numbered(Prompts.from_json(text), self.opened().timeline)
         prompts.check_inside(self.info)
-        prompts.on_frames(_number)
+        prompts.on_frames(_frame_of)
         with self._changing:
             _write(self.settings.prompts, prompts)
             self.prompts = prompts
 
     @property
     def is_stale(self) -> bool:
-        """Whether the prompts are others than those of the track."""
+        """Whether the prompts have changed since the track."""
         return self.tracked is not None and self.tracked.prompts != self.prompts
 
     def mask(self, index: int) -> FrameMask:
-        """What would be removed on a frame: the track's mask, or before that what its prompts select.
+        """What would be removed on a frame: the track's mask, or before tracking what the frame's prompts select.
 
         Raises:
             InputError: there is no such frame.
         """
         working, prompts = self.picture(index).working, self.prompts
         with self._changing:
-            tracked = self.tracked
-            is_stale = self.is_stale
+            tracked, is_stale = self.tracked, self.is_stale
             of_track = None if tracked is None else FrameMask.of_track(tracked.track, index, is_stale=is_stale)
-        has_prompts = index in prompts.on_frames(_number)
-        if has_prompts and (tracked is None or is_stale):
-            # As in tracking, only a prompt that came later corrects what the track has made of the frame.
+        if index in prompts.on_frames(_frame_of) and (tracked is None or is_stale):
+            # As in tracking, only a prompt that came later corrects what the track has on the frame.
             prior = None if tracked is None or index in tracked.track.prompted else of_track
             return self._selections.select(index, working, prompts, self.info, prior=prior)
         return FrameMask.empty(working) if of_track is None else of_track
@@ -224,10 +212,10 @@ class Project:
         """Begin to follow the objects.
 
         Raises:
-            UsageError: no prompts, or an object that they do not name.
-            BusyError: something else is running.
+            UsageError: no prompts, or an object without one that names it.
+            BusyError: another job runs.
         """
-        self.known()
+        self.opened()
         prompts = self.prompts
         if not prompts:
             raise UsageError("nothing to track", todo="click on an object first")
@@ -235,18 +223,18 @@ class Project:
         self.jobs.start("tracking", lambda report: self._track(prompts, report, shadow=shadow))
 
     def start_preview(self, frames: range, *, dilate_px: int | None) -> None:
-        """Begin to fill a few frames, to look at.
+        """Begin to fill a few frames.
 
         Raises:
-            UsageError: no track of the prompts as they are, or too many frames.
-            BusyError: something else is running.
+            UsageError: no track of the current prompts, or too many frames.
+            BusyError: another job runs.
         """
-        timeline = self.known()[0]
+        n_frames = len(self.opened().timeline)
         tracked = self._fresh_track()
-        if not 0 <= frames.start < frames.stop <= len(timeline) or len(frames) > MAX_PREVIEW_FRAMES:
+        if not 0 <= frames.start < frames.stop <= n_frames or len(frames) > MAX_PREVIEW_FRAMES:
             raise UsageError(
                 f"a preview of frames {frames.start} to {frames.stop - 1}",
-                expected=f"1 to {MAX_PREVIEW_FRAMES} frames within 0 to {len(timeline) - 1}",
+                expected=f"1 to {MAX_PREVIEW_FRAMES} frames within 0 to {n_frames - 1}",
             )
         planning = PlanSettings(dilate_px=dilate_px)
         self.jobs.start("preview", lambda report: self._preview(tracked, frames, planning, report))
@@ -255,51 +243,48 @@ class Project:
         """Begin to write the output.
 
         Raises:
-            UsageError: no track of the prompts as they are.
+            UsageError: no track of the current prompts.
             MaskError: objects are lost, and that is not allowed.
-            BusyError: something else is running.
+            BusyError: another job runs.
         """
         tracked = self._fresh_track()
         if not allow_lost:
             tracked.track.check()
         self.jobs.start("removing", lambda report: self._remove(tracked, dilate_px, report, allow_lost=allow_lost))
 
-    def _fresh_track(self) -> Tracked:
+    def _fresh_track(self) -> TrackedPrompts:
         if self.tracked is None or self.is_stale:
             found = "no track yet" if self.tracked is None else "prompts that were changed after tracking"
             raise UsageError(found, todo="track first")
         return self.tracked
 
     def _read(self, report: OnProgress) -> None:
-        with Reader(self.settings.source, fps=self.settings.fps) as reader:
-            timeline = survey(reader, progress=reporter(report, "read"))
-        self.prompts = _numbered(self.prompts, timeline)
-        self._pictures = Pictures(self.settings.source, timeline, fps=self.settings.fps)
-        self.timeline = timeline
+        pictures = Pictures.read(self.settings.source, fps=self.settings.fps, progress=reporter(report, "read"))
+        self.prompts = _numbered(self.prompts, pictures.timeline)
+        self.pictures = pictures
 
     def _track(self, prompts: Prompts, report: OnProgress, *, shadow: bool) -> None:
-        settings = self.settings
-        number = self.tracked.number + 1 if self.tracked else 1
+        settings, number = self.settings, next(self._numbers)
         path = self._folder / f"{number}.track"
         request = settings.request(settings.prompting(prompts, shadow=shadow, allow_lost=True))
         request.track(path, settings.device, settings.model_dir, progress=reporter(report, "track"))
         found = Track.open(path, self.info)
         with self._changing:
-            before, self.tracked = self.tracked, Tracked(number, path, found, prompts, shadow)
+            before, self.tracked = self.tracked, TrackedPrompts(number, path, found, prompts, shadow)
         if before is not None:
             before.track.close()
             before.path.unlink()
 
-    def _preview(self, tracked: Tracked, frames: range, planning: PlanSettings, report: OnProgress) -> None:
+    def _preview(self, tracked: TrackedPrompts, frames: range, planning: PlanSettings, report: OnProgress) -> None:
         settings = self.settings
         name = resolve_model(settings.model, model_dir=settings.model_dir)
         model = load_model(name, checkpoint=None, model_dir=settings.model_dir)
         jpegs: dict[int, bytes] = {}
-        self.preview = Preview(self.preview.number + 1 if self.preview else 1, frames, jpegs)
+        self.preview = Preview(next(self._numbers), frames, jpegs)
         with Reader(settings.source, fps=settings.fps) as reader:
             filled = filled_frames(
                 reader,
-                self.known()[0],
+                self.opened().timeline,
                 self._masks_of(tracked),
                 frames,
                 model,
@@ -308,10 +293,10 @@ class Project:
                 progress=lambda done, total: report(Progress("fill", done, total)),
             )
             for frame in filled:
-                jpegs[frame.index] = encode_jpeg(shown(frame, self.info))
+                jpegs[frame.index] = encode_picture(shown(frame, self.info), ".jpg")
 
-    def _remove(self, tracked: Tracked, dilate_px: int | None, report: OnProgress, *, allow_lost: bool) -> None:
-        """Remove with the track that the user has seen; after a cancelled run of the same settings go on from there."""
+    def _remove(self, tracked: TrackedPrompts, dilate_px: int | None, report: OnProgress, *, allow_lost: bool) -> None:
+        """Remove with the track that the user has seen; resume a cancelled run with the same settings."""
         settings, work = self.settings, WorkFolder(self._folder / "work")
         wanted = (tracked.number, dilate_px, allow_lost)
         if self._unfinished != wanted:
@@ -319,7 +304,7 @@ class Project:
             work.path.mkdir()
             shutil.copyfile(tracked.path, work.track)
             self._unfinished = wanted
-        done = remove(
+        result = remove(
             settings.source,
             settings.output,
             prompts=settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=allow_lost),
@@ -334,22 +319,13 @@ class Project:
             progress=report,
         )
         self._unfinished = None
-        self._show_result(done, report)
-
-    def _show_result(self, done: RemoveResult, report: OnProgress) -> None:
-        """Read the output once: it is whole, and any of its frames can be shown."""
-        output = done.output
-        fps = self.info.rate if output.is_dir() else None
-        with Reader(output, fps=fps) as reader:
-            timeline = survey(reader, progress=reporter(report, "check"))
-        before = self.removed
-        number = before.number + 1 if before else 1
-        pictures = Pictures(output, timeline, fps=fps)
-        self.removed = Removed(number, output, pictures, done.invented, done.licence_notice)
+        fps = self.info.rate if result.output.is_dir() else None
+        pictures = Pictures.read(result.output, fps=fps, progress=reporter(report, "check"))
+        before, self.removed = self.removed, Removed(next(self._numbers), result, pictures)
         if before is not None:
             before.pictures.close()
 
-    def _masks_of(self, tracked: Tracked) -> MaskSource:
+    def _masks_of(self, tracked: TrackedPrompts) -> MaskSource:
         prompting = self.settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=True)
         request = self.settings.request(prompting)
         return request.check(overwrite=False, track=tracked.path).masks
@@ -361,7 +337,7 @@ def _open_selector(settings: Settings) -> Selector:
 
 
 def _numbered(prompts: Prompts, timeline: Timeline) -> Prompts:
-    """The same prompts with frames in the place of times, so that equal ones are equal."""
+    """The prompts with frames instead of times, so that equal ones compare equal."""
 
     def at(moment: Moment) -> Moment:
         is_known = moment.frame is not None and moment.frame < len(timeline)
@@ -373,8 +349,7 @@ def _numbered(prompts: Prompts, timeline: Timeline) -> Prompts:
     )
 
 
-def _number(at: Moment) -> int:
-    """The frame of a moment that names one."""
+def _frame_of(at: Moment) -> int:
     assert at.frame is not None
     return at.frame
 

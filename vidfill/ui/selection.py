@@ -1,4 +1,4 @@
-"""What is known of the objects on one frame: a mask to draw, and what to say of each object."""
+"""What is known about the objects on one frame: a mask to draw, and a confidence for each object."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class ObjectView:
     """One object on one frame.
 
     Attributes:
-        object_id: which one.
-        confidence: in [0, 1], `NOT_TRACKED` where nothing is known.
+        confidence: in [0, 1], `NOT_TRACKED` if nothing is known.
         reason: what speaks against the mask, "" for nothing.
     """
 
@@ -44,8 +43,8 @@ class FrameMask:
     Attributes:
         origin: "selection" (of this frame's prompts), "track", or "none".
         is_stale: whether the prompts have changed since that track.
-        mask: (H, W), at the size of tracking, turned as a player shows it.
-        objects: those that something is known of.
+        mask: (H, W), at the size of tracking, as a player shows it.
+        objects: those about which something is known.
     """
 
     origin: str
@@ -70,7 +69,7 @@ class FrameMask:
         return cls("track", is_stale, track.mask(index), objects)
 
     def data_url(self) -> str:
-        """The mask as a picture to lay over the frame: tinted, outlined, clear elsewhere."""
+        """The mask as a PNG overlay for the frame: tinted, outlined, transparent elsewhere."""
         bgra = np.zeros((*self.mask.shape, 4), np.uint8)
         bgra[..., :3] = _TINT[::-1]
         bgra[self.mask, 3] = _TINT_ALPHA
@@ -83,17 +82,17 @@ class FrameMask:
 
 
 class Selections:
-    """Selects objects from the prompts of a frame; one at a time, and remembers the last ones.
+    """Selects objects from the prompts of a frame; one call at a time, keeping the last results.
 
     Args:
         selector: what selects.
-        near: gives the frames around one, see `vidfill.track.base.Selector.select`.
+        near: gives the frames around a frame, see `vidfill.track.base.Selector.select`.
     """
 
     def __init__(self, selector: Selector, near: Callable[[int], Mapping[int, Picture]]) -> None:
         self._selector = selector
         self._near = near
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], FrameMask] = OrderedDict()
 
     def select(
@@ -104,9 +103,9 @@ class Selections:
         Args:
             index: of the frame.
             picture: the frame, as selectors see it.
-            prompts: all there are.
+            prompts: of all frames.
             info: of the source.
-            prior: what a track from earlier prompts has there; used where it is of one object.
+            prior: the frame's mask in a track from earlier prompts; used if there is only one object.
         """
         here = Prompts(
             tuple(click for click in prompts.clicks if click.at.frame == index),
@@ -114,7 +113,7 @@ class Selections:
         )
         known = _known(prior) if len(prompts.object_ids) == 1 else None
         key = (index, here, None if known is None else known.tobytes())
-        with self._turn:
+        with self._lock:
             if key not in self._kept:
                 self._kept[key] = self._select(index, picture, here, info, known)
                 if len(self._kept) > N_KEPT:
@@ -130,7 +129,7 @@ class Selections:
         for object_id, prompt in here.on_frames(lambda at: index)[index].items():
             try:
                 found = self._selector.select(picture, prompt.scaled(*scale), prior=prior, near=near)
-            except UsageError as error:  # points beside the object alone
+            except UsageError as error:  # only points that are not on the object
                 objects.append(ObjectView(object_id, NOT_TRACKED, error.found))
                 continue
             union |= found.mask
@@ -139,7 +138,7 @@ class Selections:
 
 
 def _known(prior: FrameMask | None) -> Bool | None:
-    """The mask of an object that a track is sure of."""
+    """A track's mask, if the track is sure of it."""
     if prior is None or not prior.mask.any() or any(view.confidence < CONFIDENT for view in prior.objects):
         return None
     return prior.mask

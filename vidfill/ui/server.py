@@ -1,4 +1,4 @@
-"""Runs the page on this machine alone, until it is told to stop."""
+"""Serves the page to this machine alone, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vidfill.errors import UsageError
-from vidfill.ui.guard import Guard
+from vidfill.ui.guard import TokenGuard
 from vidfill.ui.project import Project
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _GOODBYE_S = 2
 
 
 def check_installed() -> None:
-    """Check that the packages of the page are there.
+    """Check that the packages of the page are installed.
 
     Raises:
         UsageError: they are not.
@@ -38,16 +38,16 @@ def check_installed() -> None:
 
 
 def serve(project: Project, *, port: int = 0, ready: Callable[[str], None]) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, which then goes on to the caller as it would without a server.
+    """Serve the page until Ctrl-C or SIGTERM, which the caller then sees as without a server.
 
     Args:
-        project: what the page is about; closed at the end, whatever that is.
-        port: 0 for one that is free.
-        ready: called with the address of the page, token included, when it can be opened.
+        project: what the page shows; closed at the end in any case.
+        port: 0 for a free one.
+        ready: called with the address of the page, token included, as soon as it can be opened.
 
     Raises:
         UsageError: the port is taken, or the packages are missing.
-        KeyboardInterrupt: after the project was closed.
+        KeyboardInterrupt: after the project has been closed.
     """
     try:
         check_installed()
@@ -61,12 +61,7 @@ def serve(project: Project, *, port: int = 0, ready: Callable[[str], None]) -> N
 
 
 def make_server(project: Project, listener: socket.socket) -> tuple[Server, str]:
-    """A server, not yet running, and the address of its page.
-
-    Args:
-        project: what the page is about.
-        listener: from `listening`.
-    """
+    """A server on a socket from `listening`, not yet running, and the address of its page."""
     import uvicorn
 
     from vidfill.ui.app import make_app
@@ -75,7 +70,7 @@ def make_server(project: Project, listener: socket.socket) -> tuple[Server, str]
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     hosts = frozenset({f"{ADDRESS}:{port}", f"localhost:{port}"})
     config = uvicorn.Config(
-        Guard(make_app(project), token=token, hosts=hosts),
+        TokenGuard(make_app(project), token=token, hosts=hosts),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -88,10 +83,10 @@ def make_server(project: Project, listener: socket.socket) -> tuple[Server, str]
 
 
 def listening(port: int) -> socket.socket:
-    """A socket that takes connections from this machine.
+    """A socket that accepts connections from this machine.
 
     Raises:
-        UsageError: it cannot be had.
+        UsageError: the port is taken.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +95,6 @@ def listening(port: int) -> socket.socket:
         listener.listen()
     except OSError as error:
         listener.close()
-        raise UsageError(
-            f"port {port} cannot be had ({error.strerror})", todo="leave out --port, or give another number"
-        ) from error
+        found = f"port {port} cannot be had ({error.strerror})"
+        raise UsageError(found, todo="leave out --port, or give another number") from error
     return listener

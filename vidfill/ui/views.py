@@ -1,4 +1,4 @@
-"""What the page is told, as values that JSON holds."""
+"""What the page is told, as JSON values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ N_COLUMNS = 600
 
 
 def error_view(error: VidfillError) -> dict[str, str]:
-    """What went wrong."""
+    """An error."""
     parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
     return {"kind": type(error).__name__, "message": str(error), **parts}
 
 
 def state_view(project: Project) -> dict[str, Any]:
-    """All but pictures and the strip: small, asked for several times a second while something runs."""
-    timeline, tracked = project.timeline, project.tracked
-    preview, removed = project.preview, project.removed
+    """Everything except pictures and the strip: small, polled several times a second while a job runs."""
+    tracked, preview, removed = project.tracked, project.preview, project.removed
     return {
         "source": _source_view(project),
-        "is_ready": timeline is not None,
+        "is_ready": project.pictures is not None,
         "prompts": json.loads(project.prompts.to_json()),
         "prompts_file": str(project.settings.prompts),
         "command": project.settings.command(),
@@ -43,8 +42,8 @@ def state_view(project: Project) -> dict[str, Any]:
         and {"number": preview.number, "start": preview.frames.start, "stop": preview.frames.stop}
         | {"done": list(preview.frames[: len(preview.jpegs)])},
         "result": removed
-        and {"number": removed.number, "name": removed.path.name, "is_file": removed.path.is_file()}
-        | {"invented": removed.invented, "licence_notice": removed.licence_notice},
+        and {"number": removed.number, "name": removed.result.output.name, "is_file": removed.result.output.is_file()}
+        | {"invented": removed.result.invented, "licence_notice": removed.result.licence_notice},
         "warnings": list(project.warnings),
     }
 
@@ -71,7 +70,7 @@ def track_view(track: Track) -> dict[str, Any]:
 
 
 def mask_view(frame_mask: FrameMask) -> dict[str, Any]:
-    """The mask of a frame, and how sure it is."""
+    """The mask of a frame, and its confidence."""
     return {
         "origin": frame_mask.origin,
         "is_stale": frame_mask.is_stale,
@@ -89,15 +88,15 @@ def mask_view(frame_mask: FrameMask) -> dict[str, Any]:
 
 
 def strip(values: NDArray[np.floating]) -> NDArray[np.int16]:
-    """Confidences as per cent in at most `N_COLUMNS` columns, each the lowest of its frames; -1 where one has none."""
+    """Confidences in percent in at most `N_COLUMNS` columns, each the minimum of its frames; -1 if one has none."""
     edges = np.linspace(0, len(values), min(len(values), N_COLUMNS), endpoint=False).astype(int)
-    lowest = np.minimum.reduceat(values, edges)
-    return np.where(lowest < 0, -1, np.floor(100 * lowest + 1e-3)).astype(np.int16)
+    minima = np.minimum.reduceat(values, edges)
+    return np.where(minima < 0, -1, np.floor(100 * minima + 1e-3)).astype(np.int16)
 
 
 def _source_view(project: Project) -> dict[str, Any]:
     height, width = project.info.display_size
-    timeline = project.timeline
+    timeline = None if project.pictures is None else project.pictures.timeline
     return {
         "name": Path(project.settings.source).name,
         "output": str(project.settings.output),
