@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vidfill.batch.run import BatchResult as BatchResult
+    from vidfill.batch.events import BatchResult as BatchResult
     from vidfill.batch.run import batch as batch
     from vidfill.masks.prompt import Prompting as Prompting
     from vidfill.masks.prompt import Prompts as Prompts
@@ -27,7 +27,7 @@ for _name in ("batch", "retarget"):
 
 # Where each public name lives. Imported on first use: `import vidfill` must not cost the import of torch.
 _LAZY = {
-    "BatchResult": "vidfill.batch.run",
+    "BatchResult": "vidfill.batch.events",
     "Prompting": "vidfill.masks.prompt",
     "Prompts": "vidfill.masks.prompt",
     "RemoveResult": "vidfill.removal.run",

@@ -11,29 +11,29 @@ from vidfill.batch.driver import BatchRules, Driver
 from vidfill.batch.events import JobEvent, JobReport
 from vidfill.batch.inputs import find_jobs
 from vidfill.batch.scheduling import Died, Ended, Event, Progressed
-from vidfill.batch.work import Done, Failure, Outcome, Part, Worker
+from vidfill.batch.work import Done, Failure, JobPart, PartResult, PartWorker
 from vidfill.removal.work_folder import WorkFolder
 
-Answer = Outcome | Died
-Script = Callable[[Part], Answer]
+Answer = PartResult | Died
+Script = Callable[[JobPart], Answer]
 
 
-def killed(part: Part) -> Answer:
+def killed(part: JobPart) -> Answer:
     """The worker is killed from outside."""
     return Died(part, "killed", "the worker was killed by SIGKILL")
 
 
-def crashed(part: Part) -> Answer:
+def crashed(part: JobPart) -> Answer:
     """The worker dies of itself."""
     return Died(part, "crashed", "the worker died of SIGSEGV")
 
 
-def killed_for_memory(part: Part) -> Answer:
+def killed_for_memory(part: JobPart) -> Answer:
     """The system kills the worker."""
     return Died(part, "memory", "the system killed the worker since memory ran out")
 
 
-def succeed(part: Part) -> Answer:
+def succeed(part: JobPart) -> Answer:
     """A part that goes well: outputs say which segments they are of, a segment leaves its file."""
     if part.kind == "plan":
         part.work.mkdir(exist_ok=True)
@@ -65,8 +65,8 @@ class Scripted:
 
     def __init__(self, script: Script = succeed, *, n_workers: int = 1) -> None:
         self._script, self._n_workers = script, n_workers
-        self._running: list[Part] = []
-        self.parts: list[Part] = []
+        self._running: list[JobPart] = []
+        self.parts: list[JobPart] = []
 
     @property
     def n_free(self) -> int:
@@ -80,7 +80,7 @@ class Scripted:
     ) -> None:
         self._running.clear()
 
-    def start(self, part: Part) -> None:
+    def start(self, part: JobPart) -> None:
         self._running.append(part)
         self.parts.append(part)
 
@@ -121,8 +121,8 @@ class InProcess:
     """Real work, but in the process of the test: one worker, whatever is asked for."""
 
     def __init__(self, devices: Sequence[str], *, threads: int = 0) -> None:
-        self._worker = Worker(device=devices[0], threads=1)
-        self._part: Part | None = None
+        self._worker = PartWorker(device=devices[0], threads=1)
+        self._part: JobPart | None = None
 
     @property
     def n_free(self) -> int:
@@ -136,7 +136,7 @@ class InProcess:
     ) -> None:
         pass
 
-    def start(self, part: Part) -> None:
+    def start(self, part: JobPart) -> None:
         self._part = part
 
     def wait(self, timeout_s: float) -> list[Event]:

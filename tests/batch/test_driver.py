@@ -16,7 +16,7 @@ from vidfill.batch.events import JobEvent
 from vidfill.batch.inputs import BatchJob
 from vidfill.batch.scheduling import Died
 from vidfill.batch.state import MAX_FAILURES, MAX_KILLS, JobFile
-from vidfill.batch.work import Done, Failure, Part
+from vidfill.batch.work import Done, Failure, JobPart
 from vidfill.errors import DeviceError
 from vidfill.files.lock import FileLock
 
@@ -39,7 +39,7 @@ def _each(*answers: Answer | Script) -> Script:
     coming = iter(answers)
     last: list[Answer | Script] = []
 
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         last[:] = [next(coming, *last)]
         answer = last[0]
         return answer if isinstance(answer, Done | Failure | Died) else answer(part)
@@ -151,7 +151,7 @@ def test_but_not_for_ever_unless_it_gets_on(folder: Path) -> None:
         MAX_KILLS,
     )
 
-    def gets_on(part: Part) -> Answer:
+    def gets_on(part: JobPart) -> Answer:
         part.work.mkdir(exist_ok=True)
         n_stored = len(list(part.work.iterdir()))
         (part.work / f"segment_{n_stored:05d}.patches").write_text("")
@@ -160,7 +160,7 @@ def test_but_not_for_ever_unless_it_gets_on(folder: Path) -> None:
     assert run_batch(folder, gets_on, retry_failed=True)[0][0].status == "done"
 
 
-def _stillborn(part: Part) -> Answer:
+def _stillborn(part: JobPart) -> Answer:
     return Died(part, "killed", "the worker was killed by SIGKILL", has_begun=False)
 
 
@@ -210,7 +210,7 @@ def test_a_run_that_was_killed_is_taken_over_with_what_it_left(folder: Path) -> 
     class Dead(BaseException):
         pass
 
-    def dies(part: Part) -> Answer:
+    def dies(part: JobPart) -> Answer:
         succeed(part)  # the output is there, but nobody has written down that it is done
         raise Dead
 
@@ -229,7 +229,7 @@ def test_a_run_that_was_killed_is_taken_over_with_what_it_left(folder: Path) -> 
 
 
 def test_ctrl_c_leaves_the_job_ready_to_go_on(folder: Path) -> None:
-    def stopped(part: Part) -> Answer:
+    def stopped(part: JobPart) -> Answer:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -249,12 +249,12 @@ def test_an_output_made_by_hand_after_ctrl_c_is_not_replaced(folder: Path) -> No
     assert (folder / "out" / "a_filled.mp4").read_text() == "mine"
 
 
-def _interrupt(part: Part) -> Answer:
+def _interrupt(part: JobPart) -> Answer:
     raise KeyboardInterrupt
 
 
 def test_a_job_that_another_run_holds_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "_HELD_AGAIN_S", 0.01)
+    monkeypatch.setattr(driver_module, "_HELD_RETRY_S", 0.01)
     lock = FileLock(folder / "out" / ".vidfill" / "a_filled.mp4.lock")
     (folder / "out" / ".vidfill").mkdir(parents=True)
     assert lock.acquire()
@@ -270,14 +270,14 @@ def test_a_job_that_another_run_holds_is_waited_for(folder: Path, monkeypatch: p
 
 
 def test_a_busy_work_folder_is_no_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "_HELD_AGAIN_S", 0.0)
+    monkeypatch.setattr(driver_module, "_HELD_RETRY_S", 0.0)
     busy = Failure("BusyError", "in use by process 7", 5, is_busy=True)
     (report,), started = run_batch(folder, _each(busy, busy, busy, succeed))
     assert (report.status, report.n_attempts, len(started.parts)) == ("done", 1, 4)
 
 
 def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def loses(part: Part) -> Answer:
+    def loses(part: JobPart) -> Answer:
         JobFile(folder / "out", started_job).lock.unlink()
         return fail("late news")
 
@@ -288,7 +288,7 @@ def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.
 
 
 def test_segments_that_go_on_from_one_another_are_one_part_and_are_counted_one_by_one(folder: Path) -> None:
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         answer = succeed(part)
         return Done(missing=((0, 1), (2,))) if part.kind == "plan" else answer
 
@@ -314,7 +314,7 @@ def test_a_split_job_is_planned_spread_and_assembled_once(folder: Path) -> None:
 def test_of_a_split_job_only_what_was_killed_is_done_again(folder: Path) -> None:
     died: list[tuple[int, ...]] = []
 
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         if part.kind == "segments" and part.segments != (1,) and part.segments not in died:
             died.append(part.segments)
             return killed(part)
@@ -335,7 +335,7 @@ def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(fo
     running: set[int] = set()
     failed: list[tuple[int, ...]] = []
 
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         if part.kind == "plan" and failed:
             assert not part.resume
             assert not running
@@ -351,7 +351,7 @@ def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(fo
 
 
 def test_a_killed_run_of_a_split_job_leaves_its_segments(folder: Path) -> None:
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         if part.kind == "segments" and part.segments == (0,):
             raise KeyboardInterrupt
         return succeed(part)
@@ -371,7 +371,7 @@ def test_news_of_every_job(folder: Path) -> None:
     for name in ("b.mp4", "c.mp4"):
         (folder / "in" / name).write_text("video")
 
-    def script(part: Part) -> Answer:
+    def script(part: JobPart) -> Answer:
         return fail("no good") if part.source.name == "b.mp4" else succeed(part)
 
     news: list[JobEvent] = []

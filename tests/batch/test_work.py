@@ -12,8 +12,8 @@ from tests.clips import write_clip
 from tests.engine.models import WINDOW, Chained
 from vidfill import remove
 from vidfill.batch import local, work
-from vidfill.batch.local import obituary, share_out
-from vidfill.batch.work import Done, Failure, Part, PartKind, Worker
+from vidfill.batch.local import cause_of_death, share_out
+from vidfill.batch.work import Done, Failure, JobPart, PartKind, PartWorker
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import BusyError, InputError, OutOfMemoryError, OutputError, UsageError
 from vidfill.models import load_model
@@ -32,23 +32,21 @@ def source(tmp_path: Path) -> Path:
 
 def _part(
     source: Path, kind: PartKind, *, segments: tuple[int, ...] = (), resume: bool = True, name: str = "out.mkv"
-) -> Part:
+) -> JobPart:
     folder = source.parent
     thumbnails = folder / "before.jpg", folder / "after.jpg"
     output, work_folder = str(folder / name), folder / f"{name}.work"
-    return Part(
-        name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, overwrite=True, segments=segments
-    )
+    return JobPart(name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, segments=segments)
 
 
 def test_the_parts_of_a_removal_by_workers_that_know_nothing_of_each_other(source: Path) -> None:
-    planned = Worker().do(_part(source, "plan", resume=False), lambda step: None)
+    planned = PartWorker().do(_part(source, "plan", resume=False), lambda step: None)
     assert planned == Done(missing=((0,), (1,)))
     for segment in (1, 0):  # in any order
-        assert isinstance(Worker().do(_part(source, "segments", segments=(segment,)), lambda step: None), Done)
-    assert Worker().do(_part(source, "plan"), lambda step: None) == Done(missing=())
+        assert isinstance(PartWorker().do(_part(source, "segments", segments=(segment,)), lambda step: None), Done)
+    assert PartWorker().do(_part(source, "plan"), lambda step: None) == Done(missing=())
     stages: set[str] = set()
-    done = Worker().do(_part(source, "assemble"), lambda step: stages.add(step.stage))
+    done = PartWorker().do(_part(source, "assemble"), lambda step: stages.add(step.stage))
     assert isinstance(done, Done)
     assert done.result["n_filled"] == 6
     assert "analyse" not in stages
@@ -66,20 +64,20 @@ def test_a_model_that_remembers_has_the_segments_of_a_scene_filled_in_order(
 
     monkeypatch.setattr(work, "load_model", load)
     monkeypatch.setattr("vidfill.removal.run.load_model", load)
-    assert Worker().do(_part(source, "plan", resume=False), lambda step: None) == Done(missing=((0, 1),))
-    early = Worker().do(_part(source, "segments", segments=(1,)), lambda step: None)
+    assert PartWorker().do(_part(source, "plan", resume=False), lambda step: None) == Done(missing=((0, 1),))
+    early = PartWorker().do(_part(source, "segments", segments=(1,)), lambda step: None)
     assert isinstance(early, Failure)
     assert "segment 1 before segment 0, from which it goes on" in early.message
-    assert isinstance(Worker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
-    assert Worker().do(_part(source, "plan"), lambda step: None) == Done(missing=((1,),))
-    assert isinstance(Worker().do(_part(source, "segments", segments=(0, 1)), lambda step: None), Done)
+    assert isinstance(PartWorker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
+    assert PartWorker().do(_part(source, "plan"), lambda step: None) == Done(missing=((1,),))
+    assert isinstance(PartWorker().do(_part(source, "segments", segments=(0, 1)), lambda step: None), Done)
     remove(source, source.with_name("whole.mkv"), keep_work=True, **SETTINGS)
     whole, split = (WorkFolder(source.with_name(name)) for name in (".whole.mkv.vidfill", "out.mkv.work"))
     for segment in (0, 1):
         for a, b in zip(whole.read(segment), split.read(segment), strict=True):
             assert np.array_equal(a.rgb, b.rgb)
             assert a.invented == b.invented == 0.25
-    done = Worker().do(_part(source, "assemble"), lambda step: None)
+    done = PartWorker().do(_part(source, "assemble"), lambda step: None)
     assert isinstance(done, Done)
     assert done.result["invented"] == 0.25
     assert source.with_name("out.mkv").read_bytes() == source.with_name("whole.mkv").read_bytes()
@@ -101,11 +99,11 @@ def test_a_segment_needs_a_plan(source: Path) -> None:
 
 
 def test_who_does_segments_shares_the_folder_and_who_plans_or_assembles_does_not(source: Path) -> None:
-    Worker().do(_part(source, "plan", resume=False), lambda step: None)
+    PartWorker().do(_part(source, "plan", resume=False), lambda step: None)
     with WorkFolder(source.with_name("out.mkv.work")).locked():
-        assert isinstance(Worker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
+        assert isinstance(PartWorker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
         for kind in ("plan", "assemble", "whole"):
-            failure = Worker().do(_part(source, kind), lambda step: None)
+            failure = PartWorker().do(_part(source, kind), lambda step: None)
             assert isinstance(failure, Failure)
             assert failure.is_busy
 
@@ -118,7 +116,7 @@ def test_the_model_is_loaded_once(source: Path, monkeypatch: pytest.MonkeyPatch)
         return load_model(name, **options)
 
     monkeypatch.setattr(work, "load_model", counting)
-    worker = Worker()
+    worker = PartWorker()
     for name in ("a.mkv", "b.mkv"):
         assert isinstance(worker.do(_part(source, "whole", name=name), lambda step: None), Done)
     assert loaded == ["propagate"]
@@ -130,7 +128,7 @@ def test_what_stops_a_worker_is_no_failure_of_the_part(source: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Worker().do(_part(source, "whole"), stop)
+        PartWorker().do(_part(source, "whole"), stop)
     assert not source.with_name("out.mkv").exists()
 
 
@@ -164,7 +162,7 @@ def test_errors_as_data(error: Exception, expected: tuple[Any, ...]) -> None:
     ],
 )
 def test_what_a_worker_died_of(exit_code: int, n_oom_kills: int, cause: str, says: str) -> None:
-    death = obituary(_part(Path("a"), "whole"), exit_code, n_oom_kills=n_oom_kills)
+    death = cause_of_death(_part(Path("a"), "whole"), exit_code, n_oom_kills=n_oom_kills)
     assert death.cause == cause
     assert death.message.endswith(says)
 

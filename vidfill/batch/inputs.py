@@ -1,4 +1,4 @@
-"""From what the user names (files, folders, globs) to one job for each video: source, mask, output."""
+"""From the inputs that the user names (files, folders, globs) to one job per video: source, mask, output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob")
     + (".wmv", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".y4m", ".gif")
 )
-"""What counts as a video among the files of a folder; a file that is named by itself may have any name."""
+"""What counts as a video in a folder; a file that is named itself may have any suffix."""
 FIELDS = ("stem", "ext", "name", "parent")
 
 
@@ -28,7 +28,7 @@ class BatchJob:
     Attributes:
         source: a video, or a folder of images.
         name: of the output, relative to the folder of outputs; also the job's name.
-        mask: where its mask is expected, "alpha", or None where the settings name what goes.
+        mask: where its mask is expected, "alpha", or None if the settings say what to remove.
         makes_folder: whether the output is a folder of PNG files.
     """
 
@@ -40,10 +40,10 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `count` parts of a batch, the `index`-th from 1 on.
+    """The `index`-th (from 1) of `count` parts of a batch.
 
     Raises:
-        UsageError: an index that is not from 1 to `count`.
+        UsageError: an index outside 1 to `count`.
     """
 
     index: int
@@ -66,7 +66,7 @@ class Shard:
         return cls(int(index), int(count))
 
     def holds(self, job: BatchJob) -> bool:
-        """Whether a job is of this shard: by its name alone, so that every machine comes to the same answer."""
+        """Whether a job belongs to this shard; depends on its name alone, so that all machines agree."""
         return int.from_bytes(hashlib.sha256(os.fsencode(job.name)).digest()[:8]) % self.count == self.index - 1
 
 
@@ -80,23 +80,27 @@ def find_jobs(
 ) -> list[BatchJob]:
     """The jobs of a batch, in the order of the inputs.
 
-    An input that is the mask or the output of another one is left out: they may all lie in one folder. A link is a
-    video of its own, unless it would become the same output as what it leads to.
+    An input that is the mask or the output of another one is left out, so all may be in one folder. A link is a video
+    of its own, unless it would give the same output as its target.
 
     Args:
-        inputs: videos; folders, whose videos are taken (or, with `fps`, which are taken as folders of images where
-            they hold no video); globs, with `**` for any depth.
+        inputs: videos; folders, whose videos are taken (with `fps`, a folder without videos is one of images); globs,
+            with `**` for any depth.
         out: the folder of outputs.
         name: of an output, with {stem}, {ext}, {name} and {parent} of its source; may name a folder within `out`.
-        mask_pattern: where the mask of a source is, with the same fields; relative to the source's folder.
+        mask_pattern: the mask of a source, with the same fields; relative to the source's folder.
         fps: frame rate of folders of images.
 
     Raises:
-        UsageError: nothing found, an unknown field, two sources for one output, an output that is a source.
-        InputError: a file that is not there.
+        UsageError: nothing found, an unknown field, two sources for one output, or an output that is a source.
+        InputError: a file does not exist.
     """
     sources, bare = _expand(inputs, takes_images=fps is not None)
-    jobs = _distinct([_job(source, name, mask_pattern) for source in sources])
+    distinct: dict[tuple[str, str], BatchJob] = {}  # by the real file and the output
+    for source in sources:
+        job = _job(source, name, mask_pattern)
+        distinct.setdefault((_key(source), job.name), job)
+    jobs = list(distinct.values())
     masks = {_key(Path(job.mask)) for job in jobs if job.mask is not None}
     outputs = {_key(out / job.name) for job in jobs if _key(out / job.name) != _key(job.source)}
     for folder in bare:
@@ -114,7 +118,7 @@ def find_jobs(
 
 
 def _expand(inputs: Sequence[Path | str], *, takes_images: bool) -> tuple[list[Path], list[Path]]:
-    """The sources, and folders in which there are none."""
+    """The sources, and the folders without any."""
     sources: list[Path] = []
     bare: list[Path] = []
     for text in inputs:
@@ -132,16 +136,8 @@ def _expand(inputs: Sequence[Path | str], *, takes_images: bool) -> tuple[list[P
     return sources, bare
 
 
-def _distinct(jobs: Sequence[BatchJob]) -> list[BatchJob]:
-    """The jobs without those that would make the same output of the same file."""
-    first: dict[tuple[str, str], BatchJob] = {}
-    for job in jobs:
-        first.setdefault((_key(job.source), job.name), job)
-    return list(first.values())
-
-
 def _matches(text: Path | str) -> list[Path]:
-    if not str(text):  # of a shell variable that is not set, say; as a path it would be the current folder
+    if not str(text):  # an unset shell variable, say; as a path it would be the current folder
         raise InputError("an empty name among the inputs", expected="videos, folders or globs")
     if Path(text).exists():
         return [Path(text)]
@@ -154,8 +150,8 @@ def _matches(text: Path | str) -> list[Path]:
 
 
 def _inside(folder: Path, *, takes_images: bool) -> list[Path]:
-    """The videos of a folder; where it has none, the folder itself if it may be one of images."""
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # ._a.mp4 is a Mac's, and no video
+    """The videos of a folder; if it has none, the folder itself if it may be one of images."""
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # macOS writes ._a.mp4
     videos = sorted(path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES)
     if videos:
         return videos
@@ -206,4 +202,4 @@ def _check_names(jobs: Sequence[BatchJob], out: Path) -> None:
 
 
 def _key(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))  # Path.resolve raises where links go round in circles
+    return os.path.normcase(os.path.realpath(path))  # Path.resolve raises on circular links

@@ -1,4 +1,4 @@
-"""What a batch came to: one JSON file for programs, one HTML page for people, with a picture before and after."""
+"""The result of a batch: a JSON file for programs, and an HTML page for people with pictures before and after."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from vidfill import __version__
-from vidfill.batch.events import JobReport
+from vidfill.batch.events import BatchResult, JobReport
 from vidfill.files.atomic import write_file
 
 _SCHEMA_VERSION = 1
-_ORDER = {"failed": 0, "done": 1, "already done": 2}  # what needs attention comes first
+_ORDER = ("failed", "done", "already done")  # what needs attention comes first
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -47,50 +46,32 @@ img {{ display: block; width: 100%; height: auto; }}
 """
 
 
-def summarise(jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> dict[str, Any]:
-    """The content of the summary: counts by status, what limits the use of the weights, every job; paths as text."""
-    return {
-        "schema_version": _SCHEMA_VERSION,
-        "vidfill": __version__,
-        "seconds": seconds,
-        "counts": _counts(jobs),
-        "licence_notice": licence_notice,
-        "jobs": [
-            {
-                **asdict(job),
-                "source": str(job.source),
-                "output": str(job.output),
-                "thumbnails": [*map(str, job.thumbnails)],
-            }
-            for job in jobs
-        ],
-    }
-
-
-def write_summary(path: Path, jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> None:
-    """Write the summary as JSON.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    _write(
-        path, json.dumps(summarise(jobs, seconds, licence_notice=licence_notice), indent=1, ensure_ascii=False) + "\n"
-    )
-
-
-def write_report(path: Path, jobs: Sequence[JobReport], seconds: float, *, licence_notice: str | None) -> None:
-    """Write the page; it needs no server, and its pictures lie beside the outputs.
+def write_reports(result: BatchResult) -> None:
+    """Write the summary and the page of a batch; the page needs no server, and shows pictures beside the outputs.
 
     "Painted" is the ratio of the holes that no frame shows.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: they cannot be written.
     """
-    rows = "\n".join(_row(job, path.parent) for job in sorted(jobs, key=lambda job: _ORDER.get(job.status, 0)))
-    title = escape(f"{len(jobs)} videos in {path.parent.name}")
-    counts = escape(", ".join(f"{n} {status}" for status, n in _counts(jobs).items()))
-    notice = f"<br>{escape(licence_notice)}" if licence_notice else ""
-    _write(path, _PAGE.format(title=title, counts=counts, seconds=seconds, notice=notice, rows=rows))
+    summary = {
+        "schema_version": _SCHEMA_VERSION,
+        "vidfill": __version__,
+        "seconds": result.seconds,
+        "counts": _counts(result.jobs),
+        "licence_notice": result.licence_notice,
+        "jobs": [asdict(job) for job in result.jobs],
+    }
+    _write(result.summary, json.dumps(summary, indent=1, ensure_ascii=False, default=str) + "\n")
+    jobs = sorted(result.jobs, key=lambda job: _ORDER.index(job.status) if job.status in _ORDER else 0)
+    page = _PAGE.format(
+        title=escape(f"{len(jobs)} videos in {result.report.parent.name}"),
+        counts=escape(", ".join(f"{n} {status}" for status, n in _counts(jobs).items())),
+        seconds=result.seconds,
+        notice=f"<br>{escape(result.licence_notice)}" if result.licence_notice else "",
+        rows="\n".join(_row(job, result.report.parent) for job in jobs),
+    )
+    _write(result.report, page)
 
 
 def _row(job: JobReport, folder: Path) -> str:
@@ -120,5 +101,5 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
+    # Undecodable bytes of a file's name are surrogates, written as \udcXX, which JSON reads as the name again.
     write_file(path, text.encode("utf-8", errors="backslashreplace"))

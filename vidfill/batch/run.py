@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vidfill.batch.driver import BatchRules, Driver
-from vidfill.batch.events import JobEvent, JobReport, OnEvent
+from vidfill.batch.events import BatchResult, JobEvent, JobReport, OnEvent
 from vidfill.batch.inputs import DEFAULT_NAME, BatchJob, Shard, find_jobs
 from vidfill.batch.local import LocalScheduler, share_out
-from vidfill.batch.report import write_report, write_summary
+from vidfill.batch.report import write_reports
 from vidfill.batch.scheduling import Scheduler
 from vidfill.engine.device import EngineSettings, check_settings, choose_device
 from vidfill.engine.plan import parse_working_size
@@ -26,30 +25,6 @@ from vidfill.removal.run import remove
 # Arguments of `remove` that the batch itself gives, and those that are of one video alone.
 _OWN = frozenset(["source", "output", "overwrite", "resume", "work_dir", "keep_work", "segments", "load", "progress"])
 _OF_ONE = frozenset(["output_fill", "prompts"])
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """How a batch ended.
-
-    Attributes:
-        jobs: a report for each, in the order of the inputs.
-        seconds: wall time.
-        summary: the JSON file with all of this.
-        report: the HTML page with pictures.
-        licence_notice: what the weights may be used for, in one line; None where nothing limits it.
-    """
-
-    jobs: tuple[JobReport, ...]
-    seconds: float
-    summary: Path
-    report: Path
-    licence_notice: str | None = None
-
-    @property
-    def failed(self) -> tuple[JobReport, ...]:
-        """The jobs without an output."""
-        return tuple(job for job in self.jobs if job.status == "failed")
 
 
 def batch(
@@ -118,8 +93,7 @@ def batch(
     summary, page = out / f"summary{suffix}.json", out / f"report{suffix}.html"
     notice = weights.licence_notice()
     result = BatchResult(tuple(reports), round(time.monotonic() - began_s, 3), summary, page, notice)
-    write_summary(summary, result.jobs, result.seconds, licence_notice=notice)
-    write_report(page, result.jobs, result.seconds, licence_notice=notice)
+    write_reports(result)
     return result
 
 

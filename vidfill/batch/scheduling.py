@@ -1,4 +1,4 @@
-"""What a scheduler is: workers that are given parts and tell what becomes of them."""
+"""What a scheduler is: workers that are given parts and report what becomes of them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self
 
-from vidfill.batch.work import Outcome, Part
+from vidfill.batch.work import JobPart, PartResult
 
 
 class Progressed(NamedTuple):
-    """A part is so far: `done` of `total` frames of a stage."""
+    """A part has done `done` of `total` frames of a stage."""
 
-    part: Part
+    part: JobPart
     stage: str
     done: int
     total: int
 
 
 class Ended(NamedTuple):
-    """A part is over, well or not."""
+    """A part has succeeded or failed."""
 
-    part: Part
-    outcome: Outcome
+    part: JobPart
+    outcome: PartResult
 
 
 class Died(NamedTuple):
-    """The worker of a part is gone without a word.
+    """The worker of a part is gone without a result.
 
     Attributes:
-        part: what it was at.
-        cause: "killed" from outside, "crashed" of its own, or out of "memory".
-        message: what is known, in one line.
-        has_begun: whether the worker had come to the part at all; else it is not the part's doing.
+        part: what it was working on.
+        cause: "killed" from outside, "crashed" by itself, or out of "memory".
+        message: one line.
+        has_begun: whether the worker had started on the part at all; if not, the part is not to blame.
     """
 
-    part: Part
+    part: JobPart
     cause: Literal["killed", "crashed", "memory"]
     message: str
     has_begun: bool = True
@@ -47,18 +47,18 @@ Event = Progressed | Ended | Died
 class Scheduler(Protocol):
     """Workers, here or elsewhere; a context manager that starts and ends them.
 
-    A scheduler knows nothing of jobs, states and retries: a part that ends badly is only told of.
+    A scheduler knows nothing about jobs, states and retries: it only reports a part that fails.
     """
 
     @property
     def n_free(self) -> int:
         """Workers that could begin a part now."""
 
-    def start(self, part: Part) -> None:
+    def start(self, part: JobPart) -> None:
         """Give a part to a free worker."""
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
-        """What has happened since the last call; waits for something to happen, but not longer than this."""
+        """What has happened since the last call; waits at most this long for something to happen."""
 
     def __enter__(self) -> Self:
         """Start the workers."""

@@ -1,4 +1,4 @@
-"""What a worker does: one part of a job at a time, with the model kept from one to the next."""
+"""What a worker does: one part of a job at a time, keeping the model loaded from one to the next."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from vidfill.batch.thumbnails import write_thumbnails
 from vidfill.engine.device import is_out_of_memory
 from vidfill.errors import BusyError, OutOfMemoryError, VidfillError
 from vidfill.models import load_model
+from vidfill.progress import OnProgress
 from vidfill.removal.patches import runs_of
 from vidfill.removal.request import Weights
-from vidfill.removal.run import OnProgress, remove
+from vidfill.removal.run import remove
 from vidfill.removal.work_folder import WorkFolder
 
 PartKind = Literal["whole", "plan", "segments", "assemble"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """A piece of work for one worker: plain data, paths and no frames.
 
     Attributes:
         job: the job's name.
-        kind: all of it; or its Plan, some segments, or the output from finished segments.
-        source: the video.
+        kind: the whole job; or its Plan, some segments, or the output from finished segments.
         output: as `vidfill.remove` takes it.
         work: the work folder.
-        thumbnails: where small pictures of before and after go.
+        thumbnails: paths of the small pictures of before and after.
         settings: of `vidfill.remove`, by name.
         resume: whether finished segments are kept.
-        overwrite: whether an output that is there may be replaced.
         segments: which ones, in order, for that kind.
     """
 
@@ -46,17 +45,16 @@ class Part:
     thumbnails: tuple[Path, Path]
     settings: Mapping[str, Any]
     resume: bool
-    overwrite: bool
     segments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A part that went well.
+    """A part that succeeded.
 
     Attributes:
         result: of the whole job, see `vidfill.batch.events.JobReport`.
-        missing: of a Plan: its segments that are not filled yet, in groups that do not depend on one another.
+        missing: of a Plan: the segments that are not filled yet, in groups that do not depend on one another.
     """
 
     result: dict[str, Any] = field(default_factory=dict)
@@ -65,15 +63,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A part that went wrong.
+    """A part that failed.
 
     Attributes:
-        kind: of the error, as its class is named.
-        message: in one line.
+        kind: the error's class name.
+        message: one line.
         exit_code: of the error.
-        out_of_memory: whether memory was what it lacked.
-        is_busy: whether all that is wrong is that another process works on it.
-        trace: of a fault inside vidfill, for those who mend it.
+        out_of_memory: whether memory ran out.
+        is_busy: whether the only problem is that another process works on it.
+        trace: traceback of an error inside vidfill.
     """
 
     kind: str
@@ -85,7 +83,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """What an exception says."""
+        """An exception as data."""
         memory = isinstance(error, OutOfMemoryError) or is_out_of_memory(error)
         if isinstance(error, VidfillError):
             return cls(type(error).__name__, str(error), error.exit_code, memory, isinstance(error, BusyError))
@@ -95,34 +93,31 @@ class Failure:
         return cls(type(error).__name__, text, trace="".join(traceback.format_exception(error)))
 
 
-Outcome = Done | Failure
+PartResult = Done | Failure
 
 
-class Worker:
+class PartWorker:
     """Does parts, one after another.
 
     Args:
-        device: overrides that of the settings, where given: workers of one machine share its GPUs out.
-        threads: likewise; 0 leaves what the settings say.
+        device: overrides that of the settings: the workers of a machine share its GPUs out. "" does not.
+        threads: likewise; 0 does not override.
     """
 
     def __init__(self, *, device: str = "", threads: int = 0) -> None:
-        self._overrides: dict[str, Any] = {}
-        if device:
-            self._overrides["device"] = device
-        if threads:
-            self._overrides["threads"] = threads
+        self._overrides = {name: value for name, value in (("device", device), ("threads", threads)) if value}
         self._load = lru_cache(maxsize=1)(load_model)
 
-    def do(self, part: Part, progress: OnProgress) -> Outcome:
-        """Do a part; what is wrong with it is in the outcome. A KeyboardInterrupt out of `progress` goes through."""
-        how = {"resume": part.resume, "overwrite": part.overwrite, "load": self._load, "progress": progress}
+    def do(self, part: JobPart, progress: OnProgress) -> PartResult:
+        """Do a part; errors are in the result. Only a KeyboardInterrupt from `progress` passes through."""
+        # Outputs that must not be replaced were refused before, under the job's lock.
+        how = {"resume": part.resume, "overwrite": True, "load": self._load, "progress": progress}
         try:
             return self._done(part, {**part.settings, **self._overrides, **how})
-        except Exception as error:  # noqa: BLE001 - a fault in one video must not end the others
+        except Exception as error:  # noqa: BLE001 - an error in one video must not end the others
             return Failure.of(error)
 
-    def _done(self, part: Part, settings: dict[str, Any]) -> Done:
+    def _done(self, part: JobPart, settings: dict[str, Any]) -> Done:
         chosen = {"plan": (), "segments": part.segments}.get(part.kind)
         result = remove(part.source, part.output, segments=chosen, work_dir=part.work, keep_work=True, **settings)
         folder = WorkFolder(part.work)
@@ -136,15 +131,7 @@ class Worker:
             return Done()
         write_thumbnails(part.source, Path(part.output), plan, part.thumbnails, fps=settings.get("fps"))
         folder.remove()
-        return Done(
-            {
-                "n_frames": result.n_frames,
-                "n_filled": result.n_filled,
-                "n_held": result.n_held,
-                "invented": result.invented,
-                "model": result.model,
-                "device": result.device,
-                "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
-                "warnings": list(result.warnings),
-            }
-        )
+        names = ("n_frames", "n_filled", "n_held", "invented", "model", "device")
+        seconds = {stage: round(seconds, 3) for stage, seconds in result.seconds.items()}
+        kept = {name: getattr(result, name) for name in names}
+        return Done({**kept, "seconds": seconds, "warnings": list(result.warnings)})

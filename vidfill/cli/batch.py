@@ -14,7 +14,7 @@ from vidfill.cli.session import Session, Voice, printable, session
 from vidfill.errors import BatchError
 
 if TYPE_CHECKING:
-    from vidfill.batch.run import BatchResult
+    from vidfill.batch.events import BatchResult
 
 BATCH = "Batch"
 
