@@ -77,7 +77,7 @@ def test_what_cannot_be_is_said_before_any_work(run: Run, options: list[str], co
 
 
 def test_a_model_without_weights_is_told_of_before_any_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "shipped_dir", lambda: Path("nothing"))
+    monkeypatch.setattr(weights.manifest, "shipped_dir", lambda: Path("nothing"))
     outcome = run("evaluate", "clips", "--models", "telea,opn", "--out", "scores")
     assert outcome.code == 6
     assert "no weights for model opn" in outcome.err

@@ -215,7 +215,7 @@ def test_bad_input_ends_in_one_line_and_its_code(
 
 
 def test_a_model_without_weights_says_how_to_get_some(clip: Clip, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "shipped_dir", lambda: Path("nothing"))
+    monkeypatch.setattr(weights.manifest, "shipped_dir", lambda: Path("nothing"))
     outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--model", "opn", "--progress", "none")
     assert outcome.code == 6
     assert "vidfill weights import opn" in outcome.err

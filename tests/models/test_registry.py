@@ -30,7 +30,7 @@ SLIM = VINetSizes(
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "shipped"
-    monkeypatch.setattr(weights, "shipped_dir", lambda: folder)
+    monkeypatch.setattr(weights.manifest, "shipped_dir", lambda: folder)
     return folder
 
 

@@ -29,7 +29,7 @@ from vidfill.train.trainer import Outcome
 
 ROOT = Path(__file__).parents[2]
 # What a machine that was set up for training alone does not have.
-MISSING = ("av", "click", "platformdirs", "pooch", "rich", "segment_anything", "typer")
+MISSING = ("av", "click", "platformdirs", "rich", "segment_anything", "typer")
 BARE = f"""
 import runpy, sys
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from vidfill import weights
 from vidfill.errors import WeightsError
 from vidfill.weights import (
     Card,
@@ -18,6 +17,7 @@ from vidfill.weights import (
     install_weights,
     list_weights,
     load_weights,
+    manifest,
     read_manifest,
     read_torch_checkpoint,
     save_weights,
@@ -32,7 +32,7 @@ CARD = Card("net", sizes={"width": 3}, recipe="by hand", data="none", licence="C
 
 @pytest.fixture
 def no_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "shipped_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr(manifest, "shipped_dir", lambda: tmp_path / "none")
 
 
 def test_shipped_manifest_is_valid_and_its_files_are_there() -> None:
@@ -50,7 +50,7 @@ def test_shipped_weights_of_an_installed_wheel_lie_in_the_package(
 ) -> None:
     package = tmp_path / "site-packages" / "vidfill"
     package.mkdir(parents=True)
-    monkeypatch.setattr(weights, "__file__", str(package / "weights" / "__init__.py"))
+    monkeypatch.setattr(manifest, "__file__", str(package / "weights" / "manifest.py"))
     assert shipped_dir() == tmp_path / "site-packages" / "weights"  # a source checkout
     (package / "_weights").mkdir()
     assert shipped_dir() == package / "_weights"
@@ -63,7 +63,7 @@ def test_default_folder_ends_in_the_programs_name() -> None:
 def test_manifest_round_trip(tmp_path: Path) -> None:
     scores = {"object": {"hole_psnr_db": 17.5}}
     card = replace(CARD, file="net.safetensors", sha256="a" * 64, n_bytes=12, scores=scores)
-    card = replace(card, research_only=True, steps=2700, minutes=95.5, device="two cores")
+    card = replace(card, research_only=True)
     write_manifest(tmp_path, (card, CARD))
     assert read_manifest(tmp_path) == (card, CARD)
     entry = json.loads((tmp_path / "manifest.json").read_text())["models"][1]
