@@ -1,33 +1,21 @@
-// Requests to the server. Addresses are relative to the page, whose own holds the token.
+// Requests to the server. Addresses are relative to that of the page, which contains the token.
 
 export class ApiError extends Error {}
 
-async function answer(response) {
-  if (response.ok) return response;
-  let message = `the server answered ${response.status}`;
-  try {
-    message = (await response.json()).error.message;
-  } catch {
-    // Not JSON: the status says all there is.
-  }
-  throw new ApiError(message);
-}
-
 async function ask(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
+  const response = await fetch(path, options).catch(() => {
     throw new ApiError("vidfill ui no longer answers; is it still running?");
-  }
-  return answer(response);
+  });
+  if (response.ok) return response;
+  const content = await response.json().catch(() => null); // null: not JSON, only the status is known
+  throw new ApiError(content?.error.message ?? `the server answered ${response.status}`);
 }
 
 export async function get(path) {
   return (await ask(`api/${path}`)).json();
 }
 
-// A frame: its picture, and when it is shown.
+// A frame: its picture and its time in seconds.
 export async function picture(path) {
   const response = await ask(path);
   return { bitmap: await createImageBitmap(await response.blob()), time: Number(response.headers.get("x-time-s")) };

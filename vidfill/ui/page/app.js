@@ -1,18 +1,17 @@
-// Joins the picture, the timeline and the panels with the server, which knows what is true.
+// Connects the picture, the timeline and the panels with the server, which holds the state.
 
 import { ApiError, decoded, get, picture, send } from "./api.js";
-import { setText, showJob, showLost, showObjects, showPrompts, showWarnings } from "./panels.js";
+import { byId, setText, showJob, showLost, showObjects, showPrompts, showWarnings } from "./panels.js";
 import { PromptBook } from "./prompts.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 
 const POLL_MS = 300;
-const MOST_PICTURES = 32;
+const MAX_PICTURES = 32;
 
-const byId = (id) => document.getElementById(id);
 const book = new PromptBook();
 const pictures = new Map(); // address -> picture, the last ones used
-let server = null; // what the server last said
+let server = null; // the last state from the server
 let track = null;
 let frame = 0;
 let object = 1;
@@ -50,13 +49,12 @@ function say(text) {
 }
 
 function complain(error) {
-  const alert = byId("alert");
-  alert.textContent = error ? error.message : "";
-  alert.hidden = !error;
+  byId("alert").textContent = error?.message ?? "";
+  byId("alert").hidden = !error;
   if (error) play(false);
 }
 
-// Runs what a button does; what goes wrong is shown and is no reason to stop.
+// Runs what a button does, and shows errors of the server.
 async function attempt(work) {
   try {
     complain(null);
@@ -71,7 +69,7 @@ function perSecond() {
   return Math.max(1, Math.round(server?.source.rate ?? 1));
 }
 
-// --- what the server says -------------------------------------------------------------------------------------------
+// --- from the server ------------------------------------------------------------------------------------------------
 
 async function refresh() {
   await accept(await get("state"));
@@ -121,7 +119,7 @@ function ended(job) {
   load();
 }
 
-// --- what the user says ---------------------------------------------------------------------------------------------
+// --- from the user --------------------------------------------------------------------------------------------------
 
 function addPrompt(kind, value) {
   play(false);
@@ -136,7 +134,7 @@ function forget({ id, frame: at }) {
   commit();
 }
 
-// Has the server keep the prompts, one state of them after the other; what it refuses is as if it had not been.
+// Sends the prompts to the server, one version after another; a refused one is dropped.
 async function commit() {
   render();
   say("Selecting\u2026");
@@ -187,12 +185,12 @@ async function play(wanted) {
   byId("play").setAttribute("aria-pressed", String(wanted));
   while (isPlaying) {
     const due = performance.now() + 1000 / server.source.rate;
-    goTo(following());
+    goTo(nextFrame());
     while (isPlaying && (isLoading || performance.now() < due)) await new Promise(requestAnimationFrame);
   }
 }
 
-function following() {
+function nextFrame() {
   const { preview, source } = server;
   const [first, stop] = view === "filled" && preview ? [preview.start, preview.stop] : [0, source.n_frames];
   return frame + 1 < stop && frame >= first ? frame + 1 : first;
@@ -200,7 +198,7 @@ function following() {
 
 // --- pictures -------------------------------------------------------------------------------------------------------
 
-// Loads what is to be shown; whatever is asked for meanwhile is loaded once that is there, only the last of it.
+// Loads what is to be shown; of the requests that come meanwhile only the last is loaded next.
 async function load() {
   if (!server?.is_ready) return;
   needsLoad = true;
@@ -239,7 +237,7 @@ async function kept(from) {
   const known = pictures.get(from) ?? (await picture(from));
   pictures.delete(from);
   pictures.set(from, known);
-  if (pictures.size > MOST_PICTURES) {
+  if (pictures.size > MAX_PICTURES) {
     const [oldest, old] = pictures.entries().next().value;
     pictures.delete(oldest);
     old.bitmap.close();
@@ -247,7 +245,7 @@ async function kept(from) {
   return known;
 }
 
-// What to do next, in a few words.
+// What to do next.
 function hint(found, entries) {
   if (!found) return "";
   if (book.isEmpty) return "Click on what is to go. Where a click is not enough, choose Box and drag one round it.";
@@ -275,7 +273,7 @@ function render() {
   const isFresh = isTrackFresh();
   const nLost = isFresh ? track.lost.length : 0;
   const entries = book.entries();
-  const ids = [...new Set([...book.objectIds, object, ...(extraObject ? [extraObject] : [])])].sort((a, b) => a - b);
+  const ids = [...new Set([...book.objectIds, object, extraObject ?? object])].sort((a, b) => a - b);
   showObjects(ids, object, chooseObject);
   showPrompts(entries, { go: (entry) => visit(entry.id, entry.frame), forget });
   showLost(isFresh ? track : null, (lost) => visit(lost.object, lost.start, lost.seen));
@@ -299,8 +297,9 @@ function render() {
   byId("views").querySelector('[value="filled"]').disabled = !server.preview?.done.length;
   byId("views").querySelector('[value="result"]').disabled = !server.result;
   byId("get-result").hidden = !server.result?.is_file;
-  setText("result-text", resultText(server.result));
-  byId("result-text").hidden = !resultText(server.result);
+  const result = resultText(server.result);
+  setText("result-text", result);
+  byId("result-text").hidden = !result;
   byId("get-masks").hidden = !isFresh;
   byId("get-prompts").hidden = book.isEmpty;
   byId("shell").hidden = book.isEmpty;
@@ -336,7 +335,7 @@ function trackText(nLost) {
   return "Every object is known on every frame.";
 }
 
-// Pixels by which the mask is grown; null leaves it to the program.
+// Pixels by which the mask is grown; null for automatic growth.
 function chosenDilate() {
   const { value } = byId("dilate");
   return value === "" ? null : Number(value);
@@ -344,12 +343,9 @@ function chosenDilate() {
 
 function command() {
   const dilate = chosenDilate();
-  const chosen = [
-    dilate === null ? "" : ` --dilate ${dilate}`,
-    byId("shadow").checked ? " --shadow" : "",
-    allowsLost() ? " --allow-lost" : "",
-  ];
-  return server.command + chosen.join("");
+  const shadow = byId("shadow").checked ? " --shadow" : "";
+  const lost = allowsLost() ? " --allow-lost" : "";
+  return `${server.command}${dilate === null ? "" : ` --dilate ${dilate}`}${shadow}${lost}`;
 }
 
 function allowsLost() {
@@ -362,7 +358,7 @@ function chooseObject(id) {
   load();
 }
 
-// Goes to where a prompt is, or is wanted.
+// Goes to where a prompt is, or is needed.
 function visit(id, at, seen = null) {
   object = id;
   setView("mask");
@@ -375,11 +371,7 @@ function onClick(id, work) {
   byId(id).addEventListener("click", work);
 }
 
-onClick("undo", COMMANDS.undo);
-onClick("redo", COMMANDS.redo);
-onClick("back", COMMANDS.back);
-onClick("forward", COMMANDS.forward);
-onClick("play", COMMANDS.play);
+for (const name of ["undo", "redo", "back", "forward", "play"]) onClick(name, COMMANDS[name]);
 onClick("new-object", () => {
   extraObject = Math.max(0, ...book.objectIds) + 1;
   chooseObject(extraObject);
@@ -402,9 +394,7 @@ for (const radio of byId("tools").querySelectorAll("input")) {
 for (const radio of byId("views").querySelectorAll("input")) {
   radio.addEventListener("change", () => setView(radio.value));
 }
-byId("dilate").addEventListener("input", render);
-byId("allow-lost").addEventListener("change", render);
-byId("shadow").addEventListener("change", render);
+for (const id of ["dilate", "allow-lost", "shadow"]) byId(id).addEventListener("input", render);
 addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
   event.preventDefault();

@@ -1,10 +1,6 @@
-// What the user has said of which object on which frame, in the form of `--prompts` files, with undo.
+// The prompts for each object on each frame, in the format of `--prompts` files, with undo.
 
-const MOST_UNDO = 200;
-
-function copy(value) {
-  return JSON.parse(JSON.stringify(value));
-}
+const MAX_UNDO = 200;
 
 function frameOf(entry) {
   return Number(entry.time.slice(1)); // the server gives every time as "#frame"
@@ -18,7 +14,7 @@ export class PromptBook {
   }
 
   load(content) {
-    this.content = copy(content);
+    this.content = structuredClone(content);
   }
 
   get isEmpty() {
@@ -31,19 +27,10 @@ export class PromptBook {
 
   // [{id, frame, points, not_points, box}], by frame, then object.
   entries() {
-    const found = [];
-    for (const object of this.content.objects) {
-      for (const entry of object.prompts) {
-        found.push({
-          id: object.id,
-          frame: frameOf(entry),
-          points: entry.points ?? [],
-          not_points: entry.not_points ?? [],
-          box: entry.box ?? null,
-        });
-      }
-    }
-    return found.sort((a, b) => a.frame - b.frame || a.id - b.id);
+    const empty = { points: [], not_points: [], box: null };
+    return this.content.objects
+      .flatMap(({ id, prompts }) => prompts.map((entry) => ({ id, frame: frameOf(entry), ...empty, ...entry })))
+      .sort((a, b) => a.frame - b.frame || a.id - b.id);
   }
 
   at(frame) {
@@ -78,8 +65,8 @@ export class PromptBook {
   }
 
   change(edit) {
-    this.done.push(copy(this.content));
-    if (this.done.length > MOST_UNDO) this.done.shift();
+    this.done.push(structuredClone(this.content));
+    if (this.done.length > MAX_UNDO) this.done.shift();
     this.undone = [];
     edit(this.content);
   }

@@ -1,7 +1,7 @@
-// The picture with its mask and prompts; turns clicks, drags and keys on it into prompts.
+// The picture with its mask and prompts; turns clicks, drags and keys into prompts.
 
-const DRAG_PX = 6; // of the screen: less than this is a click
-const CROSS_STEP = 1 / 64; // of the picture's width, for an arrow key
+const DRAG_PX = 6; // of the screen; a shorter drag is a click
+const CROSS_STEP = 1 / 64; // of the picture's width, per arrow key
 const RADIUS_PX = 8;
 
 const COMMANDS = {
@@ -19,9 +19,9 @@ export class Stage {
     this.size = { width: 1, height: 1 };
     this.tool = "points";
     this.view = { picture: null, mask: null, entries: [], object: 1, isStale: false };
-    this.cross = null; // what keys move; seen while they are used
+    this.cross = null; // what the arrow keys move; visible while keys are used
     this.usesKeys = false;
-    this.corner = null; // of a box that is being made with keys
+    this.corner = null; // first corner of a box that is made with keys
     this.drag = null;
     this.#listen();
   }
@@ -76,7 +76,7 @@ export class Stage {
     }
   }
 
-  // Pixels of the canvas for one of the screen, and for one of the source.
+  // Canvas pixels per screen pixel, and per source pixel.
   get #scale() {
     const shown = this.canvas.getBoundingClientRect().width || this.canvas.width;
     return { screen: this.canvas.width / shown, source: this.canvas.width / this.size.width };
@@ -174,11 +174,12 @@ export class Stage {
   #at(event) {
     const rect = this.canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - rect.left) / rect.width) * this.size.width);
-    const y = Math.floor(((event.clientY - rect.top) / rect.height) * this.size.height);
-    return {
-      x: Math.min(Math.max(x, 0), this.size.width - 1),
-      y: Math.min(Math.max(y, 0), this.size.height - 1),
-    };
+    return this.#inside(x, Math.floor(((event.clientY - rect.top) / rect.height) * this.size.height));
+  }
+
+  #inside(x, y) {
+    const { width, height } = this.size;
+    return { x: Math.min(Math.max(x, 0), width - 1), y: Math.min(Math.max(y, 0), height - 1) };
   }
 
   #down(event) {
@@ -231,10 +232,7 @@ export class Stage {
 
   #moveCross([dx, dy], isFine) {
     const step = isFine ? 1 : Math.max(1, Math.round(this.size.width * CROSS_STEP));
-    this.cross = {
-      x: Math.min(Math.max(this.cross.x + dx * step, 0), this.size.width - 1),
-      y: Math.min(Math.max(this.cross.y + dy * step, 0), this.size.height - 1),
-    };
+    this.cross = this.#inside(this.cross.x + dx * step, this.cross.y + dy * step);
     this.on.say(`${this.cross.x}, ${this.cross.y}`);
   }
 

@@ -1,7 +1,8 @@
-// Where in the video we are, and how sure the track is: a slider with a strip below it.
+// The position in the video and the confidence of the track: a slider with a strip below it.
 
-const TOP_PX = 12; // of the strip, for the marks of prompts
-const MOST_LANES = 4;
+const TOP_PX = 12; // top of the strip, for the marks of prompts
+const INSET_PX = 8; // the strip's ends lie under the middle of the slider's knob at its ends
+const MAX_LANES = 4;
 
 export class Timeline {
   constructor(slider, strip, onSeek) {
@@ -66,7 +67,7 @@ export class Timeline {
   #drawTrack(context, ink, height) {
     const { track, nFrames } = this.data;
     const hatch = hatching(context, ink("lost"));
-    const lanes = track.objects.length <= MOST_LANES ? track.objects : [lowest(track.objects)];
+    const lanes = track.objects.length <= MAX_LANES ? track.objects : [lowest(track.objects)];
     const laneHeight = (height - TOP_PX) / lanes.length;
     lanes.forEach((lane, number) => {
       const bottom = TOP_PX + (number + 1) * laneHeight;
@@ -79,10 +80,10 @@ export class Timeline {
         context.fillRect(left, bottom - tall, right - left, tall);
       });
       const span = (fill) => ({ start, stop }) => {
+        const [x, y, wide] = [this.#x(start), bottom - laneHeight + 1, this.#x(stop) - this.#x(start)];
         context.fillStyle = fill;
-        context.clearRect(this.#x(start), bottom - laneHeight + 1, this.#x(stop) - this.#x(start), laneHeight - 1);
-        const wide = Math.max(2, this.#x(stop) - this.#x(start));
-        context.fillRect(this.#x(start), bottom - laneHeight + 1, wide, laneHeight - 1);
+        context.clearRect(x, y, wide, laneHeight - 1);
+        context.fillRect(x, y, Math.max(2, wide), laneHeight - 1);
       };
       track.left.filter(isOf).forEach(span(ink("gone")));
       track.lost.filter(isOf).forEach(span(hatch));
@@ -97,16 +98,14 @@ export class Timeline {
     context.fill();
   }
 
-  // The strip's ends lie under the middle of the slider's knob at its ends.
   #x(frame) {
-    const inset = 8;
-    return inset + (frame / this.data.nFrames) * (this.strip.clientWidth - 2 * inset);
+    return INSET_PX + (frame / this.data.nFrames) * (this.strip.clientWidth - 2 * INSET_PX);
   }
 
   #frameAt(event) {
     const rect = this.strip.getBoundingClientRect();
-    const part = (event.clientX - rect.left - 8) / (rect.width - 16);
-    return Math.min(Math.max(Math.floor(part * this.data.nFrames), 0), this.data.nFrames - 1);
+    const ratio = (event.clientX - rect.left - INSET_PX) / (rect.width - 2 * INSET_PX);
+    return Math.min(Math.max(Math.floor(ratio * this.data.nFrames), 0), this.data.nFrames - 1);
   }
 }
 
