@@ -45,7 +45,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "LocalScheduler", InProcess)
 
 
-def test_a_batch_survives_the_death_of_a_worker_and_broken_videos(tmp_path: Path) -> None:
+def test_batch_survives_killed_worker_and_broken_videos(tmp_path: Path) -> None:
     videos = _videos(tmp_path / "videos", 2, n_frames=12)
     (videos / "text.mkv").write_text("no video")
     write_clip(videos / "unmasked.mkv", n=2, size=(48, 64))
@@ -70,7 +70,7 @@ def test_a_batch_survives_the_death_of_a_worker_and_broken_videos(tmp_path: Path
 
 
 @pytest.mark.parametrize(("split", "n_workers"), [(False, 2), (True, 8)])
-def test_workers_that_would_find_no_work_get_no_threads(
+def test_idle_workers_get_no_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool, n_workers: int
 ) -> None:
     made: list[tuple[int, int]] = []
@@ -103,7 +103,7 @@ def test_a_split_video_is_the_same_video(tmp_path: Path, in_process: None) -> No
     assert set(stages) == {("fill", 2)}, "segments are counted, not frames"
 
 
-def test_folders_of_images_become_folders_of_images(tmp_path: Path, in_process: None) -> None:
+def test_folders_of_images_in_and_out(tmp_path: Path, in_process: None) -> None:
     clip = write_clip(tmp_path / "x.mkv", n=3, size=(48, 64), with_object=True)
     for name in ("shot1", "shot2"):
         write_images(tmp_path / "shots" / name, clip.pictures)
@@ -125,7 +125,7 @@ def test_folders_of_images_become_folders_of_images(tmp_path: Path, in_process: 
     assert [job.status for job in again.jobs] == ["already done", "already done"]
 
 
-def test_defaults_are_the_same_whether_or_not_they_are_given(tmp_path: Path, in_process: None) -> None:
+def test_explicit_defaults_equal_omitted_ones(tmp_path: Path, in_process: None) -> None:
     videos, out = _videos(tmp_path / "videos", 1), tmp_path / "out"
     batch(videos, out, mask_pattern="{stem}_masks", settings=SETTINGS)
     given: dict[str, Any] = {
@@ -156,7 +156,7 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_the_report_shows_what_went_and_what_went_wrong(tmp_path: Path, in_process: None) -> None:
+def test_report_and_summary(tmp_path: Path, in_process: None) -> None:
     videos = tmp_path / "vi deos"
     videos.mkdir()
     clip = write_clip(videos / "a&b #1.mkv", n=8, with_object=True)
@@ -186,9 +186,7 @@ def test_the_report_shows_what_went_and_what_went_wrong(tmp_path: Path, in_proce
     assert summary["jobs"][1]["result"]["n_filled"] == 8
 
 
-def test_internal_faults_end_a_job_and_not_the_batch(
-    tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_internal_errors_end_only_their_job(tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     videos = _videos(tmp_path / "videos", 2)
     monkeypatch.setattr(work_module, "remove", _broken)
     result = batch(videos, tmp_path / "out", mask_pattern="{stem}_masks", settings=SETTINGS)
@@ -218,7 +216,7 @@ def _broken(*args: object, **options: object) -> None:
         ({"out": "0.mkv/out"}, OutputError, "cannot make the folder"),
     ],
 )
-def test_what_no_job_could_do_is_said_at_once(
+def test_errors_before_any_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -52,7 +52,7 @@ def _age(path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [235, 255])
-def test_a_name_near_the_longest_holds_nobody_up(folder: Path, length: int) -> None:
+def test_longest_names(folder: Path, length: int) -> None:
     name = "b" * (length - len("_filled.mp4"))
     (folder / "in" / f"{name}.mp4").write_text("video")
     reports, _ = run_batch(folder)
@@ -62,7 +62,7 @@ def test_a_name_near_the_longest_holds_nobody_up(folder: Path, length: int) -> N
         assert "--name" in reports[1].message
 
 
-def test_what_is_done_is_passed_over(folder: Path) -> None:
+def test_done_jobs_are_skipped(folder: Path) -> None:
     (first,), started = run_batch(folder)
     assert (first.status, first.n_attempts, len(started.parts)) == ("done", 1, 1)
     (again,), started = run_batch(folder)
@@ -70,7 +70,7 @@ def test_what_is_done_is_passed_over(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "out" / ".vidfill").iterdir()) == ["a_filled.mp4.json"]
 
 
-def test_done_needs_the_output_as_well(folder: Path) -> None:
+def test_missing_output_is_made_again(folder: Path) -> None:
     run_batch(folder)
     (folder / "out" / "a_filled.mp4").unlink()
     (report,), _ = run_batch(folder)
@@ -88,7 +88,7 @@ def test_done_needs_the_output_as_well(folder: Path) -> None:
     ],
     ids=["output changed", "no state", "damaged state", "source changed"],
 )
-def test_nothing_is_replaced_unasked(folder: Path, change: Callable[[Path], object], says: str) -> None:
+def test_outputs_are_not_replaced_without_overwrite(folder: Path, change: Callable[[Path], object], says: str) -> None:
     run_batch(folder)
     change(folder)
     before = (folder / "out" / "a_filled.mp4").read_text()
@@ -102,14 +102,14 @@ def test_nothing_is_replaced_unasked(folder: Path, change: Callable[[Path], obje
     assert run_batch(folder, overwrite=True)[0][0].status == "already done"
 
 
-def test_other_settings_are_told_and_settings_without_effect_are_none(folder: Path) -> None:
+def test_changed_settings_are_reported(folder: Path) -> None:
     run_batch(folder, settings={"dilate": 4, "threads": 1})
     assert run_batch(folder, settings={"dilate": 4, "threads": 2, "device": "cpu"})[0][0].status == "already done"
     (report,), _ = run_batch(folder, settings={"dilate": 6})
     assert "--dilate was 4, is 6" in report.message
 
 
-def test_two_equal_failures_are_enough(folder: Path) -> None:
+def test_two_equal_failures_fail_the_job(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(fail("3 of 7 lost"), fail("4 of 7 lost"), succeed))
     assert (report.status, report.kind, report.message, report.exit_code) == ("failed", "InputError", "4 of 7 lost", 3)
     assert (report.n_attempts, len(started.parts)) == (2, 2)
@@ -120,30 +120,30 @@ def test_two_equal_failures_are_enough(folder: Path) -> None:
     assert (report.status, report.n_attempts) == ("done", 1)
 
 
-def test_a_failure_that_goes_away_is_none(folder: Path) -> None:
+def test_transient_failure(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(fail("once"), succeed))
     assert (report.status, report.n_attempts, report.message) == ("done", 2, "")
     assert [part.resume for part in started.parts] == [False, False], "it may have failed of what it had computed"
 
 
-def test_many_different_failures_are_enough_as_well(folder: Path) -> None:
+def test_too_many_failures(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(*(fail(word) for word in "abcdefgh")))
     assert (report.status, len(started.parts)) == ("failed", MAX_FAILURES)
 
 
-def test_a_mended_source_is_a_new_job(folder: Path) -> None:
+def test_changed_source_is_a_new_job(folder: Path) -> None:
     run_batch(folder, _each(fail("broken")))
     _age(folder / "in" / "a.mp4")
     assert run_batch(folder)[0][0].status == "done"
 
 
-def test_a_killed_worker_is_no_fault_of_the_job(folder: Path) -> None:
+def test_killed_worker_does_not_fail_the_job(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(killed, killed, killed, succeed))
     assert (report.status, report.n_attempts) == ("done", 4)
     assert [part.resume for part in started.parts] == [False, True, True, True]
 
 
-def test_but_not_for_ever_unless_it_gets_on(folder: Path) -> None:
+def test_endless_kills_fail_the_job_without_progress(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(killed))
     assert (report.status, report.message, len(started.parts)) == (
         "failed",
@@ -164,19 +164,19 @@ def _stillborn(part: JobPart) -> Answer:
     return Died(part, "killed", "the worker was killed by SIGKILL", has_begun=False)
 
 
-def test_a_worker_that_is_killed_before_it_begins_is_no_attempt(folder: Path) -> None:
+def test_worker_killed_before_it_begins_is_no_attempt(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(*[_stillborn] * 20, killed, *[_stillborn] * 20, succeed))
     assert (report.status, report.n_attempts, len(started.parts)) == ("done", 2, 42)
 
 
-def test_if_no_worker_comes_to_begin_the_batch_stops_and_blames_no_job(folder: Path) -> None:
+def test_batch_stops_if_workers_never_begin(folder: Path) -> None:
     with pytest.raises(DeviceError, match="100 workers in a row died.*SIGKILL"):
         run_batch(folder, _each(_stillborn))
     assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["interrupted"]
     assert run_batch(folder)[0][0].status == "done"
 
 
-def test_a_worker_that_dies_of_itself_twice_is_the_job_s_fault(folder: Path) -> None:
+def test_two_crashes_fail_the_job(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(crashed))
     assert (report.status, report.kind, len(started.parts)) == ("failed", "Crashed", 2)
 
@@ -186,7 +186,7 @@ OUT_OF_MEMORY = Failure("OutOfMemoryError", "cpu ran out of memory", 7, out_of_m
 
 @pytest.mark.parametrize("how", [OUT_OF_MEMORY, killed_for_memory], ids=["told", "killed"])
 @pytest.mark.parametrize(("given", "half"), [(None, str(432 * 240 // 2)), ("320x200", "32000"), ("500", "250")])
-def test_out_of_memory_is_tried_once_at_half_the_size(
+def test_out_of_memory_is_retried_at_half_size(
     folder: Path, how: Answer | Script, given: str | None, half: str
 ) -> None:
     settings = {"working_size": given}
@@ -196,7 +196,7 @@ def test_out_of_memory_is_tried_once_at_half_the_size(
     assert run_batch(folder, settings=settings)[0][0].status == "already done"
 
 
-def test_and_only_once(folder: Path) -> None:
+def test_out_of_memory_at_half_size_fails(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(OUT_OF_MEMORY, killed, OUT_OF_MEMORY))
     assert (report.status, report.exit_code) == ("failed", 7)
     assert [(part.settings.get("working_size"), part.resume) for part in started.parts] == [
@@ -206,7 +206,7 @@ def test_and_only_once(folder: Path) -> None:
     ]
 
 
-def test_a_run_that_was_killed_is_taken_over_with_what_it_left(folder: Path) -> None:
+def test_killed_run_is_taken_over(folder: Path) -> None:
     class Dead(BaseException):
         pass
 
@@ -228,7 +228,7 @@ def test_a_run_that_was_killed_is_taken_over_with_what_it_left(folder: Path) -> 
     assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["killed", "done"]
 
 
-def test_ctrl_c_leaves_the_job_ready_to_go_on(folder: Path) -> None:
+def test_ctrl_c_leaves_the_job_resumable(folder: Path) -> None:
     def stopped(part: JobPart) -> Answer:
         raise KeyboardInterrupt
 
@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_the_job_ready_to_go_on(folder: Path) -> None:
     assert (report.status, started.parts[0].resume) == ("done", True)
 
 
-def test_an_output_made_by_hand_after_ctrl_c_is_not_replaced(folder: Path) -> None:
+def test_foreign_output_after_ctrl_c_is_kept(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_batch(folder, _each(_interrupt))
     (folder / "out" / "a_filled.mp4").write_text("mine")
@@ -253,7 +253,7 @@ def _interrupt(part: JobPart) -> Answer:
     raise KeyboardInterrupt
 
 
-def test_a_job_that_another_run_holds_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_held_by_another_run_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "_HELD_RETRY_S", 0.01)
     lock = FileLock(folder / "out" / ".vidfill" / "a_filled.mp4.lock")
     (folder / "out" / ".vidfill").mkdir(parents=True)
@@ -269,14 +269,14 @@ def test_a_job_that_another_run_holds_is_waited_for(folder: Path, monkeypatch: p
     assert f"held by process {os.getpid()} on" in next(item.message for item in news if item.status == "held")
 
 
-def test_a_busy_work_folder_is_no_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_work_folder_is_no_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "_HELD_RETRY_S", 0.0)
     busy = Failure("BusyError", "in use by process 7", 5, is_busy=True)
     (report,), started = run_batch(folder, _each(busy, busy, busy, succeed))
     assert (report.status, report.n_attempts, len(started.parts)) == ("done", 1, 4)
 
 
-def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_lock_writes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def loses(part: JobPart) -> Answer:
         JobFile(folder / "out", started_job).lock.unlink()
         return fail("late news")
@@ -287,7 +287,7 @@ def test_who_has_lost_the_lock_writes_nothing(folder: Path, monkeypatch: pytest.
     assert [attempt["outcome"] for attempt in _state(folder)["attempts"]] == ["killed", "done"]
 
 
-def test_segments_that_go_on_from_one_another_are_one_part_and_are_counted_one_by_one(folder: Path) -> None:
+def test_dependent_segments_are_one_part(folder: Path) -> None:
     def script(part: JobPart) -> Answer:
         answer = succeed(part)
         return Done(missing=((0, 1), (2,))) if part.kind == "plan" else answer
@@ -298,7 +298,7 @@ def test_segments_that_go_on_from_one_another_are_one_part_and_are_counted_one_b
     assert [(item.done, item.total) for item in news if item.stage == "fill"] == [(0, 3), (2, 3), (3, 3)]
 
 
-def test_a_split_job_is_planned_spread_and_assembled_once(folder: Path) -> None:
+def test_split_job_is_planned_and_assembled_once(folder: Path) -> None:
     (report,), started = run_batch(folder, split=True, n_workers=4)
     assert report.status == "done"
     assert [(part.kind, part.segments, part.resume) for part in started.parts] == [
@@ -311,7 +311,7 @@ def test_a_split_job_is_planned_spread_and_assembled_once(folder: Path) -> None:
     assert report.n_attempts == 1
 
 
-def test_of_a_split_job_only_what_was_killed_is_done_again(folder: Path) -> None:
+def test_split_job_repeats_only_killed_parts(folder: Path) -> None:
     died: list[tuple[int, ...]] = []
 
     def script(part: JobPart) -> Answer:
@@ -331,7 +331,7 @@ def test_of_a_split_job_only_what_was_killed_is_done_again(folder: Path) -> None
     assert done[-1] == ("assemble", ())
 
 
-def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(folder: Path) -> None:
+def test_failed_segment_restarts_a_split_job(folder: Path) -> None:
     running: set[int] = set()
     failed: list[tuple[int, ...]] = []
 
@@ -350,7 +350,7 @@ def test_a_segment_that_fails_starts_a_split_job_over_when_no_part_of_it_runs(fo
     assert [part.kind for part in started.parts].count("assemble") == 1
 
 
-def test_a_killed_run_of_a_split_job_leaves_its_segments(folder: Path) -> None:
+def test_killed_split_job_keeps_its_segments(folder: Path) -> None:
     def script(part: JobPart) -> Answer:
         if part.kind == "segments" and part.segments == (0,):
             raise KeyboardInterrupt
@@ -367,7 +367,7 @@ def test_a_killed_run_of_a_split_job_leaves_its_segments(folder: Path) -> None:
     ]
 
 
-def test_news_of_every_job(folder: Path) -> None:
+def test_events_of_every_job(folder: Path) -> None:
     for name in ("b.mp4", "c.mp4"):
         (folder / "in" / name).write_text("video")
 

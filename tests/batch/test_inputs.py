@@ -25,11 +25,11 @@ def _found(jobs: list[BatchJob]) -> list[tuple[str, str]]:
     return [(job.source.name, job.name) for job in jobs]
 
 
-def test_a_folder_gives_its_videos_in_order(clips: Path) -> None:
+def test_videos_of_a_folder(clips: Path) -> None:
     assert _found(find_jobs([clips], Path("out"))) == [("a.mp4", "a_filled.mp4"), ("b.MOV", "b_filled.MOV")]
 
 
-def test_files_are_taken_whatever_they_are_called_and_none_twice(clips: Path) -> None:
+def test_named_files_are_taken_once(clips: Path) -> None:
     jobs = find_jobs(["clips/b.MOV", clips / "a.mp4", "clips/*.mp4", "clips", "clips/notes.txt"], Path("out"))
     assert [job.source.name for job in jobs] == ["b.MOV", "a.mp4", "notes.txt"]
 
@@ -64,25 +64,25 @@ def test_names_of_outputs(clips: Path, name: str, expected: str) -> None:
         ("alpha", "alpha"),
     ],
 )
-def test_masks_are_found_from_the_video_s_own_folder(clips: Path, pattern: str, expected: str) -> None:
+def test_mask_pattern(clips: Path, pattern: str, expected: str) -> None:
     assert find_jobs(["clips/a.mp4"], Path("out"), mask_pattern=pattern)[0].mask == expected
     assert find_jobs(["clips/a.mp4"], Path("out"))[0].mask is None
 
 
-def test_masks_and_outputs_in_the_same_folder_are_no_inputs(clips: Path) -> None:
+def test_masks_and_outputs_are_not_inputs(clips: Path) -> None:
     for name in ("a_mask.mp4", "a_filled.mp4", "b_filled.MOV"):
         (clips / name).write_text("")
     jobs = find_jobs([clips], clips, mask_pattern="{stem}_mask.mp4")
     assert [job.source.name for job in jobs] == ["a.mp4", "b.MOV"]
 
 
-def test_folders_of_masks_may_be_named_with_their_videos(clips: Path) -> None:
+def test_folders_of_masks_beside_videos(clips: Path) -> None:
     (clips / "a_m").mkdir()
     jobs = find_jobs(["clips/a.mp4", "clips/a_m", "clips/a_[m]"], Path("out"), mask_pattern="{stem}_m")
     assert [job.source.name for job in jobs] == ["a.mp4"]
 
 
-def test_a_link_is_a_video_of_its_own_unless_it_would_become_the_same_output(clips: Path) -> None:
+def test_links_are_videos_of_their_own(clips: Path) -> None:
     (clips / "link.mp4").symlink_to("a.mp4")
     (clips / "loop.mp4").symlink_to("loop.mp4")
     Path("again").symlink_to(clips)
@@ -90,7 +90,7 @@ def test_a_link_is_a_video_of_its_own_unless_it_would_become_the_same_output(cli
     assert [job.source for job in jobs] == [clips / name for name in ("a.mp4", "b.MOV", "link.mp4", "loop.mp4")]
 
 
-def test_a_folder_of_images_is_one_video_if_a_frame_rate_is_given(tmp_path: Path) -> None:
+def test_folder_of_images_with_a_frame_rate(tmp_path: Path) -> None:
     frames = tmp_path / "shot.v2"
     frames.mkdir()
     (frames / "0.png").write_text("")
@@ -116,19 +116,19 @@ def test_a_folder_of_images_is_one_video_if_a_frame_rate_is_given(tmp_path: Path
         (["clips/a.mp4"], {"mask_pattern": "{stem.x}"}, "pattern '{stem.x}'"),
     ],
 )
-def test_what_cannot_be_done_is_said(clips: Path, inputs: list[str], options: dict[str, str], says: str) -> None:
+def test_errors(clips: Path, inputs: list[str], options: dict[str, str], says: str) -> None:
     with pytest.raises((UsageError, InputError), match=says):
         find_jobs(inputs, Path("out"), **options)  # type: ignore[arg-type]
 
 
-def test_an_output_never_replaces_a_source(clips: Path) -> None:
+def test_output_never_replaces_a_source(clips: Path) -> None:
     with pytest.raises(UsageError, match="would replace"):
         find_jobs([clips], clips, name="{stem}{ext}")
     with pytest.raises(InputError, match="no file clips/c.mp4"):
         find_jobs(["clips/c.mp4"], clips)
 
 
-def test_shards_share_all_jobs_out_and_do_not_depend_on_where_they_lie() -> None:
+def test_shards_cover_all_jobs_wherever_they_are() -> None:
     names = [f"{n}_filled.mp4" for n in range(199)] + [os.fsdecode(b"\xff.mp4")]
     jobs = [BatchJob(Path(f"/here/{n}.mp4"), name, None, makes_folder=False) for n, name in enumerate(names)]
     elsewhere = [BatchJob(Path(f"/there/{n}.mp4"), job.name, None, makes_folder=False) for n, job in enumerate(jobs)]
@@ -139,6 +139,6 @@ def test_shards_share_all_jobs_out_and_do_not_depend_on_where_they_lie() -> None
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "-1/4", ""])
-def test_shards_that_are_none(text: str) -> None:
+def test_invalid_shards(text: str) -> None:
     with pytest.raises(UsageError, match="shard"):
         Shard.parse(text)

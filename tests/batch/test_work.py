@@ -39,7 +39,7 @@ def _part(
     return JobPart(name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, segments=segments)
 
 
-def test_the_parts_of_a_removal_by_workers_that_know_nothing_of_each_other(source: Path) -> None:
+def test_parts_by_independent_workers(source: Path) -> None:
     planned = PartWorker().do(_part(source, "plan", resume=False), lambda step: None)
     assert planned == Done(missing=((0,), (1,)))
     for segment in (1, 0):  # in any order
@@ -56,9 +56,7 @@ def test_the_parts_of_a_removal_by_workers_that_know_nothing_of_each_other(sourc
     assert not source.with_name("out.mkv.work").exists()
 
 
-def test_a_model_that_remembers_has_the_segments_of_a_scene_filled_in_order(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recurrent_models_fill_a_scene_in_order(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, **options: object) -> Chained:
         return Chained(WINDOW)
 
@@ -83,7 +81,7 @@ def test_a_model_that_remembers_has_the_segments_of_a_scene_filled_in_order(
     assert source.with_name("out.mkv").read_bytes() == source.with_name("whole.mkv").read_bytes()
 
 
-def test_only_segments_of_one_scene_wait_for_one_another() -> None:
+def test_only_segments_of_a_scene_depend_on_each_other() -> None:
     box = Box(0, 0, 32, 32)
     scenes = (0, 0, 1, 2, 2)
     segments = tuple(Segment(i, scene, i, i + 1, i, i + 1, 0, box, (32, 32)) for i, scene in enumerate(scenes))
@@ -98,7 +96,7 @@ def test_a_segment_needs_a_plan(source: Path) -> None:
     assert not source.with_name("out.mkv").exists()
 
 
-def test_who_does_segments_shares_the_folder_and_who_plans_or_assembles_does_not(source: Path) -> None:
+def test_only_segments_share_the_work_folder(source: Path) -> None:
     PartWorker().do(_part(source, "plan", resume=False), lambda step: None)
     with WorkFolder(source.with_name("out.mkv.work")).locked():
         assert isinstance(PartWorker().do(_part(source, "segments", segments=(0,)), lambda step: None), Done)
@@ -123,7 +121,7 @@ def test_the_model_is_loaded_once(source: Path, monkeypatch: pytest.MonkeyPatch)
     assert source.with_name("a.mkv").read_bytes() == source.with_name("b.mkv").read_bytes()
 
 
-def test_what_stops_a_worker_is_no_failure_of_the_part(source: Path) -> None:
+def test_interrupt_is_no_failure(source: Path) -> None:
     def stop(step: object) -> None:
         raise KeyboardInterrupt
 
@@ -161,7 +159,7 @@ def test_errors_as_data(error: Exception, expected: tuple[Any, ...]) -> None:
         (0, 0, "crashed", "with exit code 0"),
     ],
 )
-def test_what_a_worker_died_of(exit_code: int, n_oom_kills: int, cause: str, says: str) -> None:
+def test_cause_of_death(exit_code: int, n_oom_kills: int, cause: str, says: str) -> None:
     death = cause_of_death(_part(Path("a"), "whole"), exit_code, n_oom_kills=n_oom_kills)
     assert death.cause == cause
     assert death.message.endswith(says)
@@ -180,7 +178,7 @@ def test_what_a_worker_died_of(exit_code: int, n_oom_kills: int, cause: str, say
         (1, 2, 5, ["cuda:0"], 5),
     ],
 )
-def test_workers_share_the_machine(
+def test_share_out(
     monkeypatch: pytest.MonkeyPatch, n_workers: int, n_gpus: int, threads: int, devices: Sequence[str], each: int
 ) -> None:
     monkeypatch.setattr(local, "cpu_count", lambda: 8)

@@ -55,7 +55,7 @@ def _litter(out: Path) -> list[str]:
     return inside + [path.name for path in out.iterdir() if path.suffix == ".part"]
 
 
-def test_a_node_dies_among_many_videos(
+def test_node_dies_among_many_videos(
     nodes: TwoNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the nodes are elsewhere
@@ -95,7 +95,7 @@ def test_a_node_dies_among_many_videos(
     assert capfd.readouterr().out == "", "standard output is for answers"
 
 
-def test_a_node_dies_while_one_video_is_spread_over_both(nodes: TwoNodes, tmp_path: Path) -> None:
+def test_node_dies_during_a_split_video(nodes: TwoNodes, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "long.mkv", n=320, size=SIZE, audio_tracks=1).path
     boxes = tuple(f"{10 + 4 * n},12,20,16@#{40 * n}-#{40 * n + 20}" for n in range(8))
     settings = SETTINGS | {"box": boxes}
@@ -117,7 +117,7 @@ def test_a_node_dies_while_one_video_is_spread_over_both(nodes: TwoNodes, tmp_pa
     assert _litter(out) == []
 
 
-def test_no_cluster_is_one_line() -> None:
+def test_no_cluster() -> None:
     with pytest.raises(DeviceError, match="no Ray cluster at '127.0.0.1:1'.*ray start"):
         from vidfill.batch.cluster import RayScheduler
 

@@ -47,7 +47,7 @@ def test_at_the_same_size_nothing_moves() -> None:
     np.testing.assert_array_equal(placement.dy, 0)
 
 
-def test_half_as_wide_the_object_keeps_its_size_at_the_proportional_place() -> None:
+def test_half_width_keeps_size_at_proportional_place() -> None:
     shown = _placed(_still(400, 200, 500, 500), HALF)
     np.testing.assert_allclose(shown, np.tile([175.0, 200, 275, 500], (30, 1)), atol=1e-6)  # its centre at 450 / 2
 
@@ -56,14 +56,12 @@ def test_half_as_wide_the_object_keeps_its_size_at_the_proportional_place() -> N
     ("size", "scale"),
     [((720, 2560), 1), ((1440, 1280), 1), ((360, 2560), 1), ((1440, 3840), 2), ((360, 320), 0.5), ((1440, 2560), 2)],
 )
-def test_the_scale_is_the_one_of_both_sides_that_is_nearest_to_its_own_size(
-    size: tuple[int, int], scale: float
-) -> None:
+def test_scale_between_both_axes_nearest_to_one(size: tuple[int, int], scale: float) -> None:
     placement = place(_still(400, 300, 500, 400), INFO, size, LayoutSettings())
     np.testing.assert_allclose(placement.scale, scale)
 
 
-def test_it_moves_as_far_in_proportion_as_the_background() -> None:
+def test_object_moves_in_proportion() -> None:
     track = _track([(200 + 10 * t, 200, 300 + 10 * t, 500) for t in range(50)])
     shown = _placed(track, HALF)
     np.testing.assert_allclose((shown[:, 0] + shown[:, 2]) / 2, (250 + 10 * np.arange(50)) / 2, atol=1e-6)
@@ -77,7 +75,7 @@ def test_it_moves_as_far_in_proportion_as_the_background() -> None:
         ("center", (175.0, 100.0, 225.0, 250.0)),
     ],
 )
-def test_a_picture_that_only_shrinks_keeps_its_layout(anchor: Anchor, box: tuple[float, ...]) -> None:
+def test_uniform_shrinking_keeps_the_layout(anchor: Anchor, box: tuple[float, ...]) -> None:
     shown = _shown(
         _still(350, 200, 450, 500),
         place(_still(350, 200, 450, 500), INFO, (360, 640), LayoutSettings(anchor=anchor)),
@@ -94,7 +92,7 @@ def test_the_anchor_stays_at_its_place(anchor: Anchor, y0: float, y1: float) -> 
     np.testing.assert_allclose(shown[0], [200, y0, 250, y1], atol=1e-6)
 
 
-def test_the_anchor_is_that_of_the_picture_as_it_is_shown() -> None:
+def test_anchor_of_a_rotated_picture() -> None:
     """Turned counter-clockwise to be shown: what is shown at the bottom is coded at the left."""
     upright = replace(INFO, orientation=UPRIGHT)
     track = _still(400, 200, 500, 500)
@@ -102,7 +100,7 @@ def test_the_anchor_is_that_of_the_picture_as_it_is_shown() -> None:
     np.testing.assert_allclose(shown[0], [400, 275, 450, 425], atol=1e-6)
 
 
-def test_a_wide_object_is_made_to_fit() -> None:
+def test_wide_object_is_made_to_fit() -> None:
     shown = _placed(_still(100, 200, 1100, 500), HALF)
     width, height = shown[:, 2] - shown[:, 0], shown[:, 3] - shown[:, 1]
     np.testing.assert_allclose(width / height, 1000 / 300)
@@ -110,14 +108,14 @@ def test_a_wide_object_is_made_to_fit() -> None:
     assert (width > 0.9 * 640).all()
 
 
-def test_an_object_of_the_pictures_width_is_squeezed_no_further_than_the_picture() -> None:
+def test_object_as_wide_as_the_picture() -> None:
     shown = _placed(_still(0, 200, WIDTH, 500), HALF)
     np.testing.assert_allclose(shown[0, [0, 2]], [0, 640], atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [HALF, (480, 270), (360, 1280), (720, 1600), (1000, 500)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_object_ever_leaves_the_picture_and_none_shakes(size: tuple[int, int], seed: int) -> None:
+def test_objects_stay_inside_and_do_not_shake(size: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 150
     t = np.arange(n)
@@ -140,7 +138,7 @@ def test_no_object_ever_leaves_the_picture_and_none_shakes(size: tuple[int, int]
     assert np.abs(np.diff(placement.scale, 2)).max() < 0.001
 
 
-def test_what_the_border_cuts_off_lies_at_the_border() -> None:
+def test_cut_off_objects_stay_at_the_border() -> None:
     for object_scale in (1.0, 0.5):
         left = _placed(_still(0, 300, 200, 720), HALF, object_scale=object_scale)
         np.testing.assert_allclose(left[:, 0], 0, atol=1e-6)
@@ -150,7 +148,7 @@ def test_what_the_border_cuts_off_lies_at_the_border() -> None:
         np.testing.assert_allclose(right[:, 1], 0, atol=1e-6)
 
 
-def test_one_that_enters_comes_loose_without_a_jump() -> None:
+def test_entering_object_leaves_the_border_smoothly() -> None:
     speed = 8
     x1 = np.arange(10, 900, speed)
     track = _track([(max(0, x - 200), 300, x, 600) for x in x1])

@@ -44,7 +44,7 @@ def _moving(n: int, *, start: int, step: int, y: int = 30) -> list[Box]:
     return [Box(start + step * t, y, start + step * t + 20, y + 30) for t in range(n)]
 
 
-def test_parts_that_are_near_are_one_and_far_ones_are_two() -> None:
+def test_near_parts_join_far_ones_do_not() -> None:
     near = split_mask(_mask(Box(10, 10, 30, 40), Box(32, 12, 40, 20)))
     assert near.boxes == (Box(10, 10, 40, 40),)
     far = split_mask(_mask(Box(10, 10, 30, 40), Box(90, 50, 120, 80)))
@@ -53,7 +53,7 @@ def test_parts_that_are_near_are_one_and_far_ones_are_two() -> None:
     np.testing.assert_array_equal(far.labels > 0, _mask(Box(10, 10, 30, 40), Box(90, 50, 120, 80)))
 
 
-def test_parts_of_large_pictures_keep_their_pixels() -> None:
+def test_parts_of_large_pictures() -> None:
     mask = np.zeros((1003, 1501), np.bool_)
     mask[7:300, 11:401] = True
     mask[601:1003, 1200:1501] = True
@@ -62,7 +62,7 @@ def test_parts_of_large_pictures_keep_their_pixels() -> None:
     np.testing.assert_array_equal(parts.labels > 0, mask)
 
 
-def test_no_mask_no_parts() -> None:
+def test_empty_mask_has_no_parts() -> None:
     parts = split_mask(_mask())
     assert parts.boxes == ()
     assert not parts.labels.any()
@@ -77,7 +77,7 @@ def test_two_objects_are_followed() -> None:
     assert tracks.owners == ((0, 1),) * 12
 
 
-def test_two_that_meet_are_one_from_beginning_to_end() -> None:
+def test_objects_that_meet_are_one() -> None:
     left, right = _moving(16, start=20, step=4), _moving(16, start=120, step=-3)
     tracks = _tracked([_mask(*pair) for pair in zip(left, right, strict=True)])
     assert len(tracks.tracks) == 1
@@ -85,7 +85,7 @@ def test_two_that_meet_are_one_from_beginning_to_end() -> None:
     assert tracks.owners[0] == (0, 0)
 
 
-def test_one_that_comes_back_after_a_short_while_is_the_same() -> None:
+def test_object_that_reappears_soon_is_the_same() -> None:
     boxes = _moving(30, start=40, step=0)
     for gap, n_objects in ((MAX_GAP_FRAMES, 1), (MAX_GAP_FRAMES + 1, 2)):
         masks = [_mask(box) if not 5 <= t < 5 + gap else _mask() for t, box in enumerate(boxes)]
@@ -95,7 +95,7 @@ def test_one_that_comes_back_after_a_short_while_is_the_same() -> None:
     assert tracks.tracks[1].start == 5 + MAX_GAP_FRAMES + 1
 
 
-def test_the_trail_of_one_is_not_the_place_of_another() -> None:
+def test_trail_of_one_object_is_free_for_another() -> None:
     """One crosses the place where another was a few frames ago, and has left in the meantime."""
     first, second = _moving(12, start=10, step=6), _moving(12, start=130, step=-1, y=30)
     follower = [Box(box.x0 - 40, 30, box.x1 - 40, 60) for box in first]
@@ -110,7 +110,7 @@ def test_a_cut_ends_all_objects() -> None:
     assert [(track.start, len(track.visible)) for track in tracks.tracks] == [(0, 4), (4, 6)]
 
 
-def test_a_held_frame_has_the_object_where_the_picture_shows_it() -> None:
+def test_held_frame_has_the_parts_of_the_one_before() -> None:
     boxes = _moving(6, start=40, step=5)
     tracks = _tracked([_mask(box) for box in boxes], held=[3])
     np.testing.assert_array_equal(tracks.tracks[0].boxes[3], boxes[2])

@@ -20,43 +20,43 @@ def _dense(wanted: Path1D, *, frames: float) -> Path1D:
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 40])
-def test_without_a_corridor_it_is_the_least_squares_solution(n: int) -> None:
+def test_no_corridor_is_plain_least_squares(n: int) -> None:
     wanted = np.random.default_rng(n).normal(size=n) * 10
     np.testing.assert_allclose(_free(wanted, frames=3.0), _dense(wanted, frames=3.0), atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_one_or_two_frames_are_followed_as_they_are(n: int) -> None:
+def test_one_or_two_frames(n: int) -> None:
     wanted = np.array([3.0, 7.0])[:n]
     np.testing.assert_allclose(_free(wanted, frames=5.0), wanted)
 
 
-def test_frames_that_follow_one_another_at_once_are_told_apart_still() -> None:
+def test_very_high_frame_rates() -> None:
     """Half a second of a clip whose ticks are all frames."""
     wanted = 5 + 3.5 * np.arange(30.0)
     np.testing.assert_allclose(_free(wanted, frames=45_000.0), wanted, atol=0.01)
     np.testing.assert_array_equal(slow_path_below(wanted, np.ones(30, bool), frames=360_000), np.full(30, 5.0))
 
 
-def test_straight_motion_is_kept_from_end_to_end() -> None:
+def test_straight_motion_is_kept() -> None:
     wanted = 5 + 3.5 * np.arange(60.0)
     np.testing.assert_allclose(_free(wanted, frames=12.0), wanted, atol=1e-6)
 
 
-def test_it_neither_lags_nor_leads() -> None:
+def test_no_lag() -> None:
     wanted = np.tanh((np.arange(81.0) - 40) / 10)
     path = _free(wanted, frames=8.0)
     np.testing.assert_allclose(path, -path[::-1], atol=1e-9)
 
 
-def test_jitter_goes() -> None:
+def test_jitter_is_removed() -> None:
     jitter = np.array([4.0, -4.0] * 25)
     path = _free(100 + jitter, frames=6.0)
     assert np.abs(np.diff(path, 2)).max() < 0.02 * np.abs(np.diff(jitter, 2)).max()
     np.testing.assert_allclose(path, 100, atol=0.5)
 
 
-def test_it_stays_in_the_corridor_and_is_smooth_there() -> None:
+def test_smooth_inside_the_corridor() -> None:
     n = 120
     low, high = np.zeros(n), np.full(n, 50.0)
     low[55:65] = 40  # a step that is known beforehand
@@ -68,7 +68,7 @@ def test_it_stays_in_the_corridor_and_is_smooth_there() -> None:
     assert np.abs(np.diff(path, 2)).max() < 1  # a step of 30 px would have second differences of 30
 
 
-def test_where_nothing_is_known_it_goes_on_smoothly() -> None:
+def test_unknown_frames_are_interpolated() -> None:
     wanted = 2.0 * np.arange(40)
     known = np.ones(40, bool)
     known[15:25] = False
@@ -78,7 +78,7 @@ def test_where_nothing_is_known_it_goes_on_smoothly() -> None:
     np.testing.assert_allclose(path, wanted, atol=1e-6)
 
 
-def test_a_slow_path_keeps_below_its_ceiling_without_haste() -> None:
+def test_slow_path_below_its_ceiling() -> None:
     ceiling = 1 + 0.3 * np.random.default_rng(0).uniform(size=300)
     ceiling[140:150] = 0.5
     path = slow_path_below(ceiling, np.ones(300, bool), frames=40)
@@ -89,7 +89,7 @@ def test_a_slow_path_keeps_below_its_ceiling_without_haste() -> None:
     assert np.abs(np.diff(path, 2)).max() < 0.002
 
 
-def test_a_slow_path_is_constant_where_all_is_near_the_lowest_place() -> None:
+def test_slow_path_is_constant_near_the_minimum() -> None:
     ceiling = np.array([3.0, 1.0, 2.0, 9.0])
     known = np.array([True, True, False, True])
     np.testing.assert_allclose(slow_path_below(ceiling, known, frames=5), 1.0)

@@ -63,7 +63,7 @@ def _rendered(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_at_the_same_size_and_place_samples_are_bit_identical(name: str) -> None:
+def test_same_size_and_place_is_bit_identical(name: str) -> None:
     info = _info(name)
     clean, planes = _planes(info, seed=1), _planes(info, seed=2)
     mask = _mask(Box(20, 12, 52, 40))
@@ -80,7 +80,7 @@ def test_at_the_same_size_and_place_samples_are_bit_identical(name: str) -> None
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_flat_object_lies_where_it_is_put_in_every_plane(name: str) -> None:
+def test_flat_object_is_placed_in_every_plane(name: str) -> None:
     """Twice as wide a place, three quarters of the size: every plane shows the same box."""
     info = _info(name)
     clean, planes = _planes(info, 0.25), _planes(info, 0.75)
@@ -97,7 +97,7 @@ def test_a_flat_object_lies_where_it_is_put_in_every_plane(name: str) -> None:
         assert share.max() == pytest.approx(1, abs=0.01)
 
 
-def test_halves_of_pixels_are_moved_too() -> None:
+def test_half_pixel_offsets() -> None:
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
     made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(1, 0.5, 0)], feather_px=0)
@@ -108,7 +108,7 @@ def test_halves_of_pixels_are_moved_too() -> None:
     assert row[18] == row[42] == 0
 
 
-def test_the_background_is_resized_as_a_whole() -> None:
+def test_background_is_resized() -> None:
     info = _info("yuv420p", (48, 160))
     slope = np.tile((np.arange(160) + 0.5), (48, 1)).astype(np.uint8)
     chroma = np.tile(2 * np.arange(80) + 0.5, (24, 1)).astype(np.uint8)  # sited with every second column
@@ -117,7 +117,7 @@ def test_the_background_is_resized_as_a_whole() -> None:
     np.testing.assert_allclose(made.planes[1][0, 3:-3], 4 * np.arange(40)[3:-3] + 0.5, atol=1.1)
 
 
-def test_nothing_is_drawn_past_the_cut_edge_of_an_object() -> None:
+def test_nothing_is_drawn_past_a_cut_edge() -> None:
     """An object that the source cuts off on both sides, made smaller: it ends where its pixels end."""
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
@@ -128,7 +128,7 @@ def test_nothing_is_drawn_past_the_cut_edge_of_an_object() -> None:
     assert list(row[61:]) == [0] * 19
 
 
-def test_the_rim_is_soft_and_free_of_what_lies_under_the_mask_elsewhere() -> None:
+def test_rim_is_soft() -> None:
     info = _info("gray")
     clean, planes = _planes(info, 0.0), _planes(info, 1.0)
     made = _rendered(info, SIZE, clean, planes, _mask(Box(20, 10, 40, 30)), [_still(1, 0, 0)], feather_px=3)
@@ -138,7 +138,7 @@ def test_the_rim_is_soft_and_free_of_what_lies_under_the_mask_elsewhere() -> Non
     assert list(rim[-2:]) == [0, 0]
 
 
-def test_two_objects_each_at_their_place_the_nearer_in_front() -> None:
+def test_nearer_object_is_drawn_in_front() -> None:
     info = _info("gray", (48, 80))
     clean = _planes(info, 0.0)
     planes = _planes(info, 0.5)
@@ -160,7 +160,7 @@ def test_two_objects_each_at_their_place_the_nearer_in_front() -> None:
 
 
 @pytest.mark.parametrize("name", ["yuva420p", "gbrap16le"])
-def test_alpha_goes_on_where_an_object_was(name: str) -> None:
+def test_alpha_is_continued_behind_objects(name: str) -> None:
     """Half of the picture is transparent; holes in either half, and one across the border between them."""
     info = _info(name)
     top = (1 << info.pixel_format.depth) - 1

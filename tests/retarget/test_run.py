@@ -75,7 +75,7 @@ def _shown_boxes(path: Path) -> list[Box]:
     return [box for box in found if box is not None]
 
 
-def test_an_object_crosses_half_the_width_unsqueezed_over_its_clean_background(tmp_path: Path) -> None:
+def test_object_crosses_half_the_width_unsqueezed(tmp_path: Path) -> None:
     clip = _clip(tmp_path, [[Box(14 + 3 * t, 20, 34 + 3 * t, 52)] for t in range(16)])
     result = retarget(clip.path, tmp_path / "out.mkv", width=48, mask=tmp_path / "masks", **QUICK)
     assert (result.width, result.height, result.n_objects, result.n_filled) == (48, 64, 1, 16)
@@ -101,9 +101,7 @@ def test_an_object_crosses_half_the_width_unsqueezed_over_its_clean_background(t
 
 @pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize(("shape", "scale"), [({"width": 80}, 0.92), ({"aspect": "9:16"}, 0.62), ({"height": 48}, 1.0)])
-def test_the_aspect_is_that_of_the_source_to_one_in_a_hundred(
-    tmp_path: Path, shape: dict[str, Any], scale: float
-) -> None:
+def test_object_keeps_its_aspect(tmp_path: Path, shape: dict[str, Any], scale: float) -> None:
     """Measured by second moments, on edges that fall between pixels."""
     boxes = [[Box(20 + 7 * t, 30 + t, 100 + 7 * t, 70 + t)] for t in range(8)]
     clip = _clip(tmp_path, boxes, size=(96, 160))
@@ -123,7 +121,7 @@ def _spread(profile: NDArray[np.float64]) -> float:
 
 @pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
-def test_at_its_own_size_a_video_stays_as_it_is(tmp_path: Path, pix_fmt: str) -> None:
+def test_same_size_is_identical(tmp_path: Path, pix_fmt: str) -> None:
     clip = _clip(tmp_path, _crossing(6), pix_fmt=pix_fmt)
     result = retarget(clip.path, tmp_path / "out.mkv", width=96, mask=tmp_path / "masks", **QUICK)
     for source, made, [box] in zip(_frames(clip.path), _frames(result.output), _crossing(6), strict=True):
@@ -148,7 +146,7 @@ def test_two_objects_and_a_border(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_frames_without_a_mask_are_resized_only(tmp_path: Path) -> None:
+def test_frames_without_a_mask_are_only_resized(tmp_path: Path) -> None:
     boxes = [[], [], *_crossing(4), [], []]
     clip = _clip(tmp_path, boxes)
     result = retarget(clip.path, tmp_path / "out.mkv", height=40, width=50, mask=tmp_path / "masks", **QUICK)
@@ -160,7 +158,7 @@ def test_frames_without_a_mask_are_resized_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_timing_sound_colour_depth_chapters_and_metadata_stay(tmp_path: Path) -> None:
+def test_timing_sound_colour_and_metadata_stay(tmp_path: Path) -> None:
     clip = _clip(
         tmp_path,
         _crossing(10),
@@ -198,7 +196,7 @@ def test_timing_sound_colour_depth_chapters_and_metadata_stay(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_a_phones_upright_video_is_measured_as_it_is_shown(tmp_path: Path) -> None:
+def test_rotated_video_is_measured_as_shown(tmp_path: Path) -> None:
     clip = _clip(tmp_path, _crossing(4), codec="libx264", pix_fmt="yuv420p", rotation=90)
     for path in (tmp_path / "masks").iterdir():
         path.unlink()
@@ -217,9 +215,7 @@ def test_a_phones_upright_video_is_measured_as_it_is_shown(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize(("bad", "repeats", "good"), [([5], [5], 4), ([0, 1], [0, 1], 2)])
-def test_a_held_frame_repeats_the_one_before_it_or_the_first_good_one(
-    tmp_path: Path, bad: list[int], repeats: list[int], good: int
-) -> None:
+def test_held_frames_repeat_a_good_one(tmp_path: Path, bad: list[int], repeats: list[int], good: int) -> None:
     clip = _clip(tmp_path, _crossing(12, step=5), codec="libx264", pix_fmt="yuv420p", gop=1, b_frames=0)
     damage_packets(clip.path, tmp_path / "bad.mp4", bad)
     result = retarget(tmp_path / "bad.mp4", tmp_path / "out.mkv", width=60, mask=tmp_path / "masks", **QUICK)
@@ -242,7 +238,7 @@ def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_an_object_on_nothing_leaves_nothing_where_it_was(tmp_path: Path, dtype: Any) -> None:
+def test_object_on_a_transparent_background(tmp_path: Path, dtype: Any) -> None:
     """A source that is a layer with alpha; the object is put back at half its size, its foot where it was."""
     clip = _clip(tmp_path, _crossing(3))
     masks = _with_boxes(clip.background, _crossing(3))[1]
@@ -256,7 +252,7 @@ def test_an_object_on_nothing_leaves_nothing_where_it_was(tmp_path: Path, dtype:
         assert made[44, round((16 + 4 * t) * 64 / 96)] == 1
 
 
-def test_an_interrupted_run_goes_on_even_to_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_to_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = _clip(tmp_path, _crossing(8))
     masks, output = tmp_path / "masks", tmp_path / "out.mkv"
     model = Recorder(WindowSpec(neighbours=(-1, 1)))
@@ -309,9 +305,7 @@ def test_a_plan_says_what_would_be_done(tmp_path: Path) -> None:
         ({"output": "in.mkv"}, OutputError),
     ],
 )
-def test_what_is_wrong_is_said_before_the_work_starts(
-    tmp_path: Path, wrong: dict[str, Any], kind: type[VidfillError]
-) -> None:
+def test_errors_before_the_work_starts(tmp_path: Path, wrong: dict[str, Any], kind: type[VidfillError]) -> None:
     clip = _clip(tmp_path, _crossing(2))
     options: dict[str, Any] = {"output": "out.mkv", "width": 48, "mask": tmp_path / "masks"} | wrong
     with pytest.raises(kind) as refused:
@@ -320,5 +314,5 @@ def test_what_is_wrong_is_said_before_the_work_starts(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "masks"]
 
 
-def test_it_is_part_of_the_library() -> None:
+def test_retarget_is_public() -> None:
     assert vidfill.retarget is retarget

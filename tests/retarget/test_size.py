@@ -41,20 +41,18 @@ UPRIGHT = Orientation(matrix=(0,) * 9, quarter_turns=1)  # a phone's: coded 1280
         ({"width": 1600}, (1600, 720)),
     ],
 )
-def test_what_is_not_asked_for_stays_and_aspects_make_smaller(
-    shape: dict[str, Any], width_height: tuple[int, int]
-) -> None:
+def test_target_sizes(shape: dict[str, Any], width_height: tuple[int, int]) -> None:
     assert TargetShape(**shape).of(INFO)[::-1] == width_height
 
 
-def test_sizes_are_those_a_player_shows() -> None:
+def test_sizes_are_as_shown() -> None:
     upright = replace(INFO, orientation=UPRIGHT)
     assert TargetShape(width=540).of(upright) == (540, 1280)
     assert TargetShape(aspect="1:1").of(upright) == (720, 720)
     assert TargetShape(aspect="9:32").of(upright) == (360, 1280)
 
 
-def test_an_aspect_is_that_of_the_picture_not_of_its_samples() -> None:
+def test_aspect_of_anamorphic_pictures() -> None:
     anamorphic = replace(INFO, width=1440, height=1080, sample_aspect=Fraction(4, 3))  # shown as 1920x1080
     assert TargetShape(aspect="1:1").of(anamorphic) == (1080, 810)
     upright = replace(anamorphic, orientation=UPRIGHT)  # shown as 1080x1920
@@ -80,28 +78,28 @@ def test_other_shapes_are_refused(wrong: dict[str, Any]) -> None:
         TargetShape(**wrong)
 
 
-def test_a_side_that_comes_out_too_small_is_refused() -> None:
+def test_too_small_sides_are_refused() -> None:
     with pytest.raises(UsageError, match="a height of 4 pixels"):
         TargetShape(width=80, aspect="20:1").of(INFO)
 
 
 @pytest.mark.parametrize("text", ["9:16", "9/16", "0.5625", " 4.5:8 ", "9x16"])
-def test_aspects_are_read_as_people_write_them(text: str) -> None:
+def test_parse_aspect(text: str) -> None:
     assert parse_aspect(text) == Fraction(9, 16)
 
 
-def test_the_matrix_that_players_guess_from_the_size_is_stated_when_the_guess_would_change() -> None:
+def test_guessed_matrix_is_tagged_if_the_size_changes_it() -> None:
     assert reshaped(INFO, (720, 720)).color == ColorTags()
     assert reshaped(INFO, (360, 640)).color == ColorTags(matrix=1)
     tagged = replace(INFO, color=ColorTags(matrix=6, primaries=6, transfer=6, range=1))
     assert reshaped(tagged, (360, 640)).color == tagged.color
 
 
-def test_pictures_in_rgb_have_no_matrix_to_guess() -> None:
+def test_rgb_has_no_matrix() -> None:
     assert reshaped(replace(INFO, pixel_format=pixel_format("gbrp")), (360, 640)).color == ColorTags()
 
 
-def test_fields_survive_a_new_width_but_not_a_new_height() -> None:
+def test_interlacing_survives_only_a_new_width() -> None:
     interlaced = replace(INFO, interlaced=True)
     assert reshaped(interlaced, (720, 640)).interlaced
     assert warnings_of(interlaced, (720, 640)) == []

@@ -46,7 +46,7 @@ def _inside(picture: NDArray[np.uint8], truth: NDArray[np.uint8], mask: NDArray[
     return float(np.abs(picture[..., ::-1].astype(float) - truth)[mask].mean())
 
 
-def test_the_state_says_what_the_source_is(untouched: Page) -> None:
+def test_state_describes_the_source(untouched: Page) -> None:
     state = untouched.get("api/state")
     assert state["is_ready"]
     source = state["source"]
@@ -55,7 +55,7 @@ def test_the_state_says_what_the_source_is(untouched: Page) -> None:
     assert (state["track"], state["preview"], state["result"]) == (None, None, None)
 
 
-def test_frames_are_those_of_the_source_with_their_times(untouched: Page, clip: Clip) -> None:
+def test_frames_and_times_of_the_source(untouched: Page, clip: Clip) -> None:
     for index in (6, 0, 5, 9):
         answer = untouched.ask("GET", f"api/frames/{index}")
         assert answer.headers["content-type"] == "image/jpeg"
@@ -63,7 +63,7 @@ def test_frames_are_those_of_the_source_with_their_times(untouched: Page, clip: 
         assert _inside(_picture(answer.body), clip.pictures[index], np.ones((72, 112), bool)) < 12
 
 
-def test_prompts_select_at_once_and_are_kept(page: Page, clip: Clip) -> None:
+def test_prompts_select_at_once_and_are_saved(page: Page, clip: Clip) -> None:
     answer = page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 3)))
     assert answer.status == 200
     view = page.get("api/masks/3")
@@ -78,7 +78,7 @@ def test_prompts_select_at_once_and_are_kept(page: Page, clip: Clip) -> None:
     assert shlex.split(page.get("api/state")["command"]) == [str(word) for word in words]
 
 
-def test_prompts_of_an_earlier_run_are_there_again_with_frames_for_times(settings: Settings) -> None:
+def test_prompts_of_an_earlier_run_are_loaded(settings: Settings) -> None:
     given = prompts_of({"time": "0.16", "points": [[60, 40]], "not_points": [[2, 3]]})
     settings.prompts.write_text(json.dumps(given))
     with serving(Project(settings)) as page:
@@ -86,7 +86,7 @@ def test_prompts_of_an_earlier_run_are_there_again_with_frames_for_times(setting
     assert entry == {"time": "#4", "points": [[60.0, 40.0]], "not_points": [[2.0, 3.0]]}
 
 
-def test_points_beside_the_object_alone_say_what_is_missing(page: Page) -> None:
+def test_only_negative_points(page: Page) -> None:
     assert page.ask("PUT", "api/prompts", prompts_of({"time": "#0", "not_points": [[5, 5]]})).status == 200
     view = page.get("api/masks/0")
     assert view["image"] is None
@@ -111,9 +111,7 @@ def test_points_beside_the_object_alone_say_what_is_missing(page: Page) -> None:
         (b'{"schema_version": NaN}', 400, "not finite"),
     ],
 )
-def test_prompts_that_cannot_be_are_refused_and_change_nothing(
-    untouched: Page, content: object, status: int, says: str
-) -> None:
+def test_invalid_prompts_change_nothing(untouched: Page, content: object, status: int, says: str) -> None:
     answer = untouched.ask("PUT", "api/prompts", content)
     assert answer.status == status
     assert says in answer.json["error"]["message"]
@@ -140,9 +138,7 @@ def test_prompts_that_cannot_be_are_refused_and_change_nothing(
         ("POST", "api/state", {}, 405, "Not Allowed"),
     ],
 )
-def test_what_cannot_be_done_is_said_as_json(
-    untouched: Page, method: str, path: str, content: object, status: int, says: str
-) -> None:
+def test_errors_are_json(untouched: Page, method: str, path: str, content: object, status: int, says: str) -> None:
     answer = untouched.ask(method, path, content)
     assert answer.status == status
     assert says in answer.json["error"]["message"]
@@ -186,7 +182,7 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     assert (answer.status, answer.json["error"]["found"]) == (404, "the result is not there any more")
 
 
-def test_other_prompts_make_a_track_stale_until_they_are_taken_back(page: Page, clip: Clip) -> None:
+def test_changed_prompts_make_a_track_stale(page: Page, clip: Clip) -> None:
     first = prompts_of(box_around(clip, 0))
     page.ask("PUT", "api/prompts", first)
     page.do("api/track", {})
@@ -199,7 +195,7 @@ def test_other_prompts_make_a_track_stale_until_they_are_taken_back(page: Page, 
     assert not page.ask("PUT", "api/prompts", first).json["track"]["is_stale"]
 
 
-def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) -> None:
+def test_lost_object_stops_the_removal(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", n=N_FRAMES, size=(72, 112), with_object=True, cut=6)
     settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json")
     with serving(Project(settings)) as page:
@@ -217,9 +213,7 @@ def test_a_lost_object_stops_the_removal_unless_that_is_allowed(tmp_path: Path) 
         assert any("object 1 is lost" in text for text in job["warnings"])
 
 
-def test_the_result_says_what_was_invented_and_what_the_weights_may_be_used_for(
-    tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_result_has_invented_ratio_and_licence(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: Chained(WINDOW))
     settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json", model="cleanplate")
     with serving(Project(settings)) as page:
@@ -231,7 +225,7 @@ def test_the_result_says_what_was_invented_and_what_the_weights_may_be_used_for(
     assert result["licence_notice"].startswith("the weights of cleanplate are for research use only")
 
 
-def test_shadows_are_in_the_masks_where_that_was_asked_for(page: Page, clip: Clip) -> None:
+def test_shadows_in_the_masks(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     page.do("api/track", {"shadow": True})
     assert page.get("api/state")["track"]["shadow"]
@@ -240,7 +234,7 @@ def test_shadows_are_in_the_masks_where_that_was_asked_for(page: Page, clip: Cli
     assert prompting.fingerprint() in found.track.key, "a removal with --shadow takes this very track"
 
 
-def test_one_thing_at_a_time(page: Page, clip: Clip) -> None:
+def test_one_job_at_a_time(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     is_over = threading.Event()
     page.project.jobs.start("waiting", lambda report: _wait_for(is_over))
@@ -258,7 +252,7 @@ def _wait_for(event: threading.Event) -> None:
     event.wait()
 
 
-def test_a_removal_that_is_cancelled_leaves_no_output_and_goes_on_later(page: Page, clip: Clip) -> None:
+def test_cancelled_removal_can_be_resumed(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     page.do("api/track", {})
     page.ask("POST", "api/remove", {})
@@ -271,7 +265,7 @@ def test_a_removal_that_is_cancelled_leaves_no_output_and_goes_on_later(page: Pa
     assert page.ask("POST", "api/remove", {}).status == 202, "what the page wrote itself it may replace"
 
 
-def test_the_end_leaves_only_what_was_asked_for(settings: Settings, clip: Clip) -> None:
+def test_closing_removes_temporary_files(settings: Settings, clip: Clip) -> None:
     project = Project(settings)
     with serving(project) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))

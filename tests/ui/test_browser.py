@@ -76,7 +76,7 @@ def test_a_box_a_click_and_undo(browser: Browser, page: Page, clip: Clip) -> Non
     assert not page.project.prompts
 
 
-def test_everything_with_keys_alone(browser: Browser, page: Page, clip: Clip) -> None:
+def test_keyboard_only(browser: Browser, page: Page, clip: Clip) -> None:
     reach(browser, "canvas")
     x0, y0, x1, y1 = box_around(clip, 0)["box"]
     browser.press(*["Shift+Left"] * (56 - x0), *["Shift+Up"] * (36 - y0), "b")
@@ -103,7 +103,7 @@ def test_everything_with_keys_alone(browser: Browser, page: Page, clip: Clip) ->
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
-def test_it_fits_and_every_control_has_a_name(browser: Browser, width: int, dark: bool) -> None:
+def test_page_fits_and_controls_have_names(browser: Browser, width: int, dark: bool) -> None:
     browser.resize(width, 844, dark=dark)
     assert not browser.run(TOO_WIDE)
     assert browser.run(NAMELESS) == []
@@ -111,7 +111,7 @@ def test_it_fits_and_every_control_has_a_name(browser: Browser, width: int, dark
     assert (max(shade) < 64) == dark
 
 
-def test_a_server_that_is_gone_is_said(browser: Browser, page: Page) -> None:
+def test_page_reports_a_dead_server(browser: Browser, page: Page) -> None:
     page.project.jobs.start("waiting", lambda report: None)
     browser.run("window.fetch = () => Promise.reject(new TypeError())")
     browser.click("#forward")

@@ -38,7 +38,7 @@ def _ask(method: str, url: str, content: object = None) -> dict[str, Any]:
         return dict(json.load(answer))
 
 
-def test_ctrl_c_in_the_middle_of_a_removal_leaves_the_prompts_alone(folder: Path, clip: Clip) -> None:
+def test_ctrl_c_during_a_removal_keeps_the_prompts(folder: Path, clip: Clip) -> None:
     found = re.search(r"^\$ vidfill (ui .*)$", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     command = [sys.executable, "-m", "vidfill", *shlex.split(found[1]), "--no-browser"]
@@ -67,7 +67,7 @@ def _wait(address: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_port_that_is_taken_is_a_usage_error(folder: Path) -> None:
+def test_taken_port(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -79,9 +79,7 @@ def test_a_port_that_is_taken_is_a_usage_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
-def test_without_the_extra_it_says_how_to_install_it(
-    package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_extra_says_how_to_install(package: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     outcome = CliRunner().invoke(app, ["ui", "in.mp4"])
     assert outcome.exit_code == 2
@@ -101,7 +99,7 @@ def test_without_the_extra_it_says_how_to_install_it(
         (["in.mp4", "--fps", "25"], 2, "frame rate"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once(words: list[str], code: int, says: str, folder: Path) -> None:
+def test_invalid_arguments(words: list[str], code: int, says: str, folder: Path) -> None:
     (folder / "there.mp4").write_text("something of the user's")
     (folder / "broken.json").write_text("{")
     (folder / "outside.json").write_text(json.dumps(prompts_of({"time": 0, "points": [[999, 5]]})))
@@ -111,7 +109,7 @@ def test_what_cannot_work_is_refused_at_once(words: list[str], code: int, says: 
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_the_command_for_the_shell_has_all_that_was_given() -> None:
+def test_shell_command_has_all_options() -> None:
     plain = Settings(Path("in.mp4"), "out.mp4", Path("a b.json"))
     assert plain.command() == "vidfill remove in.mp4 --prompts 'a b.json' -o out.mp4"
     full = Settings(

@@ -8,14 +8,14 @@ from tests.ui.conftest import Page
 
 
 @pytest.mark.parametrize("prefix", ["/", "/wrong/", "//", "/api/state?token="])
-def test_without_the_token_there_is_nothing(untouched: Page, prefix: str) -> None:
+def test_no_answer_without_the_token(untouched: Page, prefix: str) -> None:
     for path in ("", "app.js", "api/state", "api/frames/0", "download/prompts"):
         answer = untouched.ask("GET", path, prefix=prefix)
         assert answer.status == 403
         assert "token" in answer.json["error"]["message"]
 
 
-def test_the_token_counts_to_the_last_letter(untouched: Page) -> None:
+def test_whole_token_is_compared(untouched: Page) -> None:
     assert untouched.ask("GET", "api/state", prefix=untouched.prefix[:-2] + "/").status == 403
     assert untouched.ask("GET", "api/state", prefix=untouched.prefix[:-1]).status == 403
     assert untouched.ask("GET", "api/state", prefix="/" + untouched.prefix.strip("/").swapcase() + "/").status == 403
@@ -23,7 +23,7 @@ def test_the_token_counts_to_the_last_letter(untouched: Page) -> None:
 
 
 @pytest.mark.parametrize("host", ["example.org", "127.0.0.1", "127.0.0.1:1", "localhost.example.org:{port}", ""])
-def test_a_foreign_host_is_refused_whatever_it_knows(untouched: Page, host: str) -> None:
+def test_foreign_hosts_are_refused(untouched: Page, host: str) -> None:
     port = untouched.host.rpartition(":")[2]
     answer = untouched.ask("GET", "api/state", headers={"Host": host.format(port=port)})
     assert answer.status == 421
@@ -34,7 +34,7 @@ def test_localhost_is_this_machine(untouched: Page) -> None:
     assert untouched.ask("GET", "api/state", headers={"Host": f"localhost:{port}"}).status == 200
 
 
-def test_nobody_else_on_the_network_can_connect(untouched: Page) -> None:
+def test_other_addresses_cannot_connect(untouched: Page) -> None:
     port = int(untouched.host.rpartition(":")[2])
     # The whole of 127.0.0.0/8 is this machine; a server on all addresses would answer on this one as well.
     with socket.socket() as other, pytest.raises(ConnectionRefusedError):
@@ -71,7 +71,7 @@ def test_only_the_pages_own_files_are_served(untouched: Page, path: str) -> None
     assert answer.json["error"]["kind"] == "UsageError"
 
 
-def test_the_page_is_whole_and_asks_for_nothing_from_elsewhere(untouched: Page) -> None:
+def test_page_is_complete_and_loads_nothing_else(untouched: Page) -> None:
     index = untouched.ask("GET", "")
     assert index.headers["content-type"] == "text/html; charset=utf-8"
     for name in ("style.css", "icon.svg", "app.js", "api.js", "panels.js", "prompts.js", "stage.js", "timeline.js"):

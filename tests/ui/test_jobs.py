@@ -19,7 +19,7 @@ def _ended(jobs: Jobs) -> Job:
     return job
 
 
-def test_a_job_tells_how_far_it_is_and_what_it_warned_of() -> None:
+def test_progress_and_warnings_of_a_job() -> None:
     jobs, seen = Jobs(), []
 
     def work(report: OnProgress) -> None:
@@ -34,7 +34,7 @@ def test_a_job_tells_how_far_it_is_and_what_it_warned_of() -> None:
     assert [(one.stage, one.done, one.total) for one in seen if one] == [("fill", i, 3) for i in range(3)]
 
 
-def test_once_writing_has_begun_it_is_what_counts() -> None:
+def test_progress_counts_written_frames() -> None:
     jobs, seen = Jobs(), []
 
     def work(report: OnProgress) -> None:
@@ -51,7 +51,7 @@ def test_once_writing_has_begun_it_is_what_counts() -> None:
     ("error", "says"),
     [(MaskError("48 masks", expected="50"), "48 masks; expected 50"), (KeyError("x"), "internal error: KeyError: 'x'")],
 )
-def test_what_goes_wrong_is_told(error: Exception, says: str) -> None:
+def test_errors_of_a_job(error: Exception, says: str) -> None:
     jobs = Jobs()
 
     def work(report: OnProgress) -> None:
@@ -65,7 +65,7 @@ def test_what_goes_wrong_is_told(error: Exception, says: str) -> None:
     assert (_ended(jobs).number, _ended(jobs).state) == (2, "done")
 
 
-def test_cancelling_unwinds_the_work_and_closing_takes_nothing_more() -> None:
+def test_cancel_and_close() -> None:
     jobs, has_begun, unwound = Jobs(), threading.Event(), []
 
     def work(report: OnProgress) -> None:
@@ -89,7 +89,7 @@ def test_cancelling_unwinds_the_work_and_closing_takes_nothing_more() -> None:
         jobs.start("preview", work)
 
 
-def test_the_strip_shows_the_lowest_of_each_column() -> None:
+def test_strip_has_the_minimum_of_each_column() -> None:
     short = strip(np.array([0.5, -1, 0.999, 1, 0.29], np.float32))
     assert short.tolist() == [50, -1, 99, 100, 29]
     values = np.random.default_rng(0).random(4 * N_COLUMNS + 7).astype(np.float32)

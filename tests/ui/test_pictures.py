@@ -28,7 +28,7 @@ def timeline(path: Path) -> Timeline:
         return survey(reader)
 
 
-def test_any_order_gives_the_frames_of_one_pass(path: Path, timeline: Timeline) -> None:
+def test_frames_in_any_order(path: Path, timeline: Timeline) -> None:
     with Reader(path) as reader:
         info = reader.info
         straight = [(encode_picture(shown(f, info), ".jpg"), working_picture(f, info)) for f in reader.frames()]
@@ -41,9 +41,7 @@ def test_any_order_gives_the_frames_of_one_pass(path: Path, timeline: Timeline) 
     some.close()
 
 
-def test_few_are_kept_and_steps_back_decode_a_few_at_once(
-    path: Path, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_and_steps_back(path: Path, timeline: Timeline, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes] = []
 
     def encode(picture: Picture, suffix: str) -> bytes:
@@ -69,12 +67,12 @@ def test_few_are_kept_and_steps_back_decode_a_few_at_once(
 
 
 @pytest.mark.parametrize("index", [-1, N_FRAMES])
-def test_there_is_no_such_frame(path: Path, timeline: Timeline, index: int) -> None:
+def test_frame_out_of_range(path: Path, timeline: Timeline, index: int) -> None:
     with pytest.raises(InputError, match=f"expected 0 to {N_FRAMES - 1}"):
         Pictures(path, timeline).at(index)
 
 
-def test_large_pictures_are_shown_smaller_small_ones_as_they_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_pictures_are_shrunk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Reader(path) as reader:
         frame = next(iter(reader.frames()))
         assert shown(frame, reader.info).shape == (96, 64, 3)

@@ -15,10 +15,10 @@ from vidfill.errors import UsageError
 from vidfill.masks.prompt import Prompts
 from vidfill.track.base import CONFIDENT, Picture, Selector
 from vidfill.track.result import NOT_TRACKED, Track
+from vidfill.video.display import MASK_COLOR
 from vidfill.video.frame import Bool, VideoInfo
 
 N_KEPT = 16
-_TINT = (255, 0, 200)  # as in vidfill.removal.preview
 _TINT_ALPHA = 115
 
 
@@ -71,7 +71,7 @@ class FrameMask:
     def data_url(self) -> str:
         """The mask as a PNG overlay for the frame: tinted, outlined, transparent elsewhere."""
         bgra = np.zeros((*self.mask.shape, 4), np.uint8)
-        bgra[..., :3] = _TINT[::-1]
+        bgra[..., :3] = MASK_COLOR[::-1]
         bgra[self.mask, 3] = _TINT_ALPHA
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         alpha = np.ascontiguousarray(bgra[..., 3])
