@@ -1,20 +1,22 @@
 """The engine's loop over a clip: the same output as `unroll`, lazily, in bounded memory."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from numpy.typing import NDArray
 
-from tests.engine.models import WINDOW, Raising, Recorder
+from tests.engine.models import WINDOW, Raising, Recorder, Triplets
 from vidfill.engine import EngineSettings, fill_clip
-from vidfill.engine.clip import composited
 from vidfill.engine.device import choose_runtime
+from vidfill.engine.fill import SegmentFiller
 from vidfill.engine.plan import DEFAULT_WORKING_PIXELS, MAX_REFERENCES
-from vidfill.engine.source import LazySource, Picture, pad
+from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError, InputError
-from vidfill.models.base import Model, ReferenceSpec, WindowSpec, composite, unroll
+from vidfill.models.base import Model, ReferenceSpec, Step, Window, WindowSpec, composite, unroll
 from vidfill.video.frame import Bool
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -29,6 +31,17 @@ def _clip(n: int, height: int = 12, width: int = 20) -> tuple[list[NDArray[np.ui
     return frames, holes
 
 
+def _unrolled(model: Model, frames: list[NDArray[np.uint8]], holes: list[Bool]) -> NDArray[np.uint8]:
+    """What `unroll` makes of the clip, padded and composited as the engine does."""
+    clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255.0
+    hole = torch.from_numpy(np.stack(holes)).float()[:, None]
+    height, width = hole.shape[-2:]
+    around = (0, -width % model.spec.multiple, 0, -height % model.spec.multiple)
+    padded = [F.pad(x, around, mode="replicate")[None] for x in (clip * (1 - hole), hole)]
+    fills = unroll(model, padded[0], padded[1])[0, :, :, :height, :width]
+    return composite(clip, hole, fills.clamp(0, 1)).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -36,18 +49,37 @@ def _clip(n: int, height: int = 12, width: int = 20) -> tuple[list[NDArray[np.ui
         WindowSpec(neighbours=(-6, -3, 3, 6), previous=True),
         WindowSpec(references=ReferenceSpec(stride=4), passes=("backward", "forward"), previous=True),
         WindowSpec(neighbours=(-1, 1), multiple=8),
+        WindowSpec(neighbours=(-1, 1), previous=True, takes_uint8=True),
     ],
 )
 def test_the_engine_and_unroll_are_one_recurrence(spec: WindowSpec) -> None:
     frames, holes = _clip(11)
     filled = list(fill_clip(Recorder(spec), frames, holes, settings=CPU))
-    clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None] / 255.0
-    hole = torch.from_numpy(np.stack(holes)).float()[None, :, None]
-    padded_clip = pad(clip[0] * (1 - hole[0]), spec.multiple)[None]
-    padded_hole = pad(hole[0], spec.multiple)[None]
-    fills = unroll(Recorder(spec), padded_clip, padded_hole)[0, :, :, :12, :20]
-    expected = composite(clip[0], hole[0], fills.clamp(0, 1)).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(np.stack(filled), expected)
+    assert np.array_equal(np.stack(filled), _unrolled(Recorder(spec), frames, holes))
+
+
+def test_a_model_prepares_a_segment_once_and_fills_several_frames_a_step() -> None:
+    frames, holes = _clip(11)
+    model = Triplets()
+    filled = np.stack(list(fill_clip(model, frames, holes, settings=CPU)))
+    assert model.calls == ["prepare", (0, 10), (0, 7), (0, 4), (0, 1), (1, 0), (1, 3), (1, 6), (1, 9)]
+    assert np.array_equal(filled, _unrolled(Triplets(), frames, holes))
+    means = [frame[hole].mean() for frame, hole in zip(filled, holes, strict=True)]
+    assert len(np.unique(np.round(means, 3))) == 11
+
+
+@pytest.mark.parametrize("takes_uint8", [False, True])
+def test_frames_come_in_the_type_that_a_model_asks_for(takes_uint8: bool) -> None:
+    class Looking(Recorder):
+        def step(self, window: Window, state: Any, pass_index: int) -> Step:
+            types = torch.uint8, torch.bool
+            assert (types == (window.target.frame.dtype, window.target.hole.dtype)) is takes_uint8
+            assert int(window.target.frame.masked_select(window.target.hole > 0).count_nonzero()) == 0
+            if window.previous is not None:
+                assert window.previous.frame.dtype == window.target.frame.dtype
+            return super().step(window, state, pass_index)
+
+    list(fill_clip(Looking(WindowSpec(previous=True, takes_uint8=takes_uint8)), *_clip(4), settings=CPU))
 
 
 def test_outside_the_hole_the_clip_is_untouched() -> None:
@@ -79,14 +111,10 @@ def _counted(n: int, pulled: list[int]) -> Iterator[Picture]:
         yield Picture(frames[t % 8], holes[t % 8])
 
 
-def _source(model: Model, n: int, pulled: list[int]) -> LazySource:
-    return LazySource(model, _counted(n, pulled), n, choose_runtime(model, CPU))
-
-
 def test_no_frame_is_read_before_a_window_needs_it() -> None:
     pulled: list[int] = []
-    model = Recorder(WindowSpec(neighbours=(-2, 2)))
-    steps = composited(model, _source(model, 30, pulled), choose_runtime(model, CPU), 0)
+    filler = SegmentFiller(Recorder(WindowSpec(neighbours=(-2, 2))), CPU)
+    steps = filler.frames(filler.source(_counted(30, pulled), 30))
     assert pulled == []
     for t in range(10):
         next(steps)
@@ -94,9 +122,9 @@ def test_no_frame_is_read_before_a_window_needs_it() -> None:
 
 
 def _most_live(n: int) -> int:
-    model = Recorder(WINDOW)
-    source = _source(model, n, [])
-    return max(source.n_live for _ in composited(model, source, choose_runtime(model, CPU), 0))
+    filler = SegmentFiller(Recorder(WINDOW), CPU)
+    source = filler.source(_counted(n, []), n)
+    return max(source.n_live for _ in filler.frames(source))
 
 
 def test_live_frames_are_bounded_by_the_window_not_by_the_length() -> None:
@@ -114,10 +142,9 @@ def test_a_full_bank_of_references_goes_to_the_device_once_at_the_default_size()
 
 
 def test_a_source_that_ends_early_is_an_input_error() -> None:
-    model = Recorder(WINDOW)
-    source = LazySource(model, _counted(4, []), 9, choose_runtime(model, CPU))
+    filler = SegmentFiller(Recorder(WINDOW), CPU)
     with pytest.raises(InputError, match="4 frames of a segment of 9"):
-        list(composited(model, source, choose_runtime(model, CPU), 0))
+        list(filler.frames(filler.source(_counted(4, []), 9)))
 
 
 def test_modes_of_torch_and_threads_do_not_leak_to_the_consumer() -> None:

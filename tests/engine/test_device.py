@@ -13,6 +13,7 @@ from vidfill.engine.device import (
     check_settings,
     choose_device,
     choose_runtime,
+    fast_short_type,
     is_out_of_memory,
     limited_threads,
     multiplies_bf16,
@@ -79,6 +80,15 @@ def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_runtime(_Network(), EngineSettings("cuda")).short_type is None
     with pytest.raises(UsageError, match="precision 'half'"):
         check_settings(EngineSettings("cpu", "half"))
+
+
+def test_training_takes_bfloat16_or_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    for is_fast, expected in ((False, None), (True, torch.bfloat16)):
+        monkeypatch.setattr(device, "multiplies_bf16", lambda is_fast=is_fast: is_fast)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda is_fast=is_fast: is_fast)
+        assert fast_short_type(cpu, for_training=True) == fast_short_type(cpu) == expected
+        assert fast_short_type(cuda, for_training=True) == expected
 
 
 @pytest.mark.parametrize(

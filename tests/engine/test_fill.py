@@ -17,7 +17,7 @@ from vidfill.engine import EngineSettings, fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import DeviceError, InputError
-from vidfill.models.base import ReferenceSpec, Step, View, WindowSpec
+from vidfill.models.base import ReferenceSpec, Step, Window, WindowSpec
 from vidfill.video.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -324,12 +324,11 @@ def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_othe
 
 def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
     class Failing(Remembering):
-        def step(
-            self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: Any, state: Any
-        ) -> Step:
+        def step(self, window: Window, state: Any, pass_index: int) -> Step:
+            target = window.target
             if target.index == 2 and target.frame.shape[-1] == FULL[1] and len(self.recalled) == 1:
                 raise MemoryError
-            return super().step(target, neighbours, references, previous, state)
+            return super().step(window, state, pass_index)
 
     plan = _plan(_segment(0, 0, 4, size=FULL), _segment(1, 4, 8, size=FULL))
     model = Failing()
@@ -345,9 +344,8 @@ def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
 class Inventing(Recorder):
     """Says that it has invented the left half of the picture."""
 
-    def step(
-        self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: Any, state: Any
-    ) -> Step:
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
+        target = window.target
         invented = torch.zeros_like(target.hole)
         invented[..., : target.hole.shape[-1] // 2] = 1
         return Step(target.frame, invented=invented)

@@ -1,6 +1,6 @@
 """Frames at the source's own size, for models that work on a smaller one and give details back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,16 +10,15 @@ from tests.engine.models import Recorder
 from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, _plan, _segment
 from vidfill.engine import fill
 from vidfill.errors import InputError
-from vidfill.models.base import Detail, Step, View, WindowSpec
+from vidfill.models.base import Detail, Step, Window, WindowSpec
 from vidfill.video.frame import Frame
 
 
 class Detailing(Recorder):
     """Fills with black, and lays a white square over it at the source's own size."""
 
-    def step(
-        self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
-    ) -> Step:
+    def step(self, window: Window, state: object, pass_index: int) -> Step:
+        target = window.target
         assert target.original is not None
         height, width = target.original.size
         assert (height, width) == FULL
@@ -43,11 +42,9 @@ def test_a_detail_at_the_size_of_the_source_is_laid_over_the_enlarged_fill() -> 
 
 def test_a_frame_that_is_not_made_smaller_has_no_original() -> None:
     class Looking(Recorder):
-        def step(
-            self, target: View, neighbours: Sequence[View], references: Sequence[View], previous: object, state: object
-        ) -> Step:
-            assert target.original is None
-            return Step(target.frame)
+        def step(self, window: Window, state: object, pass_index: int) -> Step:
+            assert window.target.original is None
+            return Step(window.target.frame)
 
     assert list(fill(_plan(_segment(0, 0, 2, size=FULL)), FakeReader(30), FakeMasks(), Looking(WindowSpec()), CPU))
 

@@ -1,13 +1,12 @@
 """The window rules, and the one time loop against a slow obvious twin."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from vidfill.models.base import Model, Previous, ReferenceSpec, Step, View, WindowSpec, unroll
+from vidfill.models.base import Model, ReferenceSpec, Step, Window, WindowSpec, unroll
 
 
 def test_neighbours_are_mirrored_at_both_ends() -> None:
@@ -63,15 +62,10 @@ class _Sum(Model):
         self.encoded.append(float(frame.detach().max()))
         return frame.amax(dim=(1, 2, 3), keepdim=True)
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
-        value = target.features + 10 * sum(v.features for v in neighbours) + 100 * sum(v.features for v in references)
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
+        target, previous = window.target, window.previous
+        value = target.features + 10 * sum(v.features for v in window.neighbours)
+        value = value + 100 * sum(v.features for v in window.references)
         if previous is not None:
             value = value + 0.5 * previous.frame.mean(dim=(1, 2, 3), keepdim=True)
         if target.record is not None:

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
+from tests.engine.models import Triplets
 from vidfill.align.sides import find_sides
 from vidfill.engine.clip import fill_clip
 from vidfill.engine.device import EngineSettings
@@ -173,3 +174,15 @@ def test_small_pictures_are_not_parted(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(5)]
     assert find_sides(frames, [np.ones(size, np.bool_)] * 5) is None
+
+
+def test_each_side_is_prepared_and_filled_several_frames_at_once() -> None:
+    model, frames = Triplets(), _split()
+    cpu = EngineSettings("cpu", "fp32")
+    filled = list(fill_clip(model, frames, [HOLE] * N, settings=cpu))
+    assert model.calls.count("prepare") == 2
+    assert model.calls.count((1, 0)) == model.calls.count((1, 3)) == 2
+    for side in (np.s_[:, :80], np.s_[:, 80:]):
+        alone = fill_clip(Triplets(), [frame[side] for frame in frames], [HOLE[side]] * N, settings=cpu)
+        for whole, own in zip(filled, alone, strict=True):
+            assert np.abs(whole[side].astype(int) - own).max() <= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 
-from vidfill.models.base import Model, Previous, Step, View, WindowSpec
+from vidfill.models.base import Model, Step, Window, WindowSpec
 from vidfill.train.data import TrainingData
 
 NEIGHBOURS = (-2, 2)
@@ -35,19 +34,13 @@ class TinyModel(Model):
     def encode(self, frame: Tensor, hole: Tensor) -> Tensor:
         return F.relu(self.encoder(torch.cat((frame, hole), dim=1)))
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
+        target, previous = window.target, window.previous
         before = target.frame if previous is None else previous.frame
-        features = [target.features, *(view.features for view in neighbours)]
+        features = [target.features, *(view.features for view in window.neighbours)]
         x = F.relu(self.mix(torch.cat([*features, before, target.hole], dim=1)))
         x = x if state is None else 0.5 * x + 0.5 * state
-        flows = torch.cat([self.flow(torch.cat((target.features, v.features), dim=1)) for v in neighbours])
+        flows = torch.cat([self.flow(torch.cat((target.features, v.features), dim=1)) for v in window.neighbours])
         return Step(torch.sigmoid(self.rgb(x)), x, Motion((flows,)))
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.engine.device import Runtime
 from vidfill.errors import InputError
 from vidfill.models.base import Model, Original, View
-from vidfill.video.frame import Bool, Samples
+from vidfill.video.frame import Bool, Box, Samples
 
 # Tensors kept of the frames that were looked at last, since windows overlap from step to step: a bank of references
 # (`plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
@@ -24,16 +25,43 @@ _TENSOR_BYTES = 96 * 2**20
 _MIN_TENSORS = 16
 
 
+class Edge(NamedTuple):
+    """The alpha of one frame while it waits for its fill: tight and compressed, it is nearly all 0 and 255."""
+
+    box: Box
+    packed: bytes
+
+    @classmethod
+    def around(cls, alpha: NDArray[np.uint8]) -> Self | None:
+        """Pack the (H, W) alpha of a frame; None where it is 0 everywhere."""
+        box = Box.around(alpha > 0)
+        return None if box is None else cls(box, zlib.compress(np.ascontiguousarray(alpha[box.slices]).data, 1))
+
+    def alpha(self) -> NDArray[np.uint8]:
+        """(box.height, box.width)."""
+        values = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        return values.reshape(self.box.height, self.box.width)
+
+
 class Picture(NamedTuple):
     """One frame at the working size, as it is kept while a window may need it.
 
     Attributes:
         rgb: (h, w, 3) uint8, or uint16 where the source has more than 8 bits; full range.
         hole: (h, w) bool, true = missing.
+        pts: of the frame.
+        edge: what its patch covers; None for nothing.
     """
 
     rgb: Samples
     hole: Bool
+    pts: int = 0
+    edge: Edge | None = None
+
+    @property
+    def levels(self) -> int:
+        """The value of white."""
+        return int(np.iinfo(self.rgb.dtype).max)
 
 
 class LazySource:
@@ -55,7 +83,7 @@ class LazySource:
         pictures: Iterator[Picture],
         n_frames: int,
         runtime: Runtime,
-        original: Callable[[int], Original] | None = None,
+        original: Callable[[int, Picture], Original] | None = None,
     ) -> None:
         self.n_frames = n_frames
         self._model, self._incoming, self._runtime = model, pictures, runtime
@@ -77,8 +105,9 @@ class LazySource:
         Raises:
             InputError: the pictures end before the segment does.
         """
+        picture = self.picture(index)
         if index not in self._tensors:
-            self._tensors[index] = self._tensors_of(self.picture(index))
+            self._tensors[index] = self._tensors_of(picture)
         self._tensors.move_to_end(index)
         frame, hole = self._tensors[index]
         affordable = _TENSOR_BYTES // (frame.nbytes + hole.nbytes)
@@ -86,7 +115,7 @@ class LazySource:
             self._tensors.popitem(last=False)
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)
-        original = None if self._original is None else self._original(index)
+        original = None if self._original is None else self._original(index, picture)
         return View(index, frame, hole, self._features[index], self._records.get(index), original)
 
     def picture(self, index: int) -> Picture:
@@ -114,19 +143,19 @@ class LazySource:
                 del table[old]
 
     def _tensors_of(self, picture: Picture) -> tuple[Tensor, Tensor]:
-        """(1, 3, H, W) in [0, 1] with a zeroed hole, and (1, 1, H, W); padded to the model's multiple."""
-        full = 255.0 if picture.rgb.dtype == np.uint8 else 65535.0
+        """The frame and the hole of `View`, padded to the model's multiple by repeating the last row and column."""
+        spec = self._model.spec
+        height, width = picture.hole.shape
+        around = ((0, -height % spec.multiple), (0, -width % spec.multiple))
+        missing = np.pad(picture.hole, around, mode="edge")
+        rgb: NDArray[Any] = np.pad(picture.rgb, (*around, (0, 0)), mode="edge")
+        if spec.takes_uint8:
+            if picture.levels != 255:
+                rgb = np.rint(rgb / np.float32(picture.levels) * 255).astype(np.uint8)
+            rgb[missing] = 0
+            return torch.from_numpy(rgb).permute(2, 0, 1)[None], torch.from_numpy(missing)[None, None]
         # uint8 crosses to the device as it is; not every device knows uint16.
-        rgb = np.array(picture.rgb, np.uint8 if full == 255.0 else np.float32)
-        samples = torch.from_numpy(rgb).to(self._runtime.device)
-        hole = torch.from_numpy(np.array(picture.hole)).to(self._runtime.device).float()[None, None]
-        frame = samples.permute(2, 0, 1)[None].float().div_(full).mul_(1 - hole)
-        multiple = self._model.spec.multiple
-        return self._runtime.tensor(pad(frame, multiple)), self._runtime.tensor(pad(hole, multiple))
-
-
-def pad(value: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (B, C, H, W) until height and width are a multiple."""
-    height, width = value.shape[-2:]
-    right, below = -width % multiple, -height % multiple
-    return F.pad(value, (0, right, 0, below), mode="replicate") if right or below else value
+        samples = torch.from_numpy(rgb if picture.levels == 255 else rgb.astype(np.float32)).to(self._runtime.device)
+        hole = torch.from_numpy(missing).to(self._runtime.device).float()[None, None]
+        frame = samples.permute(2, 0, 1)[None].float().div_(picture.levels).mul_(1 - hole)
+        return self._runtime.tensor(frame), self._runtime.tensor(hole)

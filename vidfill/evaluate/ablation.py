@@ -6,7 +6,6 @@ papers mostly train a network anew without the part.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vidfill.errors import UsageError
-from vidfill.models.base import Model, Previous, Step, View
+from vidfill.models.base import Model, SegmentViews, Step, Window
 
 SWITCHES = ("memory", "feedback", "flow")
 
@@ -55,16 +54,18 @@ class Ablated(Model):
         """As the model does."""
         return self.model.encode(frame, hole)
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
+    @property
+    def prepares(self) -> bool:
+        """As the model does."""
+        return self.model.prepares
+
+    def prepare(self, segment: SegmentViews) -> Any:
+        """As the model does."""
+        return self.model.prepare(segment)
+
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
         """As the model does, with what it remembers left out if that is the part."""
-        return self.model.step(target, neighbours, references, previous, None if self.without == "memory" else state)
+        return self.model.step(window, None if self.without == "memory" else state, pass_index)
 
 
 def _nothing_moves(_network: nn.Module, _arguments: tuple[Tensor, ...], flow: Tensor) -> Tensor:

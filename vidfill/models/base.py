@@ -4,116 +4,25 @@ A model is a per-frame function with a declared window: it says in `Model.spec` 
 feedback it needs, and `recur` feeds it, in the engine (frames arriving one by one from a decoder) as in training
 (`unroll`, a clip in memory). There is no second loop.
 
-Arrays: RGB float in [0, 1], (B, 3, H, W); holes float (B, 1, H, W), 1 = missing. Pixels inside a hole are zero.
+Arrays: RGB float in [0, 1], (B, 3, H, W); holes float (B, 1, H, W), 1 = missing. Pixels inside a hole are zero. A model
+whose spec says `takes_uint8` gets RGB as uint8 and holes as bool instead, on the CPU; fills are float for all.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vidfill.models.window import ReferenceSpec as ReferenceSpec
+from vidfill.models.window import WindowSpec as WindowSpec
 from vidfill.video.frame import Remembered
-
-Direction = Literal["forward", "backward"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceSpec:
-    """Which frames of the segment a model wants beside its neighbours.
-
-    Attributes:
-        stride: every `stride`-th frame, counted from the segment's first, so that all targets share one bank.
-        near: every frame within this distance of the target as well.
-        reach: no frame farther than this from the target; None for the whole segment.
-        most: at most so many frames in the bank of a whole segment: where there would be more, the stride is raised.
-            None for no limit.
-    """
-
-    stride: int
-    near: int = 0
-    reach: int | None = None
-    most: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.most is not None and (self.most < 1 or self.reach is not None):
-            raise ValueError("`most` limits the bank of a whole segment, to 1 or more")
-
-    def indices(self, target: int, n_frames: int) -> tuple[int, ...]:
-        """The reference positions for one target, ascending, the target itself left out."""
-        low = 0 if self.reach is None else max(0, target - self.reach)
-        high = n_frames if self.reach is None else min(n_frames, target + self.reach + 1)
-        stride = self._stride(n_frames)
-        return tuple(i for i in range(low, high) if i != target and (i % stride == 0 or abs(i - target) <= self.near))
-
-    def bank(self, n_frames: int) -> range:
-        """The positions that targets anywhere in the segment refer to; none where references have a reach."""
-        return range(0) if self.reach is not None else range(0, n_frames, self._stride(n_frames))
-
-    def _stride(self, n_frames: int) -> int:
-        return self.stride if self.most is None else max(self.stride, -(-n_frames // self.most))
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSpec:
-    """What a model needs around a target frame.
-
-    Attributes:
-        neighbours: offsets of the neighbour frames; positions outside the segment are mirrored at its ends.
-        references: which frames of the segment serve as references, None for none.
-        previous: whether the previous output (composited) is fed back.
-        multiple: height and width are padded to a multiple of this.
-        passes: directions of the passes over the segment; the last one is forward and gives the output.
-    """
-
-    neighbours: tuple[int, ...] = ()
-    references: ReferenceSpec | None = None
-    previous: bool = False
-    multiple: int = 1
-    passes: tuple[Direction, ...] = ("forward",)
-
-    def __post_init__(self) -> None:
-        if not self.passes or self.passes[-1] != "forward":
-            raise ValueError(f"the last pass must be forward, found {self.passes}")
-
-    def with_most_references(self, most: int) -> WindowSpec:
-        """The same window with a bank of at most so many references for a segment, and of no more than its own."""
-        if self.references is None or self.references.reach is not None:
-            return self
-        own = self.references.most
-        return replace(self, references=replace(self.references, most=most if own is None else min(most, own)))
-
-    def neighbour_indices(self, target: int, n_frames: int) -> tuple[int, ...]:
-        """Positions of the neighbours of one target, in the order of the offsets, mirrored at the ends."""
-        return tuple(_mirror(target + offset, n_frames) for offset in self.neighbours)
-
-    def indices(self, target: int, n_frames: int) -> frozenset[int]:
-        """Every position that the step for `target` looks at, its own included."""
-        references = self.references.indices(target, n_frames) if self.references else ()
-        return frozenset({target, *self.neighbour_indices(target, n_frames), *references})
-
-    def bank(self, n_frames: int) -> range:
-        """The positions that targets anywhere in the segment refer to."""
-        return range(0) if self.references is None else self.references.bank(n_frames)
-
-    def oldest_needed(self, from_target: int, n_frames: int) -> int:
-        """The lowest position outside the bank that any step from `from_target` on looks at (n_frames for none)."""
-        if from_target >= n_frames:
-            return n_frames
-        span = max((abs(offset) for offset in self.neighbours), default=0)
-        if self.references is not None:
-            span = max(span, self.references.near if self.references.reach is None else self.references.reach)
-        last = min(n_frames, from_target + 2 * span + 1)
-        bank = self.bank(n_frames)
-        return min(
-            (i for t in range(from_target, last) for i in self.indices(t, n_frames) if i not in bank), default=last
-        )
 
 
 class Original(Protocol):
@@ -134,8 +43,8 @@ class View(NamedTuple):
 
     Attributes:
         index: position in the segment.
-        frame: (B, 3, H, W), zero inside the hole.
-        hole: (B, 1, H, W), 1 = missing.
+        frame: (B, 3, H, W) float in [0, 1], or uint8 (see `WindowSpec.takes_uint8`); zero inside the hole.
+        hole: (B, 1, H, W) float, 1 = missing, or bool.
         features: what `Model.encode` returned for it.
         record: what the model's earlier pass left for this frame, None in the first pass.
         original: the frame before it was made smaller, None where it was not.
@@ -154,13 +63,31 @@ class Previous(NamedTuple):
 
     Attributes:
         index: its position in the segment.
-        frame: (B, 3, H, W), composited: the fill inside the hole, the source outside.
-        hole: (B, 1, H, W), where `frame` is filled rather than seen.
+        frame: as in `View`, composited: the fill inside the hole, the source outside.
+        hole: where `frame` is filled rather than seen.
     """
 
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
     frame: Tensor
     hole: Tensor
+
+
+class Window(NamedTuple):
+    """What a step may look at.
+
+    Attributes:
+        target: the frame to fill.
+        neighbours: one view for each offset of `WindowSpec.neighbours`, in that order.
+        references: the views that `WindowSpec.references` names, ascending by position.
+        previous: the previous output, None at a segment's start or where `WindowSpec.previous` is false.
+        prepared: what `Model.prepare` returned for the segment.
+    """
+
+    target: View
+    neighbours: Sequence[View] = ()
+    references: Sequence[View] = ()
+    previous: Previous | None = None
+    prepared: Any = None
 
 
 class Detail(NamedTuple):
@@ -183,11 +110,13 @@ class Step(NamedTuple):
     """What one step gives back.
 
     Attributes:
-        fill: (B, 3, H, W) in [0, 1]; only its part inside the hole is used.
+        fill: (B, 3, H, W) float in [0, 1]; only its part inside the hole is used.
         state: NamedTuple of tensors carried to the next step of this pass, None if the model has none.
         record: anything about this frame that the model's next pass wants to see again, None if nothing.
-        invented: (B, 1, H, W) in [0, 1], 1 where the fill shows what no frame of the clip shows; None if unknown.
+        invented: (B, 1, H, W) float in [0, 1], 1 where the fill shows what no frame of the clip shows; None if unknown.
         detail: for each clip of the batch; empty for a model that has none.
+        further: the same, state apart, for positions after the target in the direction of the pass that the same
+            computation has filled. They get no step of their own.
     """
 
     fill: Tensor
@@ -195,6 +124,17 @@ class Step(NamedTuple):
     record: Any = None
     invented: Tensor | None = None
     detail: tuple[Detail | None, ...] = ()
+    further: Mapping[int, Step] = MappingProxyType({})
+
+
+class SegmentViews(Protocol):
+    """All frames of a segment, each read and encoded when it is first asked for."""
+
+    n_frames: int
+
+    def view(self, index: int) -> View:
+        """The encoded frame at a position of the segment."""
+        ...
 
 
 class Model(nn.Module, ABC):
@@ -209,6 +149,11 @@ class Model(nn.Module, ABC):
     spec: WindowSpec
     sizes: dict[str, Any]
     n_painted: int = 0
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the model looks at a segment as a whole before its first step."""
+        return type(self).prepare is not Model.prepare
 
     @property
     def remembers(self) -> bool:
@@ -232,43 +177,36 @@ class Model(nn.Module, ABC):
         """
         return None
 
+    def prepare(self, segment: SegmentViews) -> Any:
+        """What depends on the segment as a whole (flow between its frames, say); called once, before the first pass.
+
+        Returns:
+            Given to each step as `Window.prepared`. By default None, and nothing is read.
+        """
+        return None
+
     @abstractmethod
     def encode(self, frame: Tensor, hole: Tensor) -> Any:
         """What depends on one frame alone; called once a frame and cached for as long as a window needs it.
 
         Args:
-            frame: (B, 3, H, W), RGB in [0, 1], zero inside the hole.
-            hole: (B, 1, H, W), 1 = missing.
+            frame: as in `View`.
+            hole: as in `View`.
         """
 
     @abstractmethod
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
-        """Fill one frame.
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
+        """Fill one frame, and with it as many of the next ones as come out of the same computation.
 
         Args:
-            target: the frame to fill.
-            neighbours: one view for each offset of `spec.neighbours`, in that order.
-            references: the views that `spec.references` names, ascending by position.
-            previous: the previous output, None at a segment's start or where `spec.previous` is false.
+            window: the frame to fill and those around it.
             state: what the previous step of this pass returned, None at a segment's start.
+            pass_index: position in `WindowSpec.passes` of the pass that this step belongs to.
         """
 
 
-class ViewSource(Protocol):
+class ViewSource(SegmentViews, Protocol):
     """Where `recur` gets its views: a clip in memory, or a decoder behind a cache."""
-
-    n_frames: int
-
-    def view(self, index: int) -> View:
-        """The encoded frame at a position of the segment."""
-        ...
 
     def keep_record(self, index: int, record: Any) -> None:
         """Hold a record for the next pass; it comes back as `View.record`."""
@@ -280,8 +218,20 @@ class ViewSource(Protocol):
 
 
 def composite(frame: Tensor, hole: Tensor, fill: Tensor) -> Tensor:
-    """The fill inside the hole, the source outside: `hole * fill + (1 - hole) * frame`; all (B, C, H, W)."""
+    """The fill inside the hole, the frame outside, in the frame's type; (B, C, H, W), float or uint8 as in `View`."""
+    if frame.dtype == torch.uint8:
+        return torch.where(hole, fill.mul(255).round_().clamp_(0, 255).byte(), frame)
     return torch.lerp(frame, fill.to(frame.dtype), hole.to(frame.dtype))
+
+
+def to_uint8(frame: Tensor) -> NDArray[np.uint8]:
+    """The frames of a view, (B, 3, H, W), as pictures, (B, H, W, 3); those that are uint8 already are not copied."""
+    pictures = frame.detach().permute(0, 2, 3, 1).cpu()
+    if pictures.dtype == torch.uint8:
+        return np.ascontiguousarray(pictures.numpy())
+    # numpy, not torch: pictures of this size are too small to share out over threads.
+    levels: NDArray[np.float32] = np.rint(pictures.float().numpy() * 255)
+    return levels.clip(0, 255).astype(np.uint8, order="C")
 
 
 def recur(
@@ -298,35 +248,36 @@ def recur(
     Args:
         model: any model of the contract.
         source: gives the views; told through `drop_before` what is no longer needed.
-        detach_every: cut the gradient through feedback and state every so many steps; 0 for never.
-        targets: the positions that get a step, ascending by one; None for all. Training takes the middle of a clip,
-            so that no window has to be mirrored.
+        detach_every: cut the gradient through feedback and state every so many outputs; 0 for never.
+        targets: the positions to fill, ascending by one; None for all. Training takes the middle of a clip, so that no
+            window has to be mirrored.
         spec: the window in the place of the model's own, of as many neighbours; training draws smaller ones.
         start: the state in which the last pass begins, from `Model.recall`.
 
     Yields:
-        (position, step) of the last pass, in order.
+        (position, step) of the last pass, in order; the state is that of the last step.
     """
     spec, n = spec or model.spec, source.n_frames
     wanted = range(n) if targets is None else targets
+    prepared = model.prepare(source) if model.prepares else None
     for number, direction in enumerate(spec.passes):
         is_last = number == len(spec.passes) - 1
         previous: Previous | None = None
         state: Any = start if is_last else None
-        order = wanted if direction == "forward" else wanted[::-1]
-        for count, t in enumerate(order):
+        ready: dict[int, Step] = {}
+        n_attached = 0
+        for t in wanted if direction == "forward" else wanted[::-1]:
             target = source.view(t)
-            if detach_every and count and count % detach_every == 0:
-                state = _detach(state)
-                previous = None if previous is None else previous._replace(frame=previous.frame.detach())
-            step = model.step(
-                target,
-                [source.view(i) for i in spec.neighbour_indices(t, n)],
-                [source.view(i) for i in (spec.references.indices(t, n) if spec.references else ())],
-                previous if spec.previous else None,
-                state,
-            )
-            state = step.state
+            if t not in ready:
+                if detach_every and n_attached >= detach_every:
+                    state, n_attached = _detach(state), 0
+                    previous = None if previous is None else previous._replace(frame=previous.frame.detach())
+                neighbours = [source.view(i) for i in spec.neighbour_indices(t, n)]
+                references = [source.view(i) for i in (spec.references.indices(t, n) if spec.references else ())]
+                step = model.step(Window(target, neighbours, references, previous, prepared), state, number)
+                state, ready = step.state, {**step.further, t: step}
+            step = ready.pop(t)._replace(state=state)
+            n_attached += 1
             if spec.previous:
                 previous = Previous(t, composite(target.frame, target.hole, step.fill), target.hole)
             if is_last:
@@ -337,7 +288,7 @@ def recur(
 
 
 class ClipSource:
-    """A clip in memory, encoded on first use.
+    """A clip in memory; each frame is cut from it and encoded once, when it is first asked for.
 
     Args:
         model: encodes the frames.
@@ -348,13 +299,19 @@ class ClipSource:
     def __init__(self, model: Model, clip: Tensor, holes: Tensor) -> None:
         self.n_frames = clip.shape[1]
         self._model, self._clip, self._holes = model, clip, holes
+        self._frames: dict[int, tuple[Tensor, Tensor]] = {}
         self._features: dict[int, Any] = {}
         self._records: dict[int, Any] = {}
 
     def view(self, index: int) -> View:
         """The encoded frame at a position."""
-        hole = self._holes[:, index]
-        frame = self._clip[:, index] * (1 - hole)
+        if index not in self._frames:
+            hole = self._holes[:, index]
+            frame = self._clip[:, index] * (1 - hole)
+            if self._model.spec.takes_uint8:
+                frame, hole = torch.from_numpy(to_uint8(frame)).permute(0, 3, 1, 2), hole.cpu() > 0.5
+            self._frames[index] = frame, hole
+        frame, hole = self._frames[index]
         if index not in self._features:
             self._features[index] = self._model.encode(frame, hole)
         return View(index, frame, hole, self._features[index], self._records.get(index))
@@ -369,7 +326,7 @@ class ClipSource:
 
     def drop_before(self, index: int, keep: range = range(0)) -> None:
         """Give up what lies before a position, but for what lies in `keep`."""
-        for table in (self._features, self._records):
+        for table in (self._frames, self._features, self._records):
             for old in [i for i in table if i < index and i not in keep]:
                 del table[old]
 
@@ -389,15 +346,6 @@ def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0, 
     """
     steps = recur(model, ClipSource(model, clip, holes), detach_every=detach_every, targets=targets)
     return torch.stack([step.fill for _, step in steps], dim=1)
-
-
-def _mirror(index: int, n_frames: int) -> int:
-    """Reflect a position at both ends (without repeating the end frame) until it lies in [0, n_frames)."""
-    if n_frames == 1:
-        return 0
-    period = 2 * (n_frames - 1)
-    index %= period
-    return index if index < n_frames else period - index
 
 
 def _detach(state: Any) -> Any:

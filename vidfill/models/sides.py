@@ -8,27 +8,27 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.membrane import membrane
 from vidfill.align.sides import Sides, find_sides
-from vidfill.models.base import Model, Previous, Step, View, composite
-from vidfill.models.propagate.model import to_bytes
-from vidfill.video.frame import Remembered
+from vidfill.models.base import Model, Previous, SegmentViews, Step, View, Window, composite, to_uint8
+from vidfill.video.frame import Bool, Remembered
 
 MIN_SIDE_PX = 16
 MAX_FRAMES = 12  # in which borders are looked for
 
 
-class Part(NamedTuple):
+class Side(NamedTuple):
     """What the model gets of one side.
 
     Attributes:
+        number: among the sides that the model fills.
         box: (x0, y0, x1, y1), half-open, of whole multiples of `WindowSpec.multiple`.
-        own: (1, 1, h, w), 1 on the side itself; what else lies in the box is missing.
+        own: (1, 1, h, w) bool, the side itself; what else lies in the box is missing.
     """
 
+    number: int
     box: tuple[int, int, int, int]
     own: Tensor
 
@@ -38,44 +38,44 @@ class Part(NamedTuple):
         return values[..., y0:y1, x0:x1]
 
 
-class Parted(NamedTuple):
-    """How a segment is parted.
+class Division(NamedTuple):
+    """How the pictures of a segment are divided.
 
     Attributes:
-        sides: None where the picture is one.
-        parts: of the sides that the model fills, those of one colour left out; empty where the picture is one.
+        sides: None where the picture is not divided.
+        parts: the sides that the model fills, those of one colour left out; a single None for the whole picture.
     """
 
-    sides: Sides | None
-    parts: tuple[Part, ...]
+    sides: Sides | None = None
+    parts: tuple[Side | None, ...] = (None,)
 
 
-class State(NamedTuple):
-    """Of a pass.
+class SidesState(NamedTuple):
+    """State of a pass.
 
     Attributes:
-        parted: None before the first step of a pass.
-        states: the model's own for each part, or the one for the whole picture.
-        outputs: the output before for each part, filled beyond its side as well; empty for a whole picture.
+        division: None before the first step of a pass.
+        states: the model's own, for each part.
+        outputs: the output before for each side, filled beyond its side as well; empty for a whole picture.
     """
 
-    parted: Parted | None
-    states: tuple[Any, ...]
+    division: Division | None = None
+    states: tuple[Any, ...] = ()
     outputs: tuple[Previous, ...] = ()
 
 
-class Record(NamedTuple):
-    """What a pass leaves for the next one, with the model's own records for each part, or for the whole picture."""
+class SidesRecord(NamedTuple):
+    """What a pass leaves for the next one of a frame, or what was prepared of a segment: the model's own by part."""
 
-    parted: Parted
-    records: tuple[Any, ...]
+    division: Division
+    parts: tuple[Any, ...]
 
 
-class Features(NamedTuple):
-    """What the model encoded of a frame: of the whole, and of each part that a step has asked for."""
+class SidesFeatures(NamedTuple):
+    """What the model encoded of a frame: of the whole, and of each side that a step has asked for."""
 
     whole: Any
-    parts: dict[int, Any]
+    sides: dict[int, Any]
 
 
 class SideBySide(Model):
@@ -93,76 +93,103 @@ class SideBySide(Model):
         self.model = model
         self.spec, self.sizes = model.spec, model.sizes
 
-    def encode(self, frame: Tensor, hole: Tensor) -> Features:
+    def encode(self, frame: Tensor, hole: Tensor) -> SidesFeatures:
         """See `Model.encode`."""
-        return Features(self.model.encode(frame, hole), {})
+        return SidesFeatures(self.model.encode(frame, hole), {})
 
     @property
     def remembers(self) -> bool:
         """As the model does."""
         return self.model.remembers
 
-    def remember(self, state: State | None) -> tuple[Remembered, ...]:
-        """See `Model.remember`; nothing of a picture that is parted."""
-        if state is None or state.parted is None or state.parted.sides is not None:
+    def remember(self, state: SidesState | None) -> tuple[Remembered, ...]:
+        """See `Model.remember`; nothing of a divided picture."""
+        if state is None or state.division is None or state.division.sides is not None:
             return ()
         return self.model.remember(state.states[0])
 
-    def recall(self, pictures: Sequence[Remembered]) -> State | None:
+    def recall(self, pictures: Sequence[Remembered]) -> SidesState | None:
         """See `Model.recall`."""
         inner = self.model.recall(pictures)
-        return None if inner is None else State(None, (inner,))
+        return None if inner is None else SidesState(None, (inner,))
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: State | None,
-    ) -> Step:
+    @property
+    def prepares(self) -> bool:
+        """As the model does."""
+        return self.model.prepares
+
+    def prepare(self, segment: SegmentViews) -> SidesRecord:
+        """See `Model.prepare`."""
+        n = segment.n_frames
+        division = self._divide([segment.view(i) for i in range(0, n, -(-n // MAX_FRAMES))])
+        return SidesRecord(division, tuple(self.model.prepare(_Part(self, segment, side)) for side in division.parts))
+
+    def step(self, window: Window, state: SidesState | None, pass_index: int) -> Step:
         """See `Model.step`."""
-        parted = None if state is None else state.parted
-        if parted is None:
-            window = {view.index: view for view in [*neighbours, *references, target]}
-            record = target.record
-            few = [window[i] for i in sorted(window)][:: -(-len(window) // MAX_FRAMES)]
-            parted = self._part(few) if record is None else record.parted
-        old = () if state is None or (state.parted is None and parted.sides is not None) else state.states
-        views = (target, *neighbours, *references)
-        n = 1 + len(neighbours)
+        target, state = window.target, state or SidesState()
+        division = state.division or self._division(window)
+        states = () if state.division is None and division.sides is not None else state.states
+        steps: list[Step] = []
         outputs: list[Previous] = []
-        if parted.sides is None:
-            whole = [_whole(view) for view in views]
-            step = self.model.step(whole[0], whole[1:n], whole[n:], previous, old[0] if old else None)
-            steps = [step]
-        else:
-            steps = []
-            for k, part in enumerate(parted.parts):
-                cut = [self._cut(view, k, part) for view in views]
-                before = state.outputs[k] if state is not None and state.outputs and previous is not None else None
-                steps.append(self.model.step(cut[0], cut[1:n], cut[n:], before, old[k] if old else None))
-                output = composite(cut[0].frame, cut[0].hole, steps[k].fill)
-                outputs.append(Previous(target.index, output, cut[0].hole))
-            step = _joined(target, parted.sides, parted.parts, steps)
-        has_record = any(s.record is not None for s in steps)
-        return step._replace(
-            state=State(parted, tuple(s.state for s in steps), tuple(outputs)),
-            record=Record(parted, tuple(s.record for s in steps)) if has_record else None,
-        )
+        for k, side in enumerate(division.parts):
+            before = window.previous
+            if side is not None:
+                before = state.outputs[k] if state.outputs and before is not None else None
+            part = Window(
+                self.part(target, side),
+                [self.part(view, side) for view in window.neighbours],
+                [self.part(view, side) for view in window.references],
+                before,
+                None if window.prepared is None else window.prepared.parts[k],
+            )
+            steps.append(self.model.step(part, states[k] if states else None, pass_index))
+        views = {view.index: view for view in (*window.neighbours, *window.references, target)}
+        # Sides of a frame that the window does not hold cannot be joined: it gets a step of its own.
+        shared = [i for i in (steps[0].further if steps else ()) if all(i in s.further for s in steps)]
+        further = [i for i in shared if i in views or division.sides is None]
+        if division.sides is not None:
+            last = views[max([target.index, *further], key=lambda i: abs(i - target.index))]
+            for side, step in zip(division.parts, steps, strict=True):
+                frame, hole = self.part(last, side)[1:3]
+                fill = step.further.get(last.index, step).fill
+                outputs.append(Previous(last.index, composite(frame, hole, fill), hole))
+        after = SidesState(division, tuple(step.state for step in steps), tuple(outputs))
+        others = {i: _joined(views.get(i, target), division, [s.further[i] for s in steps]) for i in further}
+        return _joined(target, division, steps)._replace(state=after, further=others)
 
-    def _part(self, views: Sequence[View]) -> Parted:
+    def part(self, view: View, side: Side | None) -> View:
+        """What the model sees of a frame: one side of it, or all of it for None."""
+        features, record = view.features, view.record
+        if side is None:
+            return view._replace(features=features.whole, record=None if record is None else record.parts[0])
+        frame = side.cut(view.frame) * side.own
+        hole = torch.where(side.own, side.cut(view.hole), view.hole.new_ones(()))
+        if side.number not in features.sides:
+            features.sides[side.number] = self.model.encode(frame, hole)
+        own = None if record is None else record.parts[side.number]
+        return View(view.index, frame, hole, features.sides[side.number], own)
+
+    def _division(self, window: Window) -> Division:
+        """That of an earlier pass or of the whole segment, else from the frames of the window."""
+        earlier: SidesRecord | None = window.target.record or window.prepared
+        if earlier is not None:
+            return earlier.division
+        views = {view.index: view for view in (*window.neighbours, *window.references, window.target)}
+        return self._divide([views[i] for i in sorted(views)][:: -(-len(views) // MAX_FRAMES)])
+
+    def _divide(self, views: Sequence[View]) -> Division:
         """Look for borders."""
         if len(views[0].frame) != 1:
-            return Parted(None, ())
+            return Division()
         known = [view.hole[0, 0].float().cpu().numpy() < 0.5 for view in views]
-        sides = find_sides([to_bytes(view.frame)[0] for view in views], known)
+        sides = find_sides([to_uint8(view.frame)[0] for view in views], known)
         if sides is None:
-            return Parted(None, ())
-        chosen = [k for k in range(1, int(sides.labels.max()) + 1) if k not in sides.flat]
-        return Parted(sides, tuple(self._part_of(sides.labels == k, views[0].frame) for k in chosen))
+            return Division()
+        chosen = [label for label in range(1, int(sides.labels.max()) + 1) if label not in sides.flat]
+        device = views[0].frame.device
+        return Division(sides, tuple(self._side(k, sides.labels == label, device) for k, label in enumerate(chosen)))
 
-    def _part_of(self, own: NDArray[np.bool_], like: Tensor) -> Part:
+    def _side(self, number: int, own: Bool, device: torch.device) -> Side:
         box = []
         for axis in (0, 1):
             at = np.flatnonzero(own.any(axis=axis))
@@ -172,33 +199,37 @@ class SideBySide(Model):
             box.append((start, min(size, -(-stop // multiple) * multiple)))
         (x0, x1), (y0, y1) = box
         inside = np.ascontiguousarray(own[y0:y1, x0:x1])
-        return Part((x0, y0, x1, y1), torch.from_numpy(inside).to(like)[None, None])
-
-    def _cut(self, view: View, k: int, part: Part) -> View:
-        frame = part.cut(view.frame) * part.own
-        hole = torch.maximum(part.cut(view.hole), 1 - part.own)
-        parts = view.features.parts
-        if k not in parts:
-            parts[k] = self.model.encode(frame, hole)
-        record = None if view.record is None else view.record.records[k]
-        return View(view.index, frame, hole, parts[k], record)
+        return Side(number, (x0, y0, x1, y1), torch.from_numpy(inside).to(device)[None, None])
 
 
-def _whole(view: View) -> View:
-    record = None if view.record is None else view.record.records[0]
-    return view._replace(features=view.features.whole, record=record)
+class _Part:
+    """The frames of a segment as the model sees them of one part (see `SegmentViews`)."""
+
+    def __init__(self, sides: SideBySide, segment: SegmentViews, side: Side | None) -> None:
+        self.n_frames = segment.n_frames
+        self._sides, self._segment, self._side = sides, segment, side
+
+    def view(self, index: int) -> View:
+        return self._sides.part(self._segment.view(index), self._side)
 
 
-def _joined(target: View, sides: Sides, parts: Sequence[Part], steps: Sequence[Step]) -> Step:
-    """The sides' fills in one picture, with the sides of one colour and the blur of the borders."""
-    fill = torch.zeros_like(target.frame)
-    invented = torch.zeros_like(target.hole)
-    for part, step in zip(parts, steps, strict=True):
-        x0, y0, x1, y1 = part.box
-        fill[..., y0:y1, x0:x1] = composite(part.cut(fill), part.own, step.fill)
+def _joined(target: View, division: Division, steps: Sequence[Step]) -> Step:
+    """The parts' fills in one picture, with the sides of one colour and the blur of the borders."""
+    sides = division.sides
+    records = tuple(step.record for step in steps)
+    record = None if all(own is None for own in records) else SidesRecord(division, records)
+    if sides is None:
+        return steps[0]._replace(record=record)
+    fill = torch.zeros_like(target.frame, dtype=torch.float32)
+    invented = torch.zeros_like(target.hole, dtype=torch.float32)
+    for side, step in zip(division.parts, steps, strict=True):
+        assert side is not None
+        x0, y0, x1, y1 = side.box
+        fill[..., y0:y1, x0:x1] = torch.where(side.own, step.fill, side.cut(fill))
         if step.invented is not None:
-            invented[..., y0:y1, x0:x1] = composite(part.cut(invented), part.own, step.invented)
-    picture = composite(target.frame, target.hole, fill)[0].permute(1, 2, 0).float().cpu().numpy().copy()
+            invented[..., y0:y1, x0:x1] = torch.where(side.own, step.invented, side.cut(invented))
+    frame = target.frame if target.frame.is_floating_point() else target.frame.float() / 255
+    picture = composite(frame, target.hole, fill)[0].permute(1, 2, 0).float().cpu().numpy().copy()
     hole = target.hole[0, 0].cpu().numpy() > 0.5
     for label in sorted(sides.flat):
         own = sides.labels == label
@@ -209,5 +240,5 @@ def _joined(target: View, sides: Sides, parts: Sequence[Part], steps: Sequence[S
             picture[inside] = np.where(own[inside][..., None], filled, picture[inside])
     picture = membrane(picture, hole & (sides.labels == 0))
     is_known = all(step.invented is not None for step in steps) and bool(steps)
-    whole = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].to(target.frame)
-    return Step(whole, invented=invented if is_known else None)
+    whole = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].to(target.frame.device)
+    return Step(whole, record=record, invented=invented if is_known else None)

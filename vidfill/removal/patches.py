@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 import numpy as np
 
 from vidfill.engine import EngineSettings, fill
-from vidfill.engine.fill import Masks, segment_before
+from vidfill.engine.crop import Masks
+from vidfill.engine.fill import segment_before
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import UsageError
 from vidfill.models.base import Model

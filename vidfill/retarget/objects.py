@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.engine.fill import MaskReading, Masks
+from vidfill.engine.crop import MaskReading, Masks
 from vidfill.video.frame import Bool, Box, Frame
 
 Labels = NDArray[np.int32]

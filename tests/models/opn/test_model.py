@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.golden.make_opn_small import PATH, REFERENCES, SIZES, TARGET, opn_tensors
 from tests.models.opn.twin import TwinOPN
 from vidfill.engine import EngineSettings, fill_clip
-from vidfill.models.base import ClipSource, View, composite, recur, unroll
+from vidfill.models.base import ClipSource, View, Window, composite, recur, unroll
 from vidfill.models.opn.authors import PEELING_LAYERS, authors_shapes, load_authors
 from vidfill.models.opn.model import OPN, OPNSizes
 from vidfill.models.opn.network import DECODER_REACH, denormalise
@@ -237,7 +237,7 @@ def test_gradients_reach_every_weight_through_all_peels() -> None:
     network = ruled().train()
     clip, holes = moving_clip(2, 6, 40, 48)
     source = ClipSource(network, clip, holes)
-    step = network.step(source.view(1), [], [source.view(0), source.view(5)], None, None)
+    step = network.step(Window(source.view(1), (), [source.view(0), source.view(5)]), None, 0)
     assert [fill.shape for fill in step.record.fills] == [(2, 3, 40, 48)] * 2
     step.record.fills[1].square().mean().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.golden.make_opn_small import PATH, SIZES, TARGET, TEMPORAL, opn_tensors, temporal_tensors
 from tests.models.opn.test_model import moving_clip, ruled
 from tests.models.opn.twin import TwinTCN
-from vidfill.models.base import View, composite, unroll
+from vidfill.models.base import View, Window, composite, unroll
 from vidfill.models.opn.authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
 from vidfill.models.opn.tcn import OPNTCN, TEMPORAL_REACH, GRUMemory, OPNTCNSizes
 
@@ -102,7 +102,7 @@ def test_a_frame_without_a_hole_stays_and_is_remembered() -> None:
     with torch.inference_mode():
         found = unroll(network, clip, holes)
         view = network.encode(clip[:, 0], holes[:, 0])
-        step = network.step(View(0, clip[:, 0], holes[:, 0], view), [], [], None, None)
+        step = network.step(Window(View(0, clip[:, 0], holes[:, 0], view)), None, 0)
     assert torch.equal(found[:, 0], clip[:, 0])
     assert float(step.state.hidden.abs().max()) > 0
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.golden.make_vinet_small import OFFSETS, PATH, TARGETS, run_twin, slim_sizes
 from tests.models.vinet.twin import TwinVINet, rule_weights
-from vidfill.models.base import Previous, View, composite, unroll
+from vidfill.models.base import Previous, View, Window, composite, unroll
 from vidfill.models.layers import Memory
 from vidfill.models.vinet.flow import upsample_flow
 from vidfill.models.vinet.model import VINet, VINetSizes
@@ -153,7 +153,7 @@ def test_steps_through_the_contract_with_windows_mirrored_at_both_ends(double_si
         found = unroll(network, clip, holes)
         views = [View(t, frames[:, t], holes[:, t], network.encode(frames[:, t], holes[:, t])) for t in range(5)]
         for t in range(5):
-            step = network.step(views[t], [views[around[t + 6 + o]] for o in OFFSETS], [], previous, state)
+            step = network.step(Window(views[t], [views[around[t + 6 + o]] for o in OFFSETS], (), previous), state, 0)
             previous, state = Previous(t, composite(frames[:, t], holes[:, t], step.fill), holes[:, t]), step.state
             assert torch.equal(found[:, t], step.fill)
 
@@ -202,8 +202,8 @@ def test_memory_is_carried_unless_told_not_to() -> None:
             network.memory.gates.weight.mul_(20)  # at the rule's scale it hardly stirs
         kept, emptied = unroll(carrying, clip, holes), unroll(forgetting, clip, holes)
         view = View(0, clip[:, 0], holes[:, 0], carrying.encode(clip[:, 0], holes[:, 0]))
-        assert isinstance(carrying.step(view, [view] * 4, [], None, None).state, Memory)
-        assert forgetting.step(view, [view] * 4, [], None, None).state is None
+        assert isinstance(carrying.step(Window(view, [view] * 4), None, 0).state, Memory)
+        assert forgetting.step(Window(view, [view] * 4), None, 0).state is None
     assert torch.equal(kept[:, 0], emptied[:, 0])
     assert float((kept[:, 2] - emptied[:, 2]).abs().max()) > 2e-5
 

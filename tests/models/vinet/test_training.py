@@ -2,7 +2,7 @@
 
 import torch
 
-from vidfill.models.base import View
+from vidfill.models.base import View, Window
 from vidfill.models.vinet.flow import FlowSubnetwork
 from vidfill.models.vinet.model import VINet, VINetSizes
 
@@ -15,7 +15,7 @@ def test_the_record_holds_the_flows_of_all_scales_source_by_source() -> None:
     network = VINet(SIZES)
     frame, hole = torch.rand(2, 3, 32, 48), torch.zeros(2, 1, 32, 48)
     view = View(0, frame, hole, network.encode(frame, hole))
-    flows = network.step(view, [view] * 4, [], None, None).record.flows
+    flows = network.step(Window(view, [view] * 4), None, 0).record.flows
     assert [tuple(flow.shape) for flow in flows] == [(10, 2, 2, 3), (10, 2, 4, 6), (10, 2, 8, 12)]
     assert all((flow == 0).all() for flow in flows), "a new network starts from no motion"
 

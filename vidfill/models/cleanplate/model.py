@@ -23,7 +23,7 @@ from vidfill.models.cleanplate.painter import WithPainter
 from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
 from vidfill.models.propagate import model as propagate
 from vidfill.models.propagate.candidates import weighted
-from vidfill.models.propagate.model import Filled, Propagate, Window
+from vidfill.models.propagate.model import ClipStep, ClipWindow, Propagating, Propagation
 from vidfill.models.propagate.poses import Pose, between
 from vidfill.models.propagate.spatial import fill_smoothly, spatial_candidate
 from vidfill.video.frame import Remembered
@@ -39,7 +39,7 @@ SETTLED_FRAMES = 24  # a painting that is likely to last as long is worth the so
 MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
 
 
-class State(NamedTuple):
+class PlateState(NamedTuple):
     """What the forward pass carries along for one clip.
 
     Attributes:
@@ -49,13 +49,13 @@ class State(NamedTuple):
         n_frames: since the last painting.
     """
 
-    propagation: propagate.State = propagate.State()
+    propagation: Propagation = Propagation()
     plates: tuple[Plate, ...] = ()
     opacity: Float | None = None
     n_frames: int = SETTLED_FRAMES
 
 
-class CleanPlate(Propagate, WithPainter):
+class CleanPlate(Propagating[PlateState], WithPainter):
     """Propagation, and a painter for what no frame shows.
 
     The backward pass is that of `propagate`. Parameters: those of `PainterNetwork`. Deterministic.
@@ -77,20 +77,20 @@ class CleanPlate(Propagate, WithPainter):
         for picture, scale in pictures:
             height, width = (max(1, round(side / s)) for side, s in zip(picture.shape[:2], scale, strict=True))
             plates.append(make_plate(picture, (height, width), None))
-        return (State(plates=tuple(plates)),) if plates else None
+        return (PlateState(plates=tuple(plates)),) if plates else None
 
-    def fill(self, window: Window, state: Any) -> Filled:
-        """One step of the forward pass for one clip; see `Propagate.fill`."""
-        old: State = state or State()
+    def fill(self, window: ClipWindow, state: PlateState | None) -> ClipStep[PlateState]:
+        """See `Propagating.fill`."""
+        old = state or PlateState()
         gathered = propagate.gather(window, old.propagation, invented=old.opacity)
         fill = propagate.without_region(window)
         propagation = propagate.next_state(window, gathered)
         painted = np.zeros(fill.shape[:2], np.float32)
-        after = State(propagation, tuple(plate._replace(map=None) for plate in old.plates), None, old.n_frames + 1)
+        after = PlateState(propagation, tuple(plate._replace(map=None) for plate in old.plates), None, old.n_frames + 1)
         if gathered is None:
             if not window.target.known.any():  # the output before once more, or grey
                 after = after._replace(opacity=np.ones_like(painted) if window.before is None else old.opacity)
-            return Filled(fill, after, painted if after.opacity is None else after.opacity)
+            return ClipStep(fill, after, painted if after.opacity is None else after.opacity)
         region = gathered.region
         real_error = least_error(gathered.candidates, region.hole.shape)
         spatial = spatial_candidate(region, gathered.candidates, gathered.brought)
@@ -107,16 +107,16 @@ class CleanPlate(Propagate, WithPainter):
         painted[region.rows, region.columns] = opacity
         original = window.views[window.index].original
         detail = layer.detail(opacity, painted.shape, None if original is None else original.size)
-        return Filled(fill, after._replace(opacity=painted), painted, detail)
+        return ClipStep(fill, after._replace(opacity=painted), painted, detail)
 
     def _paint_layer(
         self,
         layer: Layer,
-        window: Window,
+        window: ClipWindow,
         gathered: propagate.Gathered,
-        state: State,
+        state: PlateState,
         poses: Mapping[int, Pose],
-    ) -> State:
+    ) -> PlateState:
         """Bring the plates, paint new ones for what they leave, and say which to remember."""
         here, frame = window.index, window.target
         tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
@@ -148,7 +148,7 @@ class CleanPlate(Propagate, WithPainter):
         return state._replace(plates=(plates + tuple(reversed(lost)))[:MAX_PLATES])
 
     def _paint_plate(
-        self, i: int, window: Window, poses: Mapping[int, Pose], plates: Sequence[Plate], *, at_own_size: bool
+        self, i: int, window: ClipWindow, poses: Mapping[int, Pose], plates: Sequence[Plate], *, at_own_size: bool
     ) -> Plate | None:
         """Complete one frame of the window: real pixels first, then plates, then the painter; None without a hole."""
         frame, pose = window.seen[i], poses[i]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidfill.errors import WeightsError
-from vidfill.models.base import Previous, Step, View, WindowSpec
+from vidfill.models.base import Step, Window, WindowSpec, to_uint8
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork, PainterSizes
 from vidfill.models.cleanplate.painting import paint
@@ -60,18 +60,12 @@ class Painter(WithPainter):
     def encode(self, frame: Tensor, hole: Tensor) -> None:
         """Nothing depends on one frame alone but the painting itself."""
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
         """Paint one frame; see `Model.step`. In training the network's output as it is, not clamped."""
+        target = window.target
         if self.training:
             return Step(self.network(target.frame, target.hole))
-        frames = target.frame.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+        frames = to_uint8(target.frame)
         holes = (target.hole[:, 0] > 0).cpu().numpy()
         painted = np.stack([paint(self.network, rgb, hole) for rgb, hole in zip(frames, holes, strict=True)])
         return Step(torch.from_numpy(painted).to(target.frame.device).permute(0, 3, 1, 2).to(target.frame) / 255)

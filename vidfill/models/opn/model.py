@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from vidfill.models.base import Previous, ReferenceSpec, Step, View, WindowSpec
+from vidfill.models.base import ReferenceSpec, Step, View, Window, WindowSpec
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.opn.attention import Bank, Encoded, Questions, add_to_peel, ask, gather
 from vidfill.models.opn.authors import PEELING_LAYERS, load_authors
@@ -128,17 +128,10 @@ class OPN(LearnedModel):
         key, value = self.encoder(_encoder_input(frame, hole, hole))
         return Encoded(key, value, shrink(hole) <= 0, spectrum(frame, hole))
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
         """Fill one frame; see `Model.step`. The fill holds the source outside the hole."""
-        read = choose(target, references, n_most=self.most_read)
-        filled, peeling = self.complete(target, [view.features for view in read])
+        read = choose(window.target, window.references, n_most=self.most_read)
+        filled, peeling = self.complete(window.target, [view.features for view in read])
         return Step(filled, record=peeling._replace(read=tuple(view.index for view in read)))
 
     def complete(self, target: View, references: Sequence[Encoded]) -> tuple[Tensor, Peeling]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from vidfill.models.base import Previous, Step, View
+from vidfill.models.base import Step, Window
 from vidfill.models.checkpoint import LearnedModel
 from vidfill.models.opn.attention import Encoded
 from vidfill.models.opn.authors import TEMPORAL_LAYERS, load_authors
@@ -250,21 +250,14 @@ class OPNTCN(LearnedModel):
         self.opn.eval()
         return self
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: GRUMemory | None,
-    ) -> Step:
+    def step(self, window: Window, state: GRUMemory | None, pass_index: int) -> Step:
         """Fill one frame; see `Model.step`.
 
         In training the fill is the whole decoded frame, not clamped; else it holds the source outside the hole.
         """
-        filled, _ = self.opn.complete(
-            target, [v.features for v in choose(target, references, n_most=self.opn.most_read)]
-        )
+        target, previous = window.target, window.previous
+        read = choose(target, window.references, n_most=self.opn.most_read)
+        filled, _ = self.opn.complete(target, [view.features for view in read])
         before = (filled, target.hole) if previous is None else (previous.frame, previous.hole)
         now = (filled, target.hole)
         if self.training:

@@ -10,9 +10,10 @@ hand-made decisions in place of networks.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.homography import Matrix, Tracker
-from vidfill.models.base import Detail, Model, Previous, ReferenceSpec, Step, View, WindowSpec
+from vidfill.models.base import Detail, Model, ReferenceSpec, Step, View, Window, WindowSpec, to_uint8
 from vidfill.models.propagate.candidates import Candidate, Region, weighted
 from vidfill.models.propagate.chains import Carried, Chain, carry, go_on
 from vidfill.models.propagate.objects import Moving, bring_moving, find_moving
@@ -39,7 +40,7 @@ FEEDBACK_LEVELS = 20.0
 MIDDLE_GREY = 127
 
 
-class Record(NamedTuple):
+class FromLater(NamedTuple):
     """What the backward pass leaves of a frame, in few bytes.
 
     Attributes:
@@ -50,10 +51,10 @@ class Record(NamedTuple):
 
     pose: Pose
     rgb: Rgb | None
-    error: Rgb | None
+    error: NDArray[np.uint8] | None
 
 
-class State(NamedTuple):
+class Propagation(NamedTuple):
     """What a pass carries along for one clip.
 
     Attributes:
@@ -67,7 +68,7 @@ class State(NamedTuple):
     refined: Mapping[int, Matrix] = MappingProxyType({})
 
 
-class Window(NamedTuple):
+class ClipWindow(NamedTuple):
     """What one clip of the batch offers at one step of the forward pass.
 
     Attributes:
@@ -80,7 +81,7 @@ class Window(NamedTuple):
 
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
     seen: Mapping[int, Seen]
-    records: Mapping[int, Record]
+    records: Mapping[int, FromLater]
     views: Mapping[int, View]
     before: Rgb | None
 
@@ -89,12 +90,15 @@ class Window(NamedTuple):
         """The frame to fill."""
         return self.seen[self.index]
 
-    def poses(self, state: State) -> dict[int, Pose]:
+    def poses(self, state: Propagation) -> dict[int, Pose]:
         """The places of the frames, and of the one before."""
         return {i: record.pose for i, record in self.records.items()} | dict(state.poses)
 
 
-class Filled(NamedTuple):
+StateT = TypeVar("StateT")
+
+
+class ClipStep(NamedTuple, Generic[StateT]):
     """The step of one clip.
 
     Attributes:
@@ -105,87 +109,93 @@ class Filled(NamedTuple):
     """
 
     fill: Float
-    state: Any
+    state: StateT
     invented: Float | None = None
     detail: Detail | None = None
 
 
-class Propagate(Model):
-    """Real pixels of other frames wherever there are any, held together by how well they fit round the hole.
+class Propagating(Model, Generic[StateT]):
+    """A model that gathers real pixels of other frames in two passes, clip by clip of the batch.
 
-    The backward pass places the frames relative to each other and carries pixels from the later frames; the forward
-    pass does the rest. No parameters. Deterministic.
+    The backward pass places the frames relative to each other and carries pixels from the later frames; `fill` is the
+    forward pass.
     """
 
     spec = WindowSpec(
-        references=ReferenceSpec(stride=3, near=4, reach=48), previous=True, passes=("backward", "forward")
+        references=ReferenceSpec(stride=3, near=4, reach=48),
+        previous=True,
+        passes=("backward", "forward"),
+        takes_uint8=True,
     )
-    sizes: dict[str, Any] = {}
 
     def encode(self, frame: Tensor, hole: Tensor) -> list[Seen]:
         """What alignment needs of a frame, for each clip of the batch."""
-        known = hole[:, 0].cpu().numpy() < 0.5
-        return [look_at(*pair) for pair in zip(to_bytes(frame), known, strict=True)]
+        return [look_at(rgb, ~missing) for rgb, missing in zip(to_uint8(frame), hole[:, 0].numpy(), strict=True)]
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: tuple[Any, ...] | None,
-    ) -> Step:
+    def step(self, window: Window, state: tuple[Any, ...] | None, pass_index: int) -> Step:
         """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
-        views = {view.index: view for view in [*references, target]}
-        states = state or [None] * len(target.features)
+        target = window.target
+        views = {view.index: view for view in [*window.references, target]}
+        states = state or (None,) * len(target.features)
         seen = [{i: view.features[b] for i, view in views.items()} for b in range(len(states))]
-        if target.record is None:
-            pairs = [_step_back(target.index, seen[b], old or State()) for b, old in enumerate(states)]
+        if self.spec.passes[pass_index] == "backward":
+            pairs = [_step_back(target.index, seen[b], old or Propagation()) for b, old in enumerate(states)]
             records, after = zip(*pairs, strict=True)
-            return Step(torch.zeros_like(target.frame), after, records)
-        before = [None] * len(states) if previous is None else to_bytes(previous.frame)
+            return Step(torch.zeros(target.frame.shape), after, records)
+        before = [None] * len(states) if window.previous is None else to_uint8(window.previous.frame)
         done = []
         for b, old in enumerate(states):
-            left = {i: view.record[b] for i, view in views.items()}
-            done.append(self.fill(Window(target.index, seen[b], left, views, before[b]), old))
-        fill = np.ascontiguousarray(np.stack([d.fill for d in done]).transpose(0, 3, 1, 2)) / np.float32(255)
+            later = {i: view.record[b] for i, view in views.items()}
+            done.append(self.fill(ClipWindow(target.index, seen[b], later, views, before[b]), old))
         invented = [d.invented for d in done if d.invented is not None]
         return Step(
-            torch.from_numpy(fill).to(target.frame),
+            torch.from_numpy(np.stack([d.fill for d in done]) / np.float32(255)).permute(0, 3, 1, 2),
             tuple(d.state for d in done),
-            invented=torch.from_numpy(np.stack(invented)[:, None]).to(target.frame) if invented else None,
+            invented=torch.from_numpy(np.stack(invented)[:, None]) if invented else None,
             detail=tuple(d.detail for d in done),
         )
 
-    def fill(self, window: Window, state: Any) -> Filled:
+    @abstractmethod
+    def fill(self, window: ClipWindow, state: StateT | None) -> ClipStep[StateT]:
         """One step of the forward pass for one clip.
 
         Args:
             window: the frames.
             state: what the step before returned, None at the start.
         """
-        old: State = state or State()
-        gathered = gather(window, old)
+
+
+class Propagate(Propagating[Propagation]):
+    """Real pixels of other frames wherever there are any, held together by how well they fit round the hole.
+
+    No parameters. Deterministic.
+    """
+
+    sizes: dict[str, Any] = {}
+
+    def fill(self, window: ClipWindow, state: Propagation | None) -> ClipStep[Propagation]:
+        """See `Propagating.fill`."""
+        gathered = gather(window, state or Propagation())
         fill = without_region(window)
         if gathered is not None:
             region = gathered.region
             candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
             pixels = np.nonzero(region.hole)
             fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
-        return Filled(fill, next_state(window, gathered))
+        return ClipStep(fill, next_state(window, gathered))
 
 
-def _step_back(index: int, seen: Mapping[int, Seen], state: State) -> tuple[Record, State]:
+def _step_back(index: int, seen: Mapping[int, Seen], state: Propagation) -> tuple[FromLater, Propagation]:
     """Place the window's frames, and carry the later frames' pixels into the target's hole."""
     frame = seen[index]
     poses = place(seen, state.poses, index)
     region = region_of(frame)
     carried = _carry(state.chain, region, poses, index)
-    record = Record(poses[index], None, None)
+    record = FromLater(poses[index], None, None)
     if carried is not None:
         rgb, valid, error = carried.candidate[:3]
-        record = Record(poses[index], rgb, np.where(valid, error.round().clip(0, 254), 255).astype(np.uint8))
-    return record, State(poses, go_on(index, frame, region, carried))
+        record = FromLater(poses[index], rgb, np.where(valid, error.round().clip(0, 254), 255).astype(np.uint8))
+    return record, Propagation(poses, go_on(index, frame, region, carried))
 
 
 class Gathered(NamedTuple):
@@ -208,7 +218,7 @@ class Gathered(NamedTuple):
     refined: dict[int, Matrix]
 
 
-def gather(window: Window, state: State, *, invented: Float | None = None) -> Gathered | None:
+def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = None) -> Gathered | None:
     """Collect the candidates for the target of a window.
 
     Args:
@@ -238,14 +248,14 @@ def gather(window: Window, state: State, *, invented: Float | None = None) -> Ga
     return Gathered(region, candidates, from_earlier, brought, motion, refined)
 
 
-def from_later(record: Record) -> list[Candidate]:
+def from_later(record: FromLater) -> list[Candidate]:
     """What the backward pass left for a frame, as a candidate, if anything."""
     if record.rgb is None or record.error is None:
         return []
     return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1, "later")]
 
 
-def without_region(window: Window) -> Float:
+def without_region(window: ClipWindow) -> Float:
     """(H, W, 3): a frame without a hole as it is; for one that is all hole the output before it, or grey."""
     frame = window.target
     if frame.known.any():
@@ -255,13 +265,13 @@ def without_region(window: Window) -> Float:
     )
 
 
-def next_state(window: Window, gathered: Gathered | None) -> State:
+def next_state(window: ClipWindow, gathered: Gathered | None) -> Propagation:
     """What the next frame's step needs of this one's."""
     poses = {window.index: window.records[window.index].pose}
     if gathered is None:
-        return State(poses, go_on(window.index, window.target, None, None))
+        return Propagation(poses, go_on(window.index, window.target, None, None))
     chain = go_on(window.index, window.target, gathered.region, gathered.from_earlier)
-    return State(poses, chain, gathered.refined)
+    return Propagation(poses, chain, gathered.refined)
 
 
 def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
@@ -282,7 +292,7 @@ def _carry(chain: Chain | None, region: Region | None, poses: Mapping[int, Pose]
     return carry(chain, region, np.eye(3) if matrix is None else matrix, chain.position - index)
 
 
-def _guesses(index: int, poses: Mapping[int, Pose], state: State) -> dict[int, Matrix]:
+def _guesses(index: int, poses: Mapping[int, Pose], state: Propagation) -> dict[int, Matrix]:
     """Target from frame: by the poses, or better by what was refined for the frame before."""
     matrices = {i: between(pose, poses[index]) for i, pose in poses.items() if i != index}
     step = None if state.chain is None else matrices.get(state.chain.position)
@@ -350,10 +360,3 @@ def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.i
     difference = before.rgb[pixels] - mixed
     share = FEEDBACK * np.exp(-np.abs(difference).mean(axis=1) / FEEDBACK_LEVELS) * before.valid[pixels]
     return np.asarray(mixed + share[:, None] * difference, np.float32)
-
-
-def to_bytes(frame: Tensor) -> list[Rgb]:
-    """(B, 3, H, W) in [0, 1] to B pictures (H, W, 3) uint8."""
-    values = frame.detach().float().cpu().numpy()
-    # numpy, not torch: pictures of this size are too small to share out over threads.
-    return [np.rint(picture.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8, order="C") for picture in values]

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 
 from vidfill.align.warp import warp
-from vidfill.models.base import Previous, Step, View, WindowSpec
+from vidfill.models.base import Previous, Step, View, Window, WindowSpec
 from vidfill.models.checkpoint import LearnedModel, check_keys, load_strict
 from vidfill.models.layers import ConvLSTM, GatedConv, Memory, resize
 from vidfill.models.vinet.authors import authors_name, authors_shape, kernel_from_authors
@@ -280,16 +280,10 @@ class VINet(LearnedModel):
         _, pyramid = self.source_encoder(_encoder_input(frame, hole))
         return pyramid
 
-    def step(
-        self,
-        target: View,
-        neighbours: Sequence[View],
-        references: Sequence[View],
-        previous: Previous | None,
-        state: Any,
-    ) -> Step:
+    def step(self, window: Window, state: Any, pass_index: int) -> Step:
         """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
-        bgr, memory, flows = self.inpaint(target, [view.features for view in neighbours], previous, state)
+        neighbours = [view.features for view in window.neighbours]
+        bgr, memory, flows = self.inpaint(window.target, neighbours, window.previous, state)
         rgb = (bgr.float().flip(1) + 1) / 2
         return Step(rgb if self.training else rgb.clamp(0, 1), memory if self.carry_memory else None, Motion(flows))
 
