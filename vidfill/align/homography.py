@@ -31,15 +31,10 @@ MIN_AGREEMENT = 0.5
 
 
 class Keypoints(NamedTuple):
-    """Points of one frame and what they look like.
+    """Points of one frame and what they look like."""
 
-    Attributes:
-        points: (N, 2) float32, (x, y) in pixels.
-        descriptors: (N, 128) float16 of unit length (RootSIFT).
-    """
-
-    points: NDArray[np.float32]
-    descriptors: NDArray[np.float16]
+    points: NDArray[np.float32]  # (N, 2) float32, (x, y) in pixels
+    descriptors: NDArray[np.float16]  # (N, 128) float16 of unit length (RootSIFT)
 
 
 def find_keypoints(grey: Grey, known: Known) -> Keypoints:

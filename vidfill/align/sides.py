@@ -43,15 +43,10 @@ SOFT_RATIO = 0.3  # of the largest step: still the border's own
 
 
 class Sides(NamedTuple):
-    """A picture parted along its borders.
+    """A picture parted along its borders."""
 
-    Attributes:
-        labels: (H, W) int32: sides from 1 on, each with at least one pixel, 0 on the blur between two of them.
-        flat: the sides that have one colour throughout.
-    """
-
-    labels: Labels
-    flat: frozenset[int]
+    labels: Labels  # (H, W) int32: sides from 1 on, each with at least one pixel, 0 on the blur between two of them
+    flat: frozenset[int]  # the sides that have one colour throughout
 
 
 class _Line(NamedTuple):

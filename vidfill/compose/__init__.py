@@ -25,18 +25,12 @@ _T = TypeVar("_T", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class ComposeSettings:
-    """What is done to a fill before it is put into the picture.
+    """What is done to a fill before it is put into the picture."""
 
-    Attributes:
-        blend: correct its level so that it meets the picture at the rim.
-        grain: add the grain that the picture has and the fill lacks.
-        seed: of the grain, beside the frame's own.
-        makes_opaque: make the picture's own alpha opaque where the fill is, as for a hole that alpha itself marked.
-    """
-
-    blend: bool = True
-    grain: bool = True
-    seed: int = 0
+    blend: bool = True  # correct its level so that it meets the picture at the rim
+    grain: bool = True  # add the grain that the picture has and the fill lacks
+    seed: int = 0  # of the grain, beside the frame's own
+    # Make the picture's own alpha opaque where the fill is, as for a hole that alpha itself marked.
     makes_opaque: bool = False
 
 

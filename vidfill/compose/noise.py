@@ -38,15 +38,11 @@ _SEARCH_PX = 32  # beyond the blocks, for the coarser levels
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The noise that a frame has.
+    """The noise that a frame has."""
 
-    Attributes:
-        variances: (2, 3), of two bands of detail in luma and two colour differences, see `vidfill.compose.grain`.
-        seed: of its pattern; frames that repeat a picture share it.
-    """
-
+    # (2, 3), of two bands of detail in luma and two colour differences, see `vidfill.compose.grain`.
     variances: Float = field(repr=False)
-    seed: int
+    seed: int  # of its pattern; frames that repeat a picture share it
 
 
 class NoiseMeter:
@@ -141,17 +137,11 @@ def _blocks(frame: Frame, info: VideoInfo, places: NDArray[np.intp]) -> Float:
 
 
 class _Changes(NamedTuple):
-    """How blocks differ from the following frame.
+    """How blocks differ from the following frame."""
 
-    Attributes:
-        still: (N, b, b, 3) the difference at the same place.
-        moved: (N, b, b, 3) the difference where they have moved to.
-        gain: (N,) how much of the variance of white noise the interpolation there leaves.
-    """
-
-    still: Float
-    moved: Float
-    gain: Float
+    still: Float  # (N, b, b, 3) the difference at the same place
+    moved: Float  # (N, b, b, 3) the difference where they have moved to
+    gain: Float  # (N,) how much of the variance of white noise the interpolation there leaves
 
     def energies(self) -> Float:
         """(N, 2, 3): variance in one frame, from the smaller of the two differences of each block."""

@@ -20,32 +20,21 @@ _SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How a model is run; nothing here changes what it computes beyond the rounding of its number type.
+    """How a model is run; nothing here changes what it computes beyond the rounding of its number type."""
 
-    Attributes:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto", "fp32", "bf16" or "fp16"; "auto" picks the short type only where the device gains by it.
-        threads: CPU threads of torch and OpenCV while the model runs, 0 to leave them as they are.
-    """
-
-    device: str = "auto"
+    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:N" or "mps"
+    # "auto", "fp32", "bf16" or "fp16"; "auto" picks the short type only where the device gains by it.
     precision: str = "auto"
-    threads: int = 0
+    threads: int = 0  # CPU threads of torch and OpenCV while the model runs, 0 to leave them as they are
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A device that is there, and the number type that networks use on it.
+    """A device that is there, and the number type that networks use on it."""
 
-    Attributes:
-        device: where the tensors live.
-        short_type: the type of autocast, None for plain float32.
-        is_network: whether the model has weights; one without keeps float32 and its own memory layout.
-    """
-
-    device: torch.device
-    short_type: torch.dtype | None
-    is_network: bool
+    device: torch.device  # where the tensors live
+    short_type: torch.dtype | None  # the type of autocast, None for plain float32
+    is_network: bool  # whether the model has weights; one without keeps float32 and its own memory layout
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

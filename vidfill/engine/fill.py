@@ -57,23 +57,15 @@ class LastMemory:
 
 
 class Filled(NamedTuple):
-    """One filled frame of a segment.
+    """One filled frame of a segment."""
 
-    Attributes:
-        position: in the segment.
-        picture: the frame as it was given.
-        rgb: (h, w, 3) float32 in [0, 1]: the fill in the hole, the source outside, without padding.
-        invented: (h, w) float32 in [0, 1], 1 where the fill shows what no frame shows; None if the model does not say.
-        detail: a part of the fill at the source's own size, None where there is none.
-        state: the model's, after this frame.
-    """
-
-    position: int
-    picture: Picture
-    rgb: Float
+    position: int  # in the segment
+    picture: Picture  # the frame as it was given
+    rgb: Float  # (h, w, 3) float32 in [0, 1]: the fill in the hole, the source outside, without padding
+    # (h, w) float32 in [0, 1], 1 where the fill shows what no frame shows; None if the model does not say.
     invented: Float | None
-    detail: Detail | None
-    state: Any
+    detail: Detail | None  # a part of the fill at the source's own size, None where there is none
+    state: Any  # the model's, after this frame
 
 
 def fill(

@@ -44,19 +44,12 @@ class Edge(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One frame at the working size, as it is kept while a window may need it.
+    """One frame at the working size, as it is kept while a window may need it."""
 
-    Attributes:
-        rgb: (h, w, 3) uint8, or uint16 where the source has more than 8 bits; full range.
-        hole: (h, w) bool, true = missing.
-        pts: of the frame.
-        edge: what its patch covers; None for nothing.
-    """
-
-    rgb: Samples
-    hole: Bool
-    pts: int = 0
-    edge: Edge | None = None
+    rgb: Samples  # (h, w, 3) uint8, or uint16 where the source has more than 8 bits; full range
+    hole: Bool  # (h, w) bool, true = missing
+    pts: int = 0  # of the frame
+    edge: Edge | None = None  # what its patch covers; None for nothing
 
     @property
     def levels(self) -> int:

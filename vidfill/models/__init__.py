@@ -22,18 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a model's class is, whether it needs learned weights, and whose.
+    """Where a model's class is, whether it needs learned weights, and whose."""
 
-    Attributes:
-        module: that holds the class.
-        class_name: of the model.
-        needs_weights: whether it is of no use without learned weights.
-        weights_of: the model that trains these weights and whose name their file carries; "" for the model itself.
-    """
-
-    module: str
-    class_name: str
-    needs_weights: bool
+    module: str  # that holds the class
+    class_name: str  # of the model
+    needs_weights: bool  # whether it is of no use without learned weights
+    # The model that trains these weights and whose name their file carries; "" for the model itself.
     weights_of: str = ""
 
 

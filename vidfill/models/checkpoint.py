@@ -16,13 +16,10 @@ from vidfill.models.base import Model
 
 
 class LearnedModel(Model):
-    """A model with weights: what its class offers beside the contract, so that they can be loaded and converted.
+    """A model with weights: what its class offers beside the contract, so that they can be loaded and converted."""
 
-    Attributes:
-        builds_on: name of a model that is a part of this one, under the attribute of the same name, and has weights of
-            its own to begin with; "" for none.
-    """
-
+    # Name of a model that is a part of this one, under the attribute of the same name, and has weights of its own to
+    # begin with; "" for none.
     builds_on: ClassVar[str] = ""
 
     @classmethod

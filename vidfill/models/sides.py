@@ -20,17 +20,11 @@ MAX_FRAMES = 12  # in which borders are looked for
 
 
 class Side(NamedTuple):
-    """What the model gets of one side.
+    """What the model gets of one side."""
 
-    Attributes:
-        number: among the sides that the model fills.
-        box: (x0, y0, x1, y1), half-open, of whole multiples of `WindowSpec.multiple`.
-        own: (1, 1, h, w) bool, the side itself; what else lies in the box is missing.
-    """
-
-    number: int
-    box: tuple[int, int, int, int]
-    own: Tensor
+    number: int  # among the sides that the model fills
+    box: tuple[int, int, int, int]  # (x0, y0, x1, y1), half-open, of whole multiples of `WindowSpec.multiple`
+    own: Tensor  # (1, 1, h, w) bool, the side itself; what else lies in the box is missing
 
     def cut(self, values: Tensor) -> Tensor:
         """(B, C, h, w) of (B, C, H, W)."""
@@ -39,28 +33,19 @@ class Side(NamedTuple):
 
 
 class Division(NamedTuple):
-    """How the pictures of a segment are divided.
+    """How the pictures of a segment are divided."""
 
-    Attributes:
-        sides: None where the picture is not divided.
-        parts: the sides that the model fills, those of one colour left out; a single None for the whole picture.
-    """
-
-    sides: Sides | None = None
+    sides: Sides | None = None  # None where the picture is not divided
+    # The sides that the model fills, those of one colour left out; a single None for the whole picture.
     parts: tuple[Side | None, ...] = (None,)
 
 
 class SidesState(NamedTuple):
-    """State of a pass.
+    """State of a pass."""
 
-    Attributes:
-        division: None before the first step of a pass.
-        states: the model's own, for each part.
-        outputs: the output before for each side, filled beyond its side as well; empty for a whole picture.
-    """
-
-    division: Division | None = None
-    states: tuple[Any, ...] = ()
+    division: Division | None = None  # None before the first step of a pass
+    states: tuple[Any, ...] = ()  # the model's own, for each part
+    # The output before for each side, filled beyond its side as well; empty for a whole picture.
     outputs: tuple[Previous, ...] = ()
 
 

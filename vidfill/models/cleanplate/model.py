@@ -40,19 +40,14 @@ MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the ta
 
 
 class PlateState(NamedTuple):
-    """What the forward pass carries along for one clip.
+    """What the forward pass carries along for one clip."""
 
-    Attributes:
-        propagation: of `propagate`.
-        plates: the painted frames: those in use, the oldest first, then those that could not be brought here.
-        opacity: (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
-        n_frames: since the last painting.
-    """
-
-    propagation: Propagation = Propagation()
+    propagation: Propagation = Propagation()  # of `propagate`
+    # The painted frames: those in use, the oldest first, then those that could not be brought here.
     plates: tuple[Plate, ...] = ()
+    # (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
     opacity: Float | None = None
-    n_frames: int = SETTLED_FRAMES
+    n_frames: int = SETTLED_FRAMES  # since the last painting
 
 
 class CleanPlate(Propagating[PlateState], WithPainter):

@@ -16,20 +16,14 @@ _SLOPE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PainterSizes:
-    """What builds a `PainterNetwork`. The defaults are those of the shipped weights.
+    """What builds a `PainterNetwork`. The defaults are those of the shipped weights."""
 
-    Attributes:
-        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the picture's size.
-        blocks: residual blocks of the encoder at 1/2, 1/4 and 1/8. The decoder has one more at 1/2 and at 1/4, and as
-            many at 1/8, there with attention.
-        n_middle: residual blocks at 1/16, each with attention.
-        head: channels of one attention head.
-    """
-
-    widths: tuple[int, int, int, int] = (64, 128, 192, 256)
+    widths: tuple[int, int, int, int] = (64, 128, 192, 256)  # channels at 1/2, 1/4, 1/8 and 1/16 of the picture's size
+    # Residual blocks of the encoder at 1/2, 1/4 and 1/8. The decoder has one more at 1/2 and at 1/4, and as many at
+    # 1/8, there with attention.
     blocks: tuple[int, int, int] = (1, 2, 2)
-    n_middle: int = 6
-    head: int = 64
+    n_middle: int = 6  # residual blocks at 1/16, each with attention
+    head: int = 64  # channels of one attention head
 
     @classmethod
     def from_json(cls, sizes: Mapping[str, Any]) -> Self:

@@ -36,42 +36,27 @@ UNKNOWN_ERROR = 255.0
 
 
 class Plate(NamedTuple):
-    """A painted frame.
+    """A painted frame."""
 
-    Attributes:
-        picture: (H', W', 3), at the source's own size where that is larger than what the model works on.
-        seen: the picture at the working size, (H, W), known everywhere, with keypoints.
-        pose: the place of the frame, None where it is not known yet.
-        n_frames: for how many frames it has been used.
-        fade: in (0, 1], how far it has replaced the plates below it.
-        map: (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each
-            cell of the last frame shows; None before the first.
-        error: mean difference from the last frame round its hole, in grey levels, once the colours are matched.
-    """
-
-    picture: Rgb
-    seen: Seen
-    pose: Pose | None = None
-    n_frames: int = 0
-    fade: float = 1.0
+    picture: Rgb  # (H', W', 3), at the source's own size where that is larger than what the model works on
+    seen: Seen  # the picture at the working size, (H, W), known everywhere, with keypoints
+    pose: Pose | None = None  # the place of the frame, None where it is not known yet
+    n_frames: int = 0  # for how many frames it has been used
+    fade: float = 1.0  # in (0, 1], how far it has replaced the plates below it
+    # (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each cell of
+    # the last frame shows; None before the first.
     map: Float | None = None
+    # Mean difference from the last frame round its hole, in grey levels, once the colours are matched.
     error: float = 0.0
 
 
 class Brought(NamedTuple):
-    """A plate on a target's region.
+    """A plate on a target's region."""
 
-    Attributes:
-        plate: with its map for the target.
-        rgb: (h, w, 3) float32, 0 to 255, its colours matched to the rim.
-        valid: (h, w) bool, where the plate shows something.
-        correction: (h, w, 3) float32, grey levels, what matching has added.
-    """
-
-    plate: Plate
-    rgb: Float
-    valid: Bool
-    correction: Float
+    plate: Plate  # with its map for the target
+    rgb: Float  # (h, w, 3) float32, 0 to 255, its colours matched to the rim
+    valid: Bool  # (h, w) bool, where the plate shows something
+    correction: Float  # (h, w, 3) float32, grey levels, what matching has added
 
 
 def make_plate(picture: Rgb, size: tuple[int, ...], pose: Pose | None) -> Plate:
@@ -89,21 +74,13 @@ def make_plate(picture: Rgb, size: tuple[int, ...], pose: Pose | None) -> Plate:
 
 
 class Target(NamedTuple):
-    """A frame that plates are brought to.
+    """A frame that plates are brought to."""
 
-    Attributes:
-        seen: the frame.
-        pose: its place.
-        region: its hole.
-        motion: (3, 3), target from the frame before; None where unknown.
-        flow: (h, w, 2) on the region, pixels, what the motion leaves over; None where unknown.
-    """
-
-    seen: Seen
-    pose: Pose
-    region: Region
-    motion: Matrix | None = None
-    flow: Float | None = None
+    seen: Seen  # the frame
+    pose: Pose  # its place
+    region: Region  # its hole
+    motion: Matrix | None = None  # (3, 3), target from the frame before; None where unknown
+    flow: Float | None = None  # (h, w, 2) on the region, pixels, what the motion leaves over; None where unknown
 
     @property
     def grid(self) -> Float:

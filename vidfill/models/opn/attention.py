@@ -14,49 +14,30 @@ TILE_BYTES = 32 * 2**20
 
 
 class Encoded(NamedTuple):
-    """What is kept of a frame, on cells of 4x4 pixels.
+    """What is kept of a frame, on cells of 4x4 pixels."""
 
-    Attributes:
-        key: (B, C, h, w), where a pixel is looked for; of the frame to fill, what is looked for.
-        value: (B, C, h, w), what it gives.
-        known: (B, 1, h, w) bool, where nothing is missing.
-        spectrum: (B, h, w // 2 + 1) complex, for the choice of references (`opn_references.spectrum`).
-    """
-
-    key: Tensor
-    value: Tensor
-    known: Tensor
-    spectrum: Tensor
+    key: Tensor  # (B, C, h, w), where a pixel is looked for; of the frame to fill, what is looked for
+    value: Tensor  # (B, C, h, w), what it gives
+    known: Tensor  # (B, 1, h, w) bool, where nothing is missing
+    spectrum: Tensor  # (B, h, w // 2 + 1) complex, for the choice of references (`opn_references.spectrum`)
 
 
 class Bank(NamedTuple):
-    """All cells of all references side by side.
+    """All cells of all references side by side."""
 
-    Attributes:
-        keys: (B, R * h * w, C).
-        values: (B, R * h * w, C).
-        usable: (B, 1, 1, R * h * w) bool, where there is something known; everywhere in a sample that knows nothing.
-        has_any: (B, 1, 1) float, 0 for a sample that knows nothing, else 1.
-    """
-
-    keys: Tensor
-    values: Tensor
+    keys: Tensor  # (B, R * h * w, C)
+    values: Tensor  # (B, R * h * w, C)
+    # (B, 1, 1, R * h * w) bool, where there is something known; everywhere in a sample that knows nothing.
     usable: Tensor
-    has_any: Tensor
+    has_any: Tensor  # (B, 1, 1) float, 0 for a sample that knows nothing, else 1
 
 
 class Questions(NamedTuple):
-    """What the cells of a peel look for.
+    """What the cells of a peel look for."""
 
-    Attributes:
-        queries: (B, Q, C).
-        cells: (B, Q) int64, where they lie in the map, row by row; see `Peel`.
-        counts: (B, Q) bool, see `Peel`.
-    """
-
-    queries: Tensor
-    cells: Tensor
-    counts: Tensor
+    queries: Tensor  # (B, Q, C)
+    cells: Tensor  # (B, Q) int64, where they lie in the map, row by row; see `Peel`
+    counts: Tensor  # (B, Q) bool, see `Peel`
 
 
 def gather(references: Sequence[Encoded]) -> Bank:

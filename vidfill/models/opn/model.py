@@ -27,25 +27,15 @@ from vidfill.models.opn.references import choose, spectrum
 
 @dataclass(frozen=True, slots=True)
 class OPNSizes:
-    """What builds an OPN. The defaults are the paper's, but for the three limits that bound memory and time.
+    """What builds an OPN. The defaults are the paper's, but for the three limits that bound memory and time."""
 
-    Attributes:
-        half: channels at half the frame's scale.
-        channels: at a quarter of it, and of keys and values.
-        peel_px: thickness of a peel.
-        reference_stride: every so many frames of a segment is a reference.
-        most_references: kept of a segment; where it has more, the stride is raised.
-        most_read: references that one frame reads from, chosen by what they uncover.
-        most_peels: the last of so many takes what is left of a hole.
-    """
-
-    half: int = 64
-    channels: int = 128
-    peel_px: int = 8
-    reference_stride: int = 5
-    most_references: int = 40
-    most_read: int = 12
-    most_peels: int = 16
+    half: int = 64  # channels at half the frame's scale
+    channels: int = 128  # at a quarter of it, and of keys and values
+    peel_px: int = 8  # thickness of a peel
+    reference_stride: int = 5  # every so many frames of a segment is a reference
+    most_references: int = 40  # kept of a segment; where it has more, the stride is raised
+    most_read: int = 12  # references that one frame reads from, chosen by what they uncover
+    most_peels: int = 16  # the last of so many takes what is left of a hole
 
     def __post_init__(self) -> None:
         if any(type(value) is not int or value < 1 for value in asdict(self).values()):
@@ -53,21 +43,14 @@ class OPNSizes:
 
 
 class Peeling(NamedTuple):
-    """What a step leaves as its record, for training's losses.
+    """What a step leaves as its record, for training's losses."""
 
-    Attributes:
-        fills: of each peel the whole decoded frame, (B, 3, H, W), not clamped in training; what is decoded of it.
-        masks: of each peel, (B, 1, H, W), 1 inside.
-        questions: of each peel what its cells looked for; in training only.
-        bank: where they looked, None where there was nothing to look in; in training only.
-        read: the positions of the bank's references.
-    """
-
+    # Of each peel the whole decoded frame, (B, 3, H, W), not clamped in training; what is decoded of it.
     fills: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]
-    questions: tuple[Questions, ...] = ()
-    bank: Bank | None = None
-    read: tuple[int, ...] = ()
+    masks: tuple[Tensor, ...]  # of each peel, (B, 1, H, W), 1 inside
+    questions: tuple[Questions, ...] = ()  # of each peel what its cells looked for; in training only
+    bank: Bank | None = None  # where they looked, None where there was nothing to look in; in training only
+    read: tuple[int, ...] = ()  # the positions of the bank's references
 
 
 class OPN(LearnedModel):

@@ -19,20 +19,15 @@ CELL_PX = 4
 
 
 class Peel(NamedTuple):
-    """One ring of the holes of a batch.
+    """One ring of the holes of a batch."""
 
-    Attributes:
-        mask: (B, 1, H, W), 1 inside the ring. A sample whose hole has fewer rings has none of it.
-        cells: (B, Q) which cells of the feature map (row by row) the ring covers; samples that have fewer of them
-            than Q are filled up with cell 0.
-        counts: (B, Q) bool, false where it is filled up.
-        around: rows and columns of cells (top, bottom, left, right; half-open) that hold all rings of the batch from
-            this one inwards, so all that is still missing.
-    """
-
-    mask: Tensor
+    mask: Tensor  # (B, 1, H, W), 1 inside the ring. A sample whose hole has fewer rings has none of it.
+    # (B, Q) which cells of the feature map (row by row) the ring covers; samples that have fewer of them than Q are
+    # filled up with cell 0.
     cells: Tensor
-    counts: Tensor
+    counts: Tensor  # (B, Q) bool, false where it is filled up
+    # Rows and columns of cells (top, bottom, left, right; half-open) that hold all rings of the batch from this one
+    # inwards, so all that is still missing.
     around: tuple[int, int, int, int]
 
 

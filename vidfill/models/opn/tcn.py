@@ -42,14 +42,11 @@ TEMPORAL_REACH = 7
 
 @dataclass(frozen=True, slots=True)
 class OPNTCNSizes:
-    """What builds the two.
+    """What builds the two."""
 
-    Attributes:
-        opn: arguments of `OPNSizes`.
-        temporal: channels of the temporal network at the frame's scale, a half, a quarter and an eighth of it.
-    """
-
+    # Arguments of `OPNSizes`.
     opn: OPNSizes = OPNSizes()  # noqa: RUF009 - frozen
+    # Channels of the temporal network at the frame's scale, a half, a quarter and an eighth of it.
     temporal: Channels = TEMPORAL_CHANNELS
 
     def __post_init__(self) -> None:

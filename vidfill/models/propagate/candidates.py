@@ -36,20 +36,13 @@ ERROR_MOST = 40.0  # a picture that misses the rim by more shows something else
 
 
 class Candidate(NamedTuple):
-    """One picture of what may be behind the hole.
+    """One picture of what may be behind the hole."""
 
-    Attributes:
-        rgb: (H, W, 3) uint8, on the region.
-        valid: (H, W) bool, where it shows something of this scene.
-        error: (H, W) float32, the error to expect, in grey levels of 255.
-        offset: frames from the target to the frame it comes from; 0 for a spatial fill.
-        kind: a frame registered directly, a chain from the earlier or the later frames, or a spatial fill.
-    """
-
-    rgb: Rgb
-    valid: Bool
-    error: Float
-    offset: int
+    rgb: Rgb  # (H, W, 3) uint8, on the region
+    valid: Bool  # (H, W) bool, where it shows something of this scene
+    error: Float  # (H, W) float32, the error to expect, in grey levels of 255
+    offset: int  # frames from the target to the frame it comes from; 0 for a spatial fill
+    # A frame registered directly, a chain from the earlier or the later frames, or a spatial fill.
     kind: Kind = "reference"
 
 

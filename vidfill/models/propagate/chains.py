@@ -30,31 +30,19 @@ BORDER_POWER = 2.0
 
 
 class Carried(NamedTuple):
-    """What arrived in a target's region.
+    """What arrived in a target's region."""
 
-    Attributes:
-        candidate: to be used in the target.
-        cost: (h, w) float32, grey levels: what its steps so far add up to; `UNKNOWN_COST` where nothing arrived.
-        flow: (h, w, 2) float32, pixels: what the homography left over, smooth inside the hole.
-    """
-
-    candidate: Candidate
-    cost: Float
-    flow: Float
+    candidate: Candidate  # to be used in the target
+    cost: Float  # (h, w) float32, grey levels: what its steps so far add up to; `UNKNOWN_COST` where nothing arrived
+    flow: Float  # (h, w, 2) float32, pixels: what the homography left over, smooth inside the hole
 
 
 class Chain(NamedTuple):
-    """The whole of the frame that the chain has come to.
+    """The whole of the frame that the chain has come to."""
 
-    Attributes:
-        position: of that frame.
-        rgb: (H, W, 3) uint8, the frame with what arrived in its hole.
-        cost: (H, W) float32, 0 where the frame itself is seen.
-    """
-
-    position: int
-    rgb: Rgb
-    cost: Float
+    position: int  # of that frame
+    rgb: Rgb  # (H, W, 3) uint8, the frame with what arrived in its hole
+    cost: Float  # (H, W) float32, 0 where the frame itself is seen
 
 
 def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried | None:

@@ -41,49 +41,31 @@ MIDDLE_GREY = 127
 
 
 class FromLater(NamedTuple):
-    """What the backward pass leaves of a frame, in few bytes.
+    """What the backward pass leaves of a frame, in few bytes."""
 
-    Attributes:
-        pose: its place.
-        rgb: (h, w, 3) uint8, what the chain from the later frames brought into its region; None if nothing.
-        error: (h, w) uint8, its expected error in grey levels, 255 where it shows nothing.
-    """
-
-    pose: Pose
-    rgb: Rgb | None
-    error: NDArray[np.uint8] | None
+    pose: Pose  # its place
+    rgb: Rgb | None  # (h, w, 3) uint8, what the chain from the later frames brought into its region; None if nothing
+    error: NDArray[np.uint8] | None  # (h, w) uint8, its expected error in grey levels, 255 where it shows nothing
 
 
 class Propagation(NamedTuple):
-    """What a pass carries along for one clip.
+    """What a pass carries along for one clip."""
 
-    Attributes:
-        poses: of the frames in the window (backward), of the frame before (forward).
-        chain: the frame before, filled as far as the chain goes.
-        refined: target from reference for the frame before (forward).
-    """
-
+    # Of the frames in the window (backward), of the frame before (forward).
     poses: Mapping[int, Pose] = MappingProxyType({})
-    chain: Chain | None = None
-    refined: Mapping[int, Matrix] = MappingProxyType({})
+    chain: Chain | None = None  # the frame before, filled as far as the chain goes
+    refined: Mapping[int, Matrix] = MappingProxyType({})  # target from reference for the frame before (forward)
 
 
 class ClipWindow(NamedTuple):
-    """What one clip of the batch offers at one step of the forward pass.
+    """What one clip of the batch offers at one step of the forward pass."""
 
-    Attributes:
-        index: position of the target.
-        seen: the frames by position.
-        records: what the backward pass left for them.
-        views: the frames as they were given.
-        before: (H, W, 3) uint8, the output before; None at the start.
-    """
-
+    # Position of the target.
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
-    seen: Mapping[int, Seen]
-    records: Mapping[int, FromLater]
-    views: Mapping[int, View]
-    before: Rgb | None
+    seen: Mapping[int, Seen]  # the frames by position
+    records: Mapping[int, FromLater]  # what the backward pass left for them
+    views: Mapping[int, View]  # the frames as they were given
+    before: Rgb | None  # (H, W, 3) uint8, the output before; None at the start
 
     @property
     def target(self) -> Seen:
@@ -99,19 +81,13 @@ StateT = TypeVar("StateT")
 
 
 class ClipStep(NamedTuple, Generic[StateT]):
-    """The step of one clip.
+    """The step of one clip."""
 
-    Attributes:
-        fill: (H, W, 3) float32, 0 to 255.
-        state: for the next frame.
-        invented: (H, W) float32 in [0, 1], 1 where the fill shows what no frame shows; None if that is not known.
-        detail: a part of the fill at the source's own size, None where there is none.
-    """
-
-    fill: Float
-    state: StateT
+    fill: Float  # (H, W, 3) float32, 0 to 255
+    state: StateT  # for the next frame
+    # (H, W) float32 in [0, 1], 1 where the fill shows what no frame shows; None if that is not known.
     invented: Float | None = None
-    detail: Detail | None = None
+    detail: Detail | None = None  # a part of the fill at the source's own size, None where there is none
 
 
 class Propagating(Model, Generic[StateT]):
@@ -199,23 +175,14 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: Propagation) -> tupl
 
 
 class Gathered(NamedTuple):
-    """What other frames offer for the hole of one frame.
+    """What other frames offer for the hole of one frame."""
 
-    Attributes:
-        region: where the candidates live.
-        candidates: real pixels of other frames, each with its expected error.
-        from_earlier: what the chain from the earlier frames brought; one of the candidates too.
-        brought: the output before this one by the homography of the two frames.
-        motion: (3, 3), target from the frame before; None where unknown.
-        refined: target from reference, for the next frame.
-    """
-
-    region: Region
-    candidates: list[Candidate]
-    from_earlier: Carried | None
-    brought: Candidate | None
-    motion: Matrix | None
-    refined: dict[int, Matrix]
+    region: Region  # where the candidates live
+    candidates: list[Candidate]  # real pixels of other frames, each with its expected error
+    from_earlier: Carried | None  # what the chain from the earlier frames brought; one of the candidates too
+    brought: Candidate | None  # the output before this one by the homography of the two frames
+    motion: Matrix | None  # (3, 3), target from the frame before; None where unknown
+    refined: dict[int, Matrix]  # target from reference, for the next frame
 
 
 def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = None) -> Gathered | None:

@@ -48,15 +48,10 @@ WORTH_SHARE = 0.03
 
 
 class Moving(NamedTuple):
-    """Something that moves by itself.
+    """Something that moves by itself."""
 
-    Attributes:
-        matrices: target from frame, for those that it could be followed to.
-        uncovering: numbers of those that show of it what the hole hides, nearest first.
-    """
-
-    matrices: dict[int, Matrix]
-    uncovering: list[int]
+    matrices: dict[int, Matrix]  # target from frame, for those that it could be followed to
+    uncovering: list[int]  # numbers of those that show of it what the hole hides, nearest first
 
 
 def find_moving(index: int, region: Region, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix]) -> list[Moving]:

@@ -19,15 +19,10 @@ WORTH_SHARE = 0.03
 
 
 class Pose(NamedTuple):
-    """A frame's place.
+    """A frame's place."""
 
-    Attributes:
-        origin: number of the frame that the matrix leads to; only poses of one origin can be compared.
-        matrix: (3, 3), origin from frame.
-    """
-
-    origin: int
-    matrix: Matrix
+    origin: int  # number of the frame that the matrix leads to; only poses of one origin can be compared
+    matrix: Matrix  # (3, 3), origin from frame
 
 
 def place(seen: Mapping[int, Seen], poses: Mapping[int, Pose], target: int) -> dict[int, Pose]:

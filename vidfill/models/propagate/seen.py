@@ -12,15 +12,10 @@ from vidfill.align.homography import Keypoints, find_keypoints
 
 
 class Seen(NamedTuple):
-    """One frame outside its hole, in few bytes, since a segment of them is kept.
+    """One frame outside its hole, in few bytes, since a segment of them is kept."""
 
-    Attributes:
-        rgbk: (H, W, 4) uint8: RGB and, as fourth, 255 where the pixel is seen and 0 in the hole.
-        keypoints: found clear of the hole.
-    """
-
-    rgbk: NDArray[np.uint8]
-    keypoints: Keypoints
+    rgbk: NDArray[np.uint8]  # (H, W, 4) uint8: RGB and, as fourth, 255 where the pixel is seen and 0 in the hole
+    keypoints: Keypoints  # found clear of the hole
 
     @property
     def rgb(self) -> NDArray[np.uint8]:

@@ -23,33 +23,24 @@ N_SOURCES = len(NEIGHBOURS) + 1
 
 @dataclass(frozen=True, slots=True)
 class VINetSizes:
-    """What builds a VINet. The defaults are the paper's widths and the variant that its authors released.
+    """What builds a VINet. The defaults are the paper's widths and the variant that its authors released."""
 
-    Attributes:
-        encoder: channels at the encoder's full, half, quarter and eighth scale.
-        head: channels before the last convolution of the decoder.
-        estimator: for each scale from eighth to full, channels of the flow sub-network's five convolutions.
-        context: for each scale from eighth to full, channels of its context network's six convolutions.
-        search_range_px: of the correlation, in pixels of each scale.
-        double_size: the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
-        carry_memory: whether the ConvLSTM's memory goes from frame to frame.
-        normalise_correlation: whether features are normalised over the channels before they are correlated; the
-            authors' are not, a network trained from nothing needs it (see `FlowSubnetwork`).
-        normalise_target: whether the flow sub-networks' convolutions see the target's features normalised, too;
-            likewise.
-        previous_hole: what the hole of the previous output counts for in its mask channel, 0 to 1.
-    """
-
+    # Channels at the encoder's full, half, quarter and eighth scale.
     encoder: tuple[int, int, int, int] = (32, 64, 96, 128)
-    head: int = 16
+    head: int = 16  # channels before the last convolution of the decoder
+    # For each scale from eighth to full, channels of the flow sub-network's five convolutions.
     estimator: tuple[tuple[int, ...], ...] = ((128, 128, 96, 64, 32),) * 4
+    # For each scale from eighth to full, channels of its context network's six convolutions.
     context: tuple[tuple[int, ...], ...] = ((128, 128, 128, 96, 64, 32),) * 4
-    search_range_px: int = 4
+    search_range_px: int = 4  # of the correlation, in pixels of each scale
+    # Whether features are normalised over the channels before they are correlated; the authors' are not, a network
+    # trained from nothing needs it (see `FlowSubnetwork`).
     normalise_correlation: bool = False
+    # Whether the flow sub-networks' convolutions see the target's features normalised, too; likewise.
     normalise_target: bool = False
-    double_size: bool = True
-    carry_memory: bool = True
-    previous_hole: float = 0.5
+    double_size: bool = True  # the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
+    carry_memory: bool = True  # whether the ConvLSTM's memory goes from frame to frame
+    previous_hole: float = 0.5  # what the hole of the previous output counts for in its mask channel, 0 to 1
 
     @classmethod
     def from_json(cls, sizes: Mapping[str, Any]) -> Self:
@@ -77,13 +68,10 @@ class Pyramid(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """What a step leaves as its record, for training's flow loss.
+    """What a step leaves as its record, for training's flow loss."""
 
-    Attributes:
-        flows: from coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from
-            the target to each neighbour, in their order, and to the previous output.
-    """
-
+    # From coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from the
+    # target to each neighbour, in their order, and to the previous output.
     flows: tuple[Tensor, ...]
 
 
