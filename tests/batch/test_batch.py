@@ -210,7 +210,7 @@ def _broken(*args: object, **options: object) -> None:
         ({"settings": {"model": "nonsense"}}, UsageError, "no model 'nonsense'"),
         ({"settings": {"device": "tpu"}}, UsageError, "device 'tpu'"),
         ({"settings": {"working_size": "big"}}, UsageError, "working size 'big'"),
-        ({"shard": "3/2"}, UsageError, "shard 3/2"),
+        ({"shard": "3/2"}, UsageError, "shard '3/2'"),
         ({"cluster": "auto"}, UsageError, "Ray is not installed.*vidfill.cluster"),
         ({"inputs": "missing.mp4"}, InputError, "no file missing.mp4"),
         ({"out": "0.mkv/out"}, OutputError, "cannot make the folder"),

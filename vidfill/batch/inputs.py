@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from vidfill.errors import InputError, UsageError
 
@@ -38,32 +40,23 @@ class BatchJob:
     makes_folder: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The `index`-th (from 1) of `count` parts of a batch.
-
-    Raises:
-        UsageError: an index outside 1 to `count`.
-    """
+class Shard(NamedTuple):
+    """The `index`-th (from 1) of `count` parts of a batch."""
 
     index: int
     count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count:
-            raise UsageError(f"shard {self.index}/{self.count}", expected="1/N to N/N", todo="write for example 1/8")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Read "I/N".
 
         Raises:
-            UsageError: anything else.
+            UsageError: anything else, or an index outside 1 to N.
         """
-        index, _, count = text.partition("/")
-        if not (index.isdecimal() and count.isdecimal()):
+        numbers = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+        if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
             raise UsageError(f"shard {text!r}", expected="I/N, from 1/N to N/N", todo="write for example 1/8")
-        return cls(int(index), int(count))
+        return cls(int(numbers[1]), int(numbers[2]))
 
     def holds(self, job: BatchJob) -> bool:
         """Whether a job belongs to this shard; depends on its name alone, so that all machines agree."""

@@ -53,7 +53,8 @@ class RemoveRequest(BaseModel):
 def make_app(project: Project) -> FastAPI:
     """The page and its requests, without any guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    _answer_errors(app)
+    for kind in (VidfillError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer_error)
     _serve_page(app)
     _serve_pictures(app, project)
     _serve_work(app, project)
@@ -61,27 +62,18 @@ def make_app(project: Project) -> FastAPI:
     return app
 
 
-def _answer_errors(app: FastAPI) -> None:
-    """Answer every error with a JSON object that describes it."""
-
-    @app.exception_handler(VidfillError)
-    def refused(request: Request, error: VidfillError) -> JSONResponse:
-        return JSONResponse({"error": error_view(error)}, _STATUS.get(type(error), 400))
-
-    @app.exception_handler(RequestValidationError)
-    def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
+def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer any error with a JSON object that describes it."""
+    if isinstance(error, VidfillError):
+        known, status = error, _STATUS.get(type(error), 400)
+    elif isinstance(error, RequestValidationError):
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        return JSONResponse({"error": error_view(UsageError(f"{where}: {fault['msg']}"))}, 422)
-
-    @app.exception_handler(HTTPException)
-    def unknown(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error_view(UsageError(error.detail))}, error.status_code)
-
-    @app.exception_handler(Exception)
-    def fault(request: Request, error: Exception) -> JSONResponse:
-        internal = VidfillError(f"internal error: {type(error).__name__}: {error}")
-        return JSONResponse({"error": error_view(internal)}, 500)
+        known, status = UsageError(f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"), 422
+    elif isinstance(error, HTTPException):
+        known, status = UsageError(error.detail), error.status_code
+    else:
+        known, status = VidfillError(f"internal error: {type(error).__name__}: {error}"), 500
+    return JSONResponse({"error": error_view(known)}, status)
 
 
 def _serve_page(app: FastAPI) -> None:
