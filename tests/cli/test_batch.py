@@ -124,7 +124,7 @@ def test_silence(videos: Path, run: Run, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--shard", "0/4"], "shard 0/4"),
+        (["--shard", "0/4"], "shard '0/4'"),
         (["--name", "same.mkv"], "would both become same.mkv"),
         (["--mask", "m.png"], "give one of them"),
         (["--fps", "often"], "--fps 'often'"),
