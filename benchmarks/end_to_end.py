@@ -22,7 +22,7 @@ import numpy as np
 from tests.clips import write_clip, write_images
 from vidfill.masks.edit import soft_alpha
 from vidfill.removal.run import remove
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import open_writer
 

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidfill.engine.device import EngineSettings, choose_runtime
+from vidfill.engine.device import choose_runtime
 from vidfill.evaluate.appearance import feature_distance, feature_maps
 from vidfill.evaluate.features import load_features
 from vidfill.evaluate.quality import psnr
 from vidfill.models import load_model
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import MAX_DEPTH_PX, paint
+from vidfill.settings import EngineSettings
 from vidfill.video.read_images import read_image
 
 Picture = NDArray[np.uint8]

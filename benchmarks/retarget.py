@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.masks.files import open_masks
 from vidfill.removal.preview import Picture, sheet, spread
+from vidfill.settings import MaskSettings
 from vidfill.video.color import rgb_crop
 from vidfill.video.frame import Bool, Box
 from vidfill.video.read import Reader
@@ -33,7 +34,7 @@ def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Picture, 
     with (
         Reader(source) as before,
         Reader(result) as after,
-        open_masks(MaskSpec(masks), before.info, rate=before.info.rate).cursor() as cursor,
+        open_masks(MaskSettings(mask=masks), before.info, rate=before.info.rate).cursor() as cursor,
     ):
         for frame, made in zip(before.frames(), after.frames(), strict=True):
             shown = [

@@ -140,7 +140,7 @@ def test_mistakes(videos: Path, run: Run, words: list[str], says: str) -> None:
 def test_every_option_of_a_removal_is_one_of_a_batch() -> None:
     """Apart from those that are of one video, or that a batch does by itself."""
     single = {"source", "output", "output_fill", "dry_run", "resume", "work_dir", "keep_work", "skip_existing"}
-    single |= {"prompts", "point", "not_point", "object_box", "tracker", "grow", "shadow", "whole", "allow_lost"}
+    single |= {"prompts", "point", "not_point", "object_box", "tracker", "grow_px", "shadow", "whole", "allow_lost"}
     missing = inspect.signature(remove).parameters.keys() - inspect.signature(batch).parameters.keys()
     assert missing == single
 

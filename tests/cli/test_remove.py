@@ -286,7 +286,7 @@ def test_a_fault_of_ours_is_one_line_and_code_1(clip: Clip, run: Run, monkeypatc
     def broken(*args: object, **options: object) -> None:
         raise RuntimeError("the moon is full")
 
-    monkeypatch.setattr("vidfill.removal.run.remove", broken)
+    monkeypatch.setattr("vidfill.removal.run.run_removal", broken)
     outcome = run(*MASKED)
     assert outcome.code == 1
     assert outcome.err.startswith("error: internal error: RuntimeError: the moon is full. Run it again with --debug")

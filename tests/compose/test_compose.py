@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vidfill.compose import ComposeSettings, compose
+from vidfill.compose import compose
 from vidfill.compose.noise import NoiseMeter
+from vidfill.settings import ComposeSettings
 from vidfill.video.color import rgb_crop
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Bool, Box, ColorTags, Frame, Patch, Samples, VideoInfo

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from vidfill.compose import ComposeSettings, compose
+from vidfill.compose import compose
 from vidfill.compose.noise import Noise, with_noise
+from vidfill.settings import ComposeSettings
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Box, ColorTags, Float, Frame, Patch, VideoInfo
 

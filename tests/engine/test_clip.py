@@ -10,13 +10,14 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from numpy.typing import NDArray
 
 from tests.engine.models import WINDOW, Raising, Recorder, Triplets
-from vidfill.engine import EngineSettings, fill_clip
+from vidfill.engine import fill_clip
 from vidfill.engine.device import choose_runtime
 from vidfill.engine.fill import SegmentFiller
-from vidfill.engine.plan import DEFAULT_WORKING_PIXELS, MAX_REFERENCES
+from vidfill.engine.plan import MAX_REFERENCES
 from vidfill.engine.source import LazySource, Picture
 from vidfill.errors import DeviceError, InputError
 from vidfill.models.base import Model, ReferenceSpec, Step, Window, WindowSpec, composite, unroll
+from vidfill.settings import DEFAULT_WORKING_PIXELS, EngineSettings
 from vidfill.video.frame import Bool
 
 CPU = EngineSettings(device="cpu", precision="fp32")
@@ -150,7 +151,7 @@ def test_a_source_that_ends_early_is_an_input_error() -> None:
 def test_modes_of_torch_and_threads_do_not_leak_to_the_consumer() -> None:
     model = Recorder(WINDOW)
     before = torch.get_num_threads()
-    for _ in fill_clip(model, *_clip(3), settings=EngineSettings("cpu", "bf16", threads=2)):
+    for _ in fill_clip(model, *_clip(3), settings=EngineSettings(device="cpu", precision="bf16", threads=2)):
         assert not torch.is_inference_mode_enabled()
         assert not torch.is_autocast_enabled("cpu")
         assert torch.get_num_threads() == before

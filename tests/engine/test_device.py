@@ -9,7 +9,6 @@ import torch
 from tests.engine.models import WINDOW, Recorder
 from vidfill.engine import device
 from vidfill.engine.device import (
-    EngineSettings,
     check_settings,
     choose_device,
     choose_runtime,
@@ -20,6 +19,7 @@ from vidfill.engine.device import (
 )
 from vidfill.errors import DeviceError, UsageError
 from vidfill.models.base import Model
+from vidfill.settings import EngineSettings
 
 
 class _Network(Recorder):
@@ -66,20 +66,20 @@ def test_a_model_without_weights_stays_on_the_cpu_in_float32(monkeypatch: pytest
 def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device, "multiplies_bf16", lambda: False)
-    assert choose_runtime(_Network(), EngineSettings("cpu")).short_type is None
+    assert choose_runtime(_Network(), EngineSettings(device="cpu")).short_type is None
     monkeypatch.setattr(device, "multiplies_bf16", lambda: True)
-    assert choose_runtime(_Network(), EngineSettings("cpu")).short_type == torch.bfloat16
-    assert choose_runtime(Recorder(WINDOW), EngineSettings("cpu")).short_type is None
-    assert choose_runtime(_Network(), EngineSettings("cpu", "fp32")).short_type is None
-    assert choose_runtime(_Network(), EngineSettings("cpu", "bf16")).short_type == torch.bfloat16
+    assert choose_runtime(_Network(), EngineSettings(device="cpu")).short_type == torch.bfloat16
+    assert choose_runtime(Recorder(WINDOW), EngineSettings(device="cpu")).short_type is None
+    assert choose_runtime(_Network(), EngineSettings(device="cpu", precision="fp32")).short_type is None
+    assert choose_runtime(_Network(), EngineSettings(device="cpu", precision="bf16")).short_type == torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 0))
-    assert choose_runtime(_Network(), EngineSettings("cuda")).short_type == torch.float16
+    assert choose_runtime(_Network(), EngineSettings(device="cuda")).short_type == torch.float16
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
-    assert choose_runtime(_Network(), EngineSettings("cuda")).short_type is None
+    assert choose_runtime(_Network(), EngineSettings(device="cuda")).short_type is None
     with pytest.raises(UsageError, match="precision 'half'"):
-        check_settings(EngineSettings("cpu", "half"))
+        check_settings(EngineSettings(device="cpu", precision="half"))
 
 
 def test_training_takes_bfloat16_or_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_bfloat16_is_for_cpus_that_multiply_it(probes: dict[str, bool], expected
 
 def test_networks_are_placed_in_channels_last() -> None:
     model: Model = _Network()
-    choose_runtime(model, EngineSettings("cpu", "fp32")).place(model.train())
+    choose_runtime(model, EngineSettings(device="cpu", precision="fp32")).place(model.train())
     assert not model.training
     (weight,) = (p for p in model.parameters() if p.dim() == 4)
     assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from tests.engine.models import WINDOW, Raising, Recorder
-from vidfill.engine import EngineSettings, fill
+from vidfill.engine import fill
 from vidfill.engine.fill import WARM_UP_FRAMES, halved
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import DeviceError, InputError
 from vidfill.models.base import ReferenceSpec, Step, Window, WindowSpec
+from vidfill.settings import EngineSettings
 from vidfill.video.frame import Bool, Box, Frame, Patch, PixelFormat, Remembered, Samples, VideoInfo
 
 CPU = EngineSettings(device="cpu", precision="fp32")

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from tests.clips import write_clip
-from vidfill.engine import EngineSettings, fill
-from vidfill.engine.plan import Plan, PlanSettings, analyse
-from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.engine import fill
+from vidfill.engine.plan import Plan, SegmentLimits, analyse
+from vidfill.masks.files import open_masks
 from vidfill.models.base import Model
 from vidfill.models.propagate.model import Propagate
 from vidfill.models.vinet.model import VINet, VINetSizes
+from vidfill.settings import EngineSettings, MaskSettings, PlanSettings
 from vidfill.video.frame import Patch
 from vidfill.video.read import Reader
 
@@ -29,10 +30,10 @@ def _tiny_vinet() -> VINet:
 
 def _filled(path: Path, model: Model, *, longest: int, context: int = 48) -> tuple[Plan, list[Patch]]:
     with Reader(path) as reader:
-        spec = MaskSpec(None, ("30,20,20,16",), False, False, None, None)
+        spec = MaskSettings(box=("30,20,20,16",))
         masks = open_masks(spec, reader.info, rate=reader.info.rate)
-        settings = PlanSettings(dilate_px=1, feather_px=1, max_segment=longest, context=context)
-        plan = analyse(reader, masks, settings)
+        limits = SegmentLimits(max_segment=longest, context=context)
+        plan = analyse(reader, masks, PlanSettings(dilate=1, feather=1), limits=limits)
         return plan, list(fill(plan, reader, masks, model, CPU))
 
 

@@ -15,22 +15,21 @@ from tests.clips import damage_packets, moving_texture, write_clip, write_images
 from vidfill.engine.plan import (
     ALIGN_PX,
     CONTEXT_FRAMES,
-    DEFAULT_WORKING_PIXELS,
     MAX_GAP_FRAMES,
     MAX_SEGMENT_FRAMES,
     MIN_MARGIN_PX,
     Plan,
-    PlanSettings,
+    SegmentLimits,
     analyse,
     crop_box,
     cut_segments,
     estimate_memory,
-    parse_working_size,
     working_size,
 )
 from vidfill.errors import InputError, MaskError, UsageError
 from vidfill.masks.edit import dilate
-from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.masks.files import open_masks
+from vidfill.settings import DEFAULT_WORKING_PIXELS, MaskSettings, PlanSettings, parse_working_size
 from vidfill.video.frame import Bool, Box, PixelFormat, VideoInfo
 from vidfill.video.read import Reader
 
@@ -49,9 +48,12 @@ HD = VideoInfo(
 HOLE = Box(900, 500, 1000, 560)
 
 
-def _plan(source: Path, spec: MaskSpec, settings: PlanSettings | None = None) -> Plan:
+def _plan(
+    source: Path, spec: MaskSettings, settings: PlanSettings | None = None, context: int = CONTEXT_FRAMES
+) -> Plan:
     with Reader(source) as reader:
-        return analyse(reader, open_masks(spec, reader.info, rate=reader.info.rate), settings or PlanSettings())
+        masks = open_masks(spec, reader.info, rate=reader.info.rate)
+        return analyse(reader, masks, settings or PlanSettings(), limits=SegmentLimits(context=context))
 
 
 def _segments(
@@ -59,7 +61,7 @@ def _segments(
     *,
     n: int = 1000,
     cuts: Sequence[int] = (),
-    settings: PlanSettings | None = None,
+    limits: SegmentLimits | None = None,
     hole: Box = HOLE,
 ) -> list[tuple[int, int, int, int, int]]:
     """(scene, start, stop, read_start, read_stop) of the segments of a video of `n` frames."""
@@ -67,7 +69,7 @@ def _segments(
     edges = [0, *cuts, n]
     scenes = list(zip(edges, edges[1:], strict=False))
     pts = [1000 + 7 * i for i in range(n)]
-    segments = list(cut_segments(holes, scenes, pts, HD, settings or PlanSettings()))
+    segments = list(cut_segments(holes, scenes, pts, HD, PlanSettings(), limits or SegmentLimits()))
     assert [segment.index for segment in segments] == list(range(len(segments)))
     assert all(segment.read_start_pts == pts[segment.read_start] for segment in segments)
     return [(s.scene, s.start, s.stop, s.read_start, s.read_stop) for s in segments]
@@ -91,8 +93,8 @@ def test_short_gaps_are_bridged_and_longer_ones_are_not() -> None:
     gap = MAX_GAP_FRAMES
     assert [s[1:3] for s in _segments([range(100, 110), range(110 + gap, 140)])] == [(100, 140)]
     assert [s[1:3] for s in _segments([range(100, 110), range(111 + gap, 140)])] == [(100, 110), (111 + gap, 140)]
-    no_bridge = PlanSettings(max_gap=0)
-    assert [s[1:3] for s in _segments([range(1, 3), range(4, 5)], n=9, settings=no_bridge)] == [(1, 3), (4, 5)]
+    no_bridge = SegmentLimits(max_gap=0)
+    assert [s[1:3] for s in _segments([range(1, 3), range(4, 5)], n=9, limits=no_bridge)] == [(1, 3), (4, 5)]
 
 
 @pytest.mark.parametrize("n", [240, 241, 479, 480, 481, 1000])
@@ -105,8 +107,8 @@ def test_long_runs_are_split_evenly(n: int) -> None:
 
 
 def test_a_part_that_falls_into_a_gap_is_left_out() -> None:
-    settings = PlanSettings(max_segment=2, max_gap=4)
-    assert [s[1:3] for s in _segments([range(0, 2), range(6, 8)], n=8, settings=settings)] == [(0, 2), (6, 8)]
+    limits = SegmentLimits(max_segment=2, max_gap=4)
+    assert [s[1:3] for s in _segments([range(0, 2), range(6, 8)], n=8, limits=limits)] == [(0, 2), (6, 8)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -116,8 +118,8 @@ def test_every_hole_is_in_one_segment(seed: int) -> None:
     n = len(flags)
     cuts = sorted(rng.choice(np.arange(1, n), 5, replace=False).tolist())
     with_hole = [range(i, i + 1) for i in np.flatnonzero(flags).tolist()]
-    settings = PlanSettings(max_segment=50, max_gap=5, context=9)
-    segments = _segments(with_hole, n=n, cuts=cuts, settings=settings)
+    limits = SegmentLimits(max_segment=50, max_gap=5, context=9)
+    segments = _segments(with_hole, n=n, cuts=cuts, limits=limits)
     covered = np.zeros(n, int)
     for scene, start, stop, read_start, read_stop in segments:
         covered[start:stop] += 1
@@ -168,7 +170,7 @@ def test_other_working_sizes_are_usage_errors(text: str) -> None:
         PlanSettings(working_size=text)
 
 
-@pytest.mark.parametrize("name", ["dilate_px", "feather_px", "max_segment", "max_gap", "context"])
+@pytest.mark.parametrize("name", ["dilate", "feather"])
 def test_settings_out_of_range_are_usage_errors(name: str) -> None:
     wrong: dict[str, Any] = {name: -1}
     with pytest.raises(UsageError, match="-1; expected . or more"):
@@ -208,7 +210,7 @@ def test_analyse_finds_scenes_holes_and_times(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", n=40, size=SIZE, cut=22, vfr=True).path
     masks = _masks(40, range(9, 30))
     write_images(tmp_path / "masks", masks)
-    plan = _plan(source, MaskSpec(path=tmp_path / "masks"), PlanSettings(context=5))
+    plan = _plan(source, MaskSettings(mask=tmp_path / "masks"), context=5)
     assert (plan.source, plan.height, plan.width) == (str(source), *SIZE)
     assert (plan.n_frames, plan.n_held, plan.n_hole_frames) == (40, 0, 21)
     assert plan.scenes == ((0, 22), (22, 40))
@@ -229,7 +231,7 @@ def test_the_crop_holds_all_that_is_touched(tmp_path: Path, dilate_px: int, feat
     write_images(tmp_path / "in", moving_texture(6, size))
     write_images(tmp_path / "masks", masks)
     plan = _plan(
-        tmp_path / "in", MaskSpec(path=tmp_path / "masks"), PlanSettings(dilate_px=dilate_px, feather_px=feather_px)
+        tmp_path / "in", MaskSettings(mask=tmp_path / "masks"), PlanSettings(dilate=dilate_px, feather=feather_px)
     )
     touched = Box.around(dilate(np.logical_or.reduce(masks), dilate_px + feather_px))
     assert touched is not None
@@ -242,15 +244,15 @@ def test_the_crop_holds_all_that_is_touched(tmp_path: Path, dilate_px: int, feat
     [
         ("20,20,60,60", PlanSettings(), (2, 2)),
         ("20,20,160,3", PlanSettings(), (1, 0)),
-        ("20,20,60,60", PlanSettings(dilate_px=7), (7, 2)),
-        ("20,20,60,60", PlanSettings(feather_px=0), (2, 0)),
+        ("20,20,60,60", PlanSettings(dilate=7), (7, 2)),
+        ("20,20,60,60", PlanSettings(feather=0), (2, 0)),
     ],
 )
 def test_growth_follows_the_mask_unless_it_is_given(
     tmp_path: Path, box: str, settings: PlanSettings, expected: tuple[int, int]
 ) -> None:
     write_images(tmp_path / "in", moving_texture(2, (240, 320)))
-    plan = _plan(tmp_path / "in", MaskSpec(boxes=(box,)), settings)
+    plan = _plan(tmp_path / "in", MaskSettings(box=(box,)), settings)
     assert (plan.dilate_px, plan.feather_px) == expected
     assert f"grown by {expected[0]} px, feathered over {expected[1]} px" in plan.describe()
 
@@ -259,7 +261,7 @@ def test_a_dissolve_is_filled_in_small_pieces_of_its_own(tmp_path: Path) -> None
     share = np.clip((np.arange(40) - 15) / 9, 0, 1)[:, None, None, None]
     still = [np.repeat(moving_texture(1, SIZE, seed=seed), 40, axis=0) for seed in (1, 2)]
     write_images(tmp_path / "in", np.rint((1 - share) * still[0] + share * still[1]).astype(np.uint8))
-    plan = _plan(tmp_path / "in", MaskSpec(boxes=("30,30,10,10",)))
+    plan = _plan(tmp_path / "in", MaskSettings(box=("30,30,10,10",)))
     assert plan.scenes == ((0, 16), (16, 18), (18, 20), (20, 22), (22, 24), (24, 40))
     assert [(s.read_start, s.read_stop) for s in plan.segments] == list(plan.scenes)
     assert (plan.dissolves, plan.shots) == (((16, 24),), ((0, 20), (20, 40)))
@@ -271,7 +273,7 @@ def test_a_held_frame_has_the_hole_of_the_picture_it_shows(tmp_path: Path) -> No
     damage_packets(clip.path, tmp_path / "in.mp4", [5])
     masks = _masks(12, range(0, 5))
     write_images(tmp_path / "masks", masks)
-    plan = _plan(tmp_path / "in.mp4", MaskSpec(path=tmp_path / "masks"))
+    plan = _plan(tmp_path / "in.mp4", MaskSettings(mask=tmp_path / "masks"))
     assert (plan.n_frames, plan.n_held, plan.n_hole_frames) == (12, 1, 6)
     assert plan.segments[0].stop == 6
 
@@ -280,14 +282,14 @@ def test_masks_that_are_empty_everywhere(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", n=7, size=SIZE).path
     write_images(tmp_path / "masks", np.zeros((7, *SIZE), np.bool_))
     with pytest.raises(MaskError, match="empty in all of the 7 frames.*127.*--invert"):
-        _plan(source, MaskSpec(path=tmp_path / "masks"))
+        _plan(source, MaskSettings(mask=tmp_path / "masks"))
 
 
 def test_masks_of_another_number(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", n=7, size=SIZE).path
     write_images(tmp_path / "masks", _masks(6, range(6)))
     with pytest.raises(MaskError, match="6 masks .* for 7 frames.*-fps_mode passthrough"):
-        _plan(source, MaskSpec(path=tmp_path / "masks"))
+        _plan(source, MaskSettings(mask=tmp_path / "masks"))
 
 
 def test_an_unchanged_mask_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +302,7 @@ def test_an_unchanged_mask_is_looked_at_once(tmp_path: Path, monkeypatch: pytest
         return around(mask)
 
     monkeypatch.setattr("vidfill.masks.holes.Box.around", counted)
-    plan = _plan(source, MaskSpec(boxes=("5,5,10,10",)))
+    plan = _plan(source, MaskSettings(box=("5,5,10,10",)))
     assert plan.n_hole_frames == 20 and len(looked_at) == 1
 
 
@@ -308,7 +310,7 @@ def test_progress_counts_every_frame(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", n=7, size=SIZE).path
     seen: list[tuple[int, int]] = []
     with Reader(source) as reader:
-        masks = open_masks(MaskSpec(boxes=("5,5,10,10",)), reader.info, rate=reader.info.rate)
+        masks = open_masks(MaskSettings(box=("5,5,10,10",)), reader.info, rate=reader.info.rate)
         analyse(reader, masks, PlanSettings(), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i + 1, 7) for i in range(7)]
 
@@ -316,7 +318,7 @@ def test_progress_counts_every_frame(tmp_path: Path) -> None:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     source = write_clip(tmp_path / "in.mp4", n=30, size=SIZE, cut=12).path
-    return _plan(source, MaskSpec(boxes=("5,5,10,10@#3-#9", "40,30,9,9@#14-")))
+    return _plan(source, MaskSettings(box=("5,5,10,10@#3-#9", "40,30,9,9@#14-")))
 
 
 def test_json_there_and_back(plan: Plan) -> None:

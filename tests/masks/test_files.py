@@ -12,8 +12,9 @@ import pytest
 
 from tests.clips import crossing_object, moving_texture, truncate, write_clip, write_images
 from vidfill.errors import InputError, MaskError, UsageError
-from vidfill.masks.files import MaskSource, MaskSpec, open_masks
+from vidfill.masks.files import MaskSource, open_masks
 from vidfill.masks.images import read_mask
+from vidfill.settings import MaskSettings
 from vidfill.video.frame import Bool, Frame, VideoInfo
 from vidfill.video.read import Reader
 
@@ -40,12 +41,12 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def _open(source: Path, spec: MaskSpec) -> MaskSource:
+def _open(source: Path, spec: MaskSettings) -> MaskSource:
     with Reader(source) as reader:
         return open_masks(spec, reader.info, rate=reader.info.rate)
 
 
-def _read(source: Path, spec: MaskSpec, indices: Sequence[int] | None = None) -> list[Bool]:
+def _read(source: Path, spec: MaskSettings, indices: Sequence[int] | None = None) -> list[Bool]:
     """The masks of a source's frames; of some of them only if `indices` are given."""
     masks = _open(source, spec)
     with Reader(source) as reader, masks.cursor() as cursor:
@@ -56,20 +57,20 @@ def _read(source: Path, spec: MaskSpec, indices: Sequence[int] | None = None) ->
 def test_a_folder_is_matched_by_order(tmp_path: Path, video: Path) -> None:
     folder = tmp_path / "masks"
     write_images(folder, _masks(), digits=1, start=5)  # 5.png to 13.png: natural order, not that of the alphabet
-    for mask, expected in zip(_read(video, MaskSpec(path=folder)), _masks(), strict=True):
+    for mask, expected in zip(_read(video, MaskSettings(mask=folder)), _masks(), strict=True):
         np.testing.assert_array_equal(mask, expected)
 
 
 def test_a_cursor_may_jump_ahead(tmp_path: Path, video: Path) -> None:
     write_images(tmp_path / "masks", _masks())
-    masks = _read(video, MaskSpec(path=tmp_path / "masks"), [2, 7])
+    masks = _read(video, MaskSettings(mask=tmp_path / "masks"), [2, 7])
     np.testing.assert_array_equal(masks, _masks()[[2, 7]])
 
 
 @pytest.mark.parametrize("n_masks", [N - 1, N + 1])
 def test_counts_must_agree(tmp_path: Path, video: Path, n_masks: int) -> None:
     write_images(tmp_path / "masks", _masks(n_masks))
-    masks = _open(video, MaskSpec(path=tmp_path / "masks"))
+    masks = _open(video, MaskSettings(mask=tmp_path / "masks"))
     with pytest.raises(MaskError, match=rf"{n_masks} masks in .*masks for {N} frames.*-fps_mode passthrough") as error:
         masks.check_count(N)
     assert error.value.exit_code == 4 and "\n" not in str(error.value)
@@ -79,7 +80,7 @@ def test_counts_must_agree(tmp_path: Path, video: Path, n_masks: int) -> None:
 def test_a_folder_of_one_is_told_what_to_do(tmp_path: Path, video: Path) -> None:
     write_images(tmp_path / "masks", _masks(1))
     with pytest.raises(MaskError, match=r"1 mask in .*give the image itself"):
-        _open(video, MaskSpec(path=tmp_path / "masks")).check_count(N)
+        _open(video, MaskSettings(mask=tmp_path / "masks")).check_count(N)
 
 
 def test_images_are_matched_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,7 +91,7 @@ def test_images_are_matched_by_name(tmp_path: Path, caplog: pytest.LogCaptureFix
             (tmp_path / folder).mkdir(exist_ok=True)
             suffix = ".jpg" if folder == "in" else ".png"
             assert cv2.imwrite(str(tmp_path / folder / (name + suffix)), pixels)
-    read = _read(tmp_path / "in", MaskSpec(path=tmp_path / "masks"))
+    read = _read(tmp_path / "in", MaskSettings(mask=tmp_path / "masks"))
     np.testing.assert_array_equal(read, masks[[2, 0, 1]])  # shot1, shot2, shot10
     assert not caplog.records
 
@@ -99,19 +100,19 @@ def test_images_of_other_names_are_matched_by_order_with_a_note(
     tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_images(tmp_path / "masks", _masks(), start=1)
-    np.testing.assert_array_equal(_read(images, MaskSpec(path=tmp_path / "masks")), _masks())
+    np.testing.assert_array_equal(_read(images, MaskSettings(mask=tmp_path / "masks")), _masks())
     assert [r.getMessage() for r in caplog.records if "00001.png to 00000.png" in r.getMessage()]
 
 
 def test_images_without_a_mask_are_not_taken_for_empty(tmp_path: Path, images: Path) -> None:
     write_images(tmp_path / "masks", _masks(N - 2))
     with pytest.raises(MaskError, match=rf"{N - 2} masks in .* for {N} frames"):
-        _open(images, MaskSpec(path=tmp_path / "masks"))
+        _open(images, MaskSettings(mask=tmp_path / "masks"))
 
 
 def test_one_image_serves_all_frames_as_one_array(tmp_path: Path, video: Path) -> None:
     write_images(tmp_path / "masks", _masks(1))
-    read = _read(video, MaskSpec(path=tmp_path / "masks" / "00000.png"))
+    read = _read(video, MaskSettings(mask=tmp_path / "masks" / "00000.png"))
     np.testing.assert_array_equal(read[0], _masks(1)[0])
     assert len(read) == N and all(mask is read[0] for mask in read)
     assert not read[0].flags.writeable
@@ -120,7 +121,7 @@ def test_one_image_serves_all_frames_as_one_array(tmp_path: Path, video: Path) -
 def test_a_repeated_mask_is_given_out_as_one_array(tmp_path: Path, video: Path) -> None:
     masks = np.repeat(_masks(3), 3, axis=0)
     write_images(tmp_path / "masks", masks)
-    read = _read(video, MaskSpec(path=tmp_path / "masks"))
+    read = _read(video, MaskSettings(mask=tmp_path / "masks"))
     np.testing.assert_array_equal(read, masks)
     assert len({id(mask) for mask in read}) == 3
 
@@ -134,7 +135,7 @@ def test_a_video_is_matched_by_position(tmp_path: Path, video: Path, codec: str,
     mask_video = write_clip(
         tmp_path / name, pictures=_grey_pictures(_masks()), codec=codec, pix_fmt=pix_fmt, options=options, rate=10
     )
-    read = _read(video, MaskSpec(path=mask_video.path))
+    read = _read(video, MaskSettings(mask=mask_video.path))
     if codec == "ffv1":
         np.testing.assert_array_equal(read, _masks())
     else:
@@ -145,12 +146,12 @@ def test_studio_range_is_reckoned_in(tmp_path: Path, video: Path) -> None:
     ramp = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, None, :, None], SIZE[0], axis=1)
     pictures = np.repeat(np.repeat(ramp, 3, axis=3), N, axis=0)
     path = write_clip(tmp_path / "m.mkv", pictures=pictures, codec="ffv1").path
-    np.testing.assert_array_equal(_read(video, MaskSpec(path=path))[0], pictures[0, ..., 0] > 127)
+    np.testing.assert_array_equal(_read(video, MaskSettings(mask=path))[0], pictures[0, ..., 0] > 127)
 
 
 def test_a_second_reading_of_a_video_starts_in_the_middle(tmp_path: Path, video: Path) -> None:
     path = write_clip(tmp_path / "m.mkv", pictures=_grey_pictures(_masks()), codec="ffv1", pix_fmt="gray").path
-    masks = _open(video, MaskSpec(path=path))
+    masks = _open(video, MaskSettings(mask=path))
     with Reader(video) as reader:
         frames = list(reader.frames())
     for start in (0, 6, 3):
@@ -163,7 +164,7 @@ def test_a_second_reading_of_a_video_starts_in_the_middle(tmp_path: Path, video:
 @pytest.mark.parametrize("n_read", [0, N])
 def test_the_frames_of_a_video_are_counted(tmp_path: Path, video: Path, n_masks: int, n_read: int) -> None:
     path = write_clip(tmp_path / "m.mp4", pictures=_grey_pictures(_masks(n_masks))).path
-    masks = _open(video, MaskSpec(path=path))
+    masks = _open(video, MaskSettings(mask=path))
     with Reader(video) as reader, masks.cursor() as cursor:
         for frame in list(reader.frames())[:n_read]:
             cursor.at(frame)
@@ -180,7 +181,7 @@ def test_a_turned_mask_video_is_seen_as_shown(tmp_path: Path) -> None:
     shown = np.stack([orientation.to_display(mask) for mask in _masks()])
     straight = write_clip(tmp_path / "straight.mp4", pictures=_grey_pictures(shown), options={"crf": "5"})
     for path in (plain.path, straight.path):
-        assert (np.array(_read(source, MaskSpec(path=path))) ^ _masks()).mean() < 0.01
+        assert (np.array(_read(source, MaskSettings(mask=path))) ^ _masks()).mean() < 0.01
 
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])
@@ -192,41 +193,41 @@ def test_masks_on_frames_written_by_ffmpeg_fit(tmp_path: Path, rotation: int) ->
     (tmp_path / "dump").mkdir()
     ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-fps_mode", "passthrough"]
     subprocess.run([*ffmpeg, str(tmp_path / "dump" / "%d.png")], check=True)
-    read = _read(source, MaskSpec(path=tmp_path / "dump"))
+    read = _read(source, MaskSettings(mask=tmp_path / "dump"))
     assert len(read) == N and (np.array(read) ^ _masks()).mean() < 0.01
 
 
 def test_alpha_below_half_is_hole(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mov", n=4, size=SIZE, codec="prores_ks", pix_fmt="yuva444p10le", with_object=True)
-    read = np.array(_read(clip.path, MaskSpec(use_alpha=True)))
+    read = np.array(_read(clip.path, MaskSettings(mask="alpha")))
     np.testing.assert_array_equal(read, clip.masks)
-    np.testing.assert_array_equal(_read(clip.path, MaskSpec(use_alpha=True, invert=True)), ~clip.masks)
+    np.testing.assert_array_equal(_read(clip.path, MaskSettings(mask="alpha", invert=True)), ~clip.masks)
 
 
 def test_alpha_of_images(tmp_path: Path) -> None:
     pictures = np.dstack([np.full((*SIZE, 3), 90, np.uint8), np.full(SIZE, 128, np.uint8)])[None].repeat(2, axis=0)
     pictures[:, 5:9, 7:20, 3] = 127
     write_images(tmp_path / "in", pictures)
-    np.testing.assert_array_equal(_read(tmp_path / "in", MaskSpec(use_alpha=True)), pictures[..., 3] == 127)
+    np.testing.assert_array_equal(_read(tmp_path / "in", MaskSettings(mask="alpha")), pictures[..., 3] == 127)
 
 
 def test_no_alpha(video: Path) -> None:
     with pytest.raises(MaskError, match="no alpha channel.*yuv420p"):
-        _open(video, MaskSpec(use_alpha=True))
+        _open(video, MaskSettings(mask="alpha"))
 
 
 def test_inverted_masks_and_boxes_that_are_not(tmp_path: Path, video: Path) -> None:
     write_images(tmp_path / "masks", _masks())
     box = np.zeros(SIZE, np.bool_)
     box[20:30, 30:36] = True
-    read = _read(video, MaskSpec(path=tmp_path / "masks", boxes=("30,20,6,10",), invert=True))
+    read = _read(video, MaskSettings(mask=tmp_path / "masks", box=("30,20,6,10",), invert=True))
     np.testing.assert_array_equal(read, ~_masks() | box)
 
 
 def test_start_and_end_apply_to_masks_and_boxes(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", n=N, size=SIZE, start_pts=50).path  # starts at two seconds
     write_images(tmp_path / "masks", _masks())
-    spec = MaskSpec(path=tmp_path / "masks", boxes=("0,0,5,5@#5-",), start="0.08", end="#7")
+    spec = MaskSettings(mask=tmp_path / "masks", box=("0,0,5,5@#5-",), start="0.08", end="#7")
     read = _read(source, spec)
     for i, mask in enumerate(read):
         expected = _masks()[i] if 2 <= i < 7 else np.zeros(SIZE, np.bool_)
@@ -237,9 +238,9 @@ def test_start_and_end_apply_to_masks_and_boxes(tmp_path: Path) -> None:
 def test_an_unreadable_mask_is_named_when_its_turn_comes(tmp_path: Path, video: Path) -> None:
     paths = write_images(tmp_path / "masks", _masks())
     paths[4].write_bytes(paths[4].read_bytes()[:40])
-    assert len(_read(video, MaskSpec(path=tmp_path / "masks"), [0, 1, 2, 3])) == 4
+    assert len(_read(video, MaskSettings(mask=tmp_path / "masks"), [0, 1, 2, 3])) == 4
     with pytest.raises(MaskError, match=r"00004\.png"):
-        _read(video, MaskSpec(path=tmp_path / "masks"))
+        _read(video, MaskSettings(mask=tmp_path / "masks"))
 
 
 def test_an_unreadable_mask_video_is_a_mask_problem(tmp_path: Path, video: Path) -> None:
@@ -249,12 +250,12 @@ def test_an_unreadable_mask_video_is_a_mask_problem(tmp_path: Path, video: Path)
         if not broken.exists():
             broken.write_text("no video")
         with pytest.raises(MaskError, match=rf"{broken.name} cannot be read as a video"):
-            _open(video, MaskSpec(path=broken))
+            _open(video, MaskSettings(mask=broken))
 
 
 def test_faults_of_the_source_stay_faults_of_the_source(tmp_path: Path, video: Path) -> None:
     path = write_clip(tmp_path / "m.mp4", pictures=_grey_pictures(_masks())).path
-    masks = _open(video, MaskSpec(path=path))
+    masks = _open(video, MaskSettings(mask=path))
     with pytest.raises(InputError, match="^the source$"), masks.cursor():
         raise InputError("the source")
 
@@ -268,7 +269,7 @@ def test_masks_are_read_one_at_a_time(tmp_path: Path, video: Path, monkeypatch: 
         return read_mask(path, note=lambda text: None)
 
     monkeypatch.setattr("vidfill.masks.layers.read_mask", counted)
-    masks = _open(video, MaskSpec(path=tmp_path / "masks"))
+    masks = _open(video, MaskSettings(mask=tmp_path / "masks"))
     assert not read
     with Reader(video) as reader, masks.cursor() as cursor:
         for i, frame in enumerate(reader.frames()):
@@ -279,29 +280,28 @@ def test_masks_are_read_one_at_a_time(tmp_path: Path, video: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (MaskSpec(), "no mask"),
-        (MaskSpec(boxes=("1,1,5,5",), invert=True), "--invert without --mask"),
-        (MaskSpec(path=Path("m"), use_alpha=True), "one of them"),
-        (MaskSpec(boxes=("1,1,5",)), "the box"),
-        (MaskSpec(boxes=("1,1,5,5",), start="soon"), "the time 'soon'"),
+        (MaskSettings(), "no mask"),
+        (MaskSettings(box=("1,1,5,5",), invert=True), "--invert without --mask"),
+        (MaskSettings(box=("1,1,5",)), "the box"),
+        (MaskSettings(box=("1,1,5,5",), start="soon"), "the time 'soon'"),
     ],
 )
-def test_contradictions_are_usage_errors(video: Path, spec: MaskSpec, message: str) -> None:
+def test_contradictions_are_usage_errors(video: Path, spec: MaskSettings, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         _open(video, spec)
 
 
 def test_missing_masks(tmp_path: Path, video: Path) -> None:
     with pytest.raises(MaskError, match="no mask at"):
-        _open(video, MaskSpec(path=tmp_path / "nowhere"))
+        _open(video, MaskSettings(mask=tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(MaskError, match="no images in the mask folder"):
-        _open(video, MaskSpec(path=tmp_path / "empty"))
+        _open(video, MaskSettings(mask=tmp_path / "empty"))
 
 
 def test_scaled_masks_are_noted_once(tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_images(tmp_path / "masks", _masks(size=(SIZE[0] * 2, SIZE[1] * 2)))
-    read = _read(video, MaskSpec(path=tmp_path / "masks"))
+    read = _read(video, MaskSettings(mask=tmp_path / "masks"))
     assert len(read) == N and read[0].shape == SIZE
     assert len([r for r in caplog.records if "scaled" in r.getMessage()]) == 1
 
@@ -311,5 +311,5 @@ def test_times_are_rounded_at_the_rate_that_is_given(video: Path) -> None:
         info: VideoInfo = reader.info
         frames: list[Frame] = list(reader.frames())
     for rate, first in ((Fraction(25), 2), (Fraction(5), 0)):
-        with open_masks(MaskSpec(boxes=("0,0,5,5",), start="0.09"), info, rate=rate).cursor() as cursor:
+        with open_masks(MaskSettings(box=("0,0,5,5",), start="0.09"), info, rate=rate).cursor() as cursor:
             assert next(frame.index for frame in frames if cursor.at(frame).any()) == first

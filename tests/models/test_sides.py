@@ -9,8 +9,8 @@ from tests.align.scenes import box_hole, painted, seen_through, shift
 from tests.engine.models import Triplets
 from vidfill.align.sides import find_sides
 from vidfill.engine.clip import fill_clip
-from vidfill.engine.device import EngineSettings
 from vidfill.models.propagate.model import Propagate
+from vidfill.settings import EngineSettings
 
 Rgb = NDArray[np.uint8]
 HEIGHT, WIDTH = 96, 160
@@ -178,7 +178,7 @@ def test_small_pictures_are_not_parted(size: tuple[int, int]) -> None:
 
 def test_each_side_is_prepared_and_filled_several_frames_at_once() -> None:
     model, frames = Triplets(), _split()
-    cpu = EngineSettings("cpu", "fp32")
+    cpu = EngineSettings(device="cpu", precision="fp32")
     filled = list(fill_clip(model, frames, [HOLE] * N, settings=cpu))
     assert model.calls.count("prepare") == 2
     assert model.calls.count((1, 0)) == model.calls.count((1, 3)) == 2

@@ -216,4 +216,4 @@ def test_what_cannot_be_written_is_said_before_the_work_starts(
 def test_a_plan_checks_the_layer_as_well(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=2)
     with pytest.raises(OutputError, match="cannot have alpha"):
-        plan_removal(clip.path, output_fill=tmp_path / "fill.mp4", box=["20,10,30,24"])
+        plan_removal(clip.path, None, output_fill=tmp_path / "fill.mp4", box=["20,10,30,24"])

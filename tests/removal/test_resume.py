@@ -124,9 +124,9 @@ def test_resume_without_earlier_work_is_a_plain_run(source: Path, monkeypatch: p
 
 KILLED = """
 import os, signal, sys
-import vidfill.removal.run
 from tests.engine.models import WINDOW, Chained
 from tests.removal.test_resume import SETTINGS
+from vidfill.removal.run import remove
 from vidfill.removal.work_folder import WorkFolder
 
 def die():
@@ -138,15 +138,15 @@ class Killed(Chained):
             die()
         return super().step(*views)
 
-class KillingFolder(WorkFolder):
-    def keep(self, segment, pictures):
-        super().keep(segment, pictures)
-        if sys.argv[3] == "memory is kept" and segment == 1:
-            die()
+keep = WorkFolder.keep
 
-vidfill.removal.run.load_model = lambda name, **options: Killed(WINDOW)
-vidfill.removal.run.WorkFolder = KillingFolder
-vidfill.removal.run.remove(sys.argv[1], sys.argv[2], **SETTINGS)
+def keep_and_die(self, segment, pictures):
+    keep(self, segment, pictures)
+    if sys.argv[3] == "memory is kept" and segment == 1:
+        die()
+
+WorkFolder.keep = keep_and_die
+remove(sys.argv[1], sys.argv[2], load=lambda name, **options: Killed(WINDOW), **SETTINGS)
 """
 
 

@@ -257,12 +257,12 @@ def test_warnings_come_back_in_the_result_each_once(tmp_path: Path) -> None:
 def test_a_plan_is_made_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=8, audio_tracks=1)
     with caplog.at_level(logging.WARNING, "vidfill"):
-        plan = plan_removal(clip.path, output=tmp_path / "out.webm", box=["20,10,30,20@#2-#5"], codec="vp9")
+        plan = plan_removal(clip.path, tmp_path / "out.webm", box=["20,10,30,20@#2-#5"], codec="vp9")
     assert (plan.n_frames, plan.n_hole_frames, len(plan.segments)) == (8, 3, 1)
     assert "audio" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
     with pytest.raises(OutputError):
-        plan_removal(clip.path, output=tmp_path / "missing" / "out.mkv", box=["20,10,30,20"])
+        plan_removal(clip.path, tmp_path / "missing" / "out.mkv", box=["20,10,30,20"])
 
 
 @pytest.mark.usefixtures("quick_model")

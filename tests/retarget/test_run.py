@@ -286,7 +286,7 @@ def test_progress_tells_each_stage(tmp_path: Path) -> None:
 
 def test_a_plan_says_what_would_be_done(tmp_path: Path) -> None:
     clip = _clip(tmp_path, [[Box(0, 10, 80, 50)]] * 4)
-    plan = plan_retarget(clip.path, width=48, mask=tmp_path / "masks")
+    plan = plan_retarget(clip.path, None, width=48, mask=tmp_path / "masks")
     assert (plan.width, plan.height, plan.n_objects, plan.removal.n_frames) == (48, 64, 1, 4)
     assert 0.5 < plan.scale[0] < 0.6
     assert plan.describe().startswith("48x64, 1 object at 0.55 of its size\n")

@@ -7,10 +7,11 @@ import pytest
 
 from tests.clips import Pictures, moving_texture, write_clip
 from tests.track.scenes import SIZE, crossing, disc, leaving, painted
-from vidfill.cli.prompts import TrackerName
 from vidfill.errors import MaskError, UsageError
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
+from vidfill.settings import TrackSettings
+from vidfill.settings.define import choices_of, types_of
 from vidfill.track.base import CONFIDENT, Picture, Tracked
 from vidfill.track.clip import Tools, track
 from vidfill.track.layer import TrackLayer, default_growth
@@ -342,6 +343,6 @@ def test_growth_reaches_that_far(tmp_path: Path) -> None:
 
 def test_trackers_have_names(tmp_path: Path) -> None:
     assert open_tools("auto", model_dir=tmp_path).name == "flow"
-    assert {*TRACKER_NAMES} == {name.value for name in TrackerName}
+    assert {*TRACKER_NAMES} == {*choices_of(types_of(TrackSettings)["tracker"])}
     with pytest.raises(UsageError, match="one of auto"):
         open_tools("best")

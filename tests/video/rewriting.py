@@ -12,12 +12,12 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.frame import Frame
 from vidfill.video.read import Reader
 from vidfill.video.write import check_output, open_writer
 
-FFV1 = EncodeSettings("ffv1")
+FFV1 = EncodeSettings(codec="ffv1")
 FAST = EncodeSettings(preset="ultrafast")
 
 

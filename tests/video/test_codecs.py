@@ -8,7 +8,8 @@ import av
 import pytest
 
 from vidfill.errors import OutputError, UsageError
-from vidfill.video.codecs import EncodeSettings, choose_encoder, container_takes
+from vidfill.settings import EncodeSettings
+from vidfill.video.codecs import choose_encoder, container_takes
 from vidfill.video.encode import add_picture, encode_one_frame
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import ColorTags, HdrMetadata, VideoInfo
@@ -90,14 +91,15 @@ def test_auto_warns_of_changes(codec: str, pix_fmt: str, container: str, encoder
 
 
 def test_prores_of_8_bits_is_widened() -> None:
-    chosen = choose_encoder(info_of("h264", "yuv420p"), EncodeSettings("prores"), container="mov")
+    chosen = choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(codec="prores"), container="mov")
     assert (chosen.name, chosen.pixel_format) == ("prores_ks", "yuv422p10le")
     assert "every sample is kept in the wider yuv422p10le" in chosen.warnings[0]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_odd_size_in_444(codec: str) -> None:
-    chosen = choose_encoder(info_of("ffv1", "yuv420p", size=(63, 95)), EncodeSettings(codec), container="matroska")
+    info = info_of("ffv1", "yuv420p", size=(63, 95))
+    chosen = choose_encoder(info, EncodeSettings(codec=codec), container="matroska")
     assert chosen.pixel_format == "yuv444p"
     assert "does not take yuv420p here: every sample is kept in the wider yuv444p" in chosen.warnings[0]
 
@@ -105,7 +107,7 @@ def test_odd_size_in_444(codec: str) -> None:
 @pytest.mark.parametrize("codec", ["av1", "vp9", "ffv1"])
 def test_odd_size_in_420(codec: str) -> None:
     info = info_of("ffv1", "yuv420p", size=(63, 95))
-    chosen = choose_encoder(info, EncodeSettings(codec), container="matroska")
+    chosen = choose_encoder(info, EncodeSettings(codec=codec), container="matroska")
     assert chosen.pixel_format == "yuv420p"
     encode_one_frame(info, chosen, "matroska")
 
@@ -124,13 +126,13 @@ def test_dnxhr_profile() -> None:
 
 
 def test_unknown_option() -> None:
-    settings = EncodeSettings(options={"crff": "20"})
+    settings = EncodeSettings(encoder_options={"crff": "20"})
     with pytest.raises(UsageError, match="no option crff.*Did you mean .*crf"):
         choose_encoder(info_of("h264", "yuv420p"), settings, container="mp4")
 
 
 def test_options_override_defaults() -> None:
-    settings = EncodeSettings(crf=21, preset="veryfast", options={"crf": "30", "aq-mode": "2", "g": "10"})
+    settings = EncodeSettings(crf=21, preset="veryfast", encoder_options={"crf": "30", "aq-mode": "2", "g": "10"})
     options = choose_encoder(info_of("h264", "yuv420p"), settings, container="mp4").options
     assert (options["crf"], options["preset"], options["aq-mode"], options["g"]) == ("30", "veryfast", "2", "10")
 
@@ -138,19 +140,19 @@ def test_options_override_defaults() -> None:
 @pytest.mark.parametrize("name", ["pixel_format", "time_base", "skip_frame"])
 def test_options_of_the_picture_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"no option {name}"):
-        choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(options={name: "1"}), container="mp4")
+        choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(encoder_options={name: "1"}), container="mp4")
 
 
 def test_bit_rate_replaces_default_crf() -> None:
     info = info_of("h264", "yuv420p")
-    assert "crf" not in choose_encoder(info, EncodeSettings(options={"b": "2M"}), container="mp4").options
-    both = EncodeSettings(crf=20, options={"b": "2M"})
+    assert "crf" not in choose_encoder(info, EncodeSettings(encoder_options={"b": "2M"}), container="mp4").options
+    both = EncodeSettings(crf=20, encoder_options={"b": "2M"})
     assert choose_encoder(info, both, container="mp4").options["crf"] == "20"
 
 
 def test_library_parameters_are_joined() -> None:
     info = replace(info_of("hevc", "yuv420p10le"), hdr=HDR)
-    settings = EncodeSettings(options={"x265-params": "aq-mode=2"})
+    settings = EncodeSettings(encoder_options={"x265-params": "aq-mode=2"})
     params = choose_encoder(info, settings, container="mp4").options["x265-params"]
     assert params.endswith(":aq-mode=2") and "max-cll=1000,400" in params
 
@@ -158,12 +160,12 @@ def test_library_parameters_are_joined() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (EncodeSettings("ffv1", crf=10), "ffv1 has no crf"),
-        (EncodeSettings("vp9", preset="slow"), "libvpx-vp9 has no preset"),
+        (EncodeSettings(codec="ffv1", crf=10), "ffv1 has no crf"),
+        (EncodeSettings(codec="vp9", preset="slow"), "libvpx-vp9 has no preset"),
         (EncodeSettings(crf=60), "--crf 60; expected 0 .best. to 51"),
         (EncodeSettings(preset="quick"), "--preset quick; expected one of ultrafast"),
-        (EncodeSettings("h2645"), "no encoder h2645.*--codec h264"),
-        (EncodeSettings("aac"), "no encoder aac"),
+        (EncodeSettings(codec="h2645"), "no encoder h2645.*--codec h264"),
+        (EncodeSettings(codec="aac"), "no encoder aac"),
     ],
 )
 def test_invalid_settings(settings: EncodeSettings, words: str) -> None:
@@ -177,23 +179,23 @@ def test_invalid_settings(settings: EncodeSettings, words: str) -> None:
 )
 def test_container_without_the_codec(codec: str, container: str, words: str) -> None:
     with pytest.raises(OutputError, match=words):
-        choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(codec), container=container)
+        choose_encoder(info_of("h264", "yuv420p"), EncodeSettings(codec=codec), container=container)
 
 
 def test_encoder_without_the_pixel_format() -> None:
     with pytest.raises(OutputError, match="libsvtav1 cannot hold yuv422p10le pictures.*ffv1"):
-        choose_encoder(info_of("h264", "yuv422p10le"), EncodeSettings("av1"), container="matroska")
+        choose_encoder(info_of("h264", "yuv422p10le"), EncodeSettings(codec="av1"), container="matroska")
 
 
 def test_alpha_is_dropped() -> None:
-    chosen = choose_encoder(info_of("ffv1", "yuva444p10le"), EncodeSettings("hevc"), container="mp4")
+    chosen = choose_encoder(info_of("ffv1", "yuva444p10le"), EncodeSettings(codec="hevc"), container="mp4")
     assert chosen.pixel_format == "yuv444p10le"
     assert "alpha" in chosen.warnings[0]
 
 
 def test_trial_frame_finds_bad_values() -> None:
     info = info_of("h264", "yuv420p")
-    chosen = choose_encoder(info, EncodeSettings(options={"rc-lookahead": "many"}), container="mp4")
+    chosen = choose_encoder(info, EncodeSettings(encoder_options={"rc-lookahead": "many"}), container="mp4")
     with pytest.raises(OutputError, match="libx264 refuses 96x64 yuv420p with .*rc-lookahead=many"):
         encode_one_frame(info, chosen, "mp4")
 
@@ -209,10 +211,10 @@ def test_hdr10_options() -> None:
     info = replace(info_of("hevc", "yuv420p10le"), hdr=HDR)
     x265 = choose_encoder(info, AUTO, container="mp4").options["x265-params"]
     assert "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)" in x265
-    av1 = choose_encoder(info, EncodeSettings("av1"), container="mp4").options["svtav1-params"]
+    av1 = choose_encoder(info, EncodeSettings(codec="av1"), container="mp4").options["svtav1-params"]
     assert av1.endswith("L(1000.00000,0.00500):content-light=1000,400")
     assert "G(0.26500,0.69000)" in av1
-    assert "HDR10" in choose_encoder(info, EncodeSettings("ffv1"), container="matroska").warnings[-1]
+    assert "HDR10" in choose_encoder(info, EncodeSettings(codec="ffv1"), container="matroska").warnings[-1]
 
 
 def test_hevc_tag() -> None:

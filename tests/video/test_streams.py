@@ -10,7 +10,7 @@ import pytest
 
 from tests import clips
 from tests.video.rewriting import FAST, FFV1, describe, ffmpeg, frame_times, packets_of, read_all, rewrite
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.streams import StreamCopier, plan_routes
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests import clips
 from tests.video.rewriting import FAST, FFV1, describe, ffmpeg_samples, frame_times, read_all, rewrite, run_script
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.frame import ColorTags, Frame
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output, open_writer
@@ -90,7 +90,7 @@ def test_auto_keeps_codec_and_quality(
 def test_explicit_codecs(tmp_path: Path, codec: str) -> None:
     source = clips.write_clip(tmp_path / "in.mp4", n=4, color=clips.BT709).path
     output = tmp_path / ("out.mov" if codec == "prores" else "out.avi" if codec == "utvideo" else "out.mkv")
-    rewrite(source, output, EncodeSettings(codec))
+    rewrite(source, output, EncodeSettings(codec=codec))
     first = np.frombuffer(ffmpeg_samples(source, "yuv444p"), np.uint8).astype(float)
     second = np.frombuffer(ffmpeg_samples(output, "yuv444p"), np.uint8)
     assert first.shape == second.shape
@@ -119,7 +119,7 @@ def test_start_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "output"), [("in.mp4", "out.mp4"), ("in.mkv", "out.mp4"), ("in.mkv", "out.mkv")])
 def test_duration_of_last_frame(tmp_path: Path, source: str, output: str, b_frames: str) -> None:
     clip = clips.write_clip(tmp_path / source, vfr=True, b_frames=0, last_frame_hold=Fraction(3))
-    rewrite(clip.path, tmp_path / output, EncodeSettings(options={"bf": b_frames}))
+    rewrite(clip.path, tmp_path / output, EncodeSettings(encoder_options={"bf": b_frames}))
     with av.open(str(tmp_path / output)) as container:
         assert container.duration is not None
         assert container.duration / 1e6 == pytest.approx(float(clip.times_s[-1] + 3), abs=0.002)
@@ -172,7 +172,7 @@ def test_rotation(tmp_path: Path, degrees: int, output: str) -> None:
 @pytest.mark.parametrize("codec", ["hevc", "av1", "h264"])
 def test_hdr10(tmp_path: Path, codec: str, output: str) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=3, codec="libx265", pix_fmt="yuv420p10le", hdr10=True)
-    rewrite(clip.path, tmp_path / output, EncodeSettings(codec))
+    rewrite(clip.path, tmp_path / output, EncodeSettings(codec=codec))
     before, after = probe(clip.path), probe(tmp_path / output)
     assert before.hdr is not None and after.hdr is not None
     assert after.color == before.color == clips.HDR10
@@ -212,7 +212,7 @@ def test_interlacing(tmp_path: Path, output: str, codec: str, order: str, word: 
     fields = {"flags": "+ildct+ilme", "x264-params": f"{order}=1"}
     clip = clips.write_clip(tmp_path / "in.mkv", n=4, options=fields)
     assert probe(clip.path).bottom_field_first == (order == "bff")
-    rewrite(clip.path, tmp_path / output, EncodeSettings(codec))
+    rewrite(clip.path, tmp_path / output, EncodeSettings(codec=codec))
     first = "top" if order == "tff" else "bottom"
     assert f"{first} first" in describe(tmp_path / output) or f"{first} coded first" in describe(tmp_path / output)
     if codec != "ffv1":  # which says it for the whole stream only
@@ -252,10 +252,10 @@ def test_mp4_starts_with_its_index(tmp_path: Path) -> None:
 def test_warnings(tmp_path: Path, name: str, codec: str, warning: str) -> None:
     clip = clips.write_clip(tmp_path / "in.mp4", n=12, vfr=True, rotation=90)
     info = replace(probe(clip.path), interlaced=codec == "hevc")
-    warnings = check_output(tmp_path / name, info, EncodeSettings(codec), overwrite=False)
+    warnings = check_output(tmp_path / name, info, EncodeSettings(codec=codec), overwrite=False)
     assert any(warning in text for text in warnings)
     if name == "out.avi":
-        rewrite(clip.path, tmp_path / name, EncodeSettings(codec))
+        rewrite(clip.path, tmp_path / name, EncodeSettings(codec=codec))
         assert len(read_all(tmp_path / name)) == 12
 
 
@@ -263,9 +263,8 @@ AV1 = """
 import os, sys
 from pathlib import Path
 from tests.video.rewriting import rewrite
-from vidfill.video.codecs import EncodeSettings
 before = dict(os.environ)
-rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings("av1"))
+rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="av1"))
 assert os.environ == before
 """
 

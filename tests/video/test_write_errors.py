@@ -12,7 +12,7 @@ import pytest
 from tests import clips
 from tests.video.rewriting import FAST, FFV1, frame_times, names, rewrite, run_script
 from vidfill.errors import OutputError, UsageError
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output, open_writer
@@ -55,7 +55,7 @@ def test_source_as_output(tmp_path: Path, info: VideoInfo) -> None:
 )
 def test_invalid_outputs(tmp_path: Path, info: VideoInfo, name: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        check_output(tmp_path / name, info, EncodeSettings("h264"), overwrite=False)
+        check_output(tmp_path / name, info, EncodeSettings(codec="h264"), overwrite=False)
     assert names(tmp_path) == ["in.mp4"]
 
 
@@ -119,11 +119,10 @@ import resource, signal, sys
 from pathlib import Path
 from tests.video.rewriting import rewrite
 from vidfill.errors import OutputError
-from vidfill.video.codecs import EncodeSettings
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-    rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings("ffv1"))
+    rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="ffv1"))
 except OutputError as error:
     print(error)
     sys.exit(5)
@@ -161,11 +160,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.video.rewriting import rewrite
-from vidfill.video.codecs import EncodeSettings
 def change(frame):
     if frame.index == 20:
         os.kill(os.getpid(), signal.SIGKILL)
-rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings("ffv1"), change=change)
+rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="ffv1"), change=change)
 """
 
 

@@ -16,11 +16,11 @@ from vidfill.batch.inputs import BatchJob
 from vidfill.batch.scheduling import Died, Ended, Event, Progressed, Scheduler
 from vidfill.batch.state import KILLED, Attempt, AttemptOutcome, JobFile, JobState, made_from, objection
 from vidfill.batch.work import Done, Failure, JobPart, PartKind
-from vidfill.engine.plan import DEFAULT_WORKING_PIXELS, parse_working_size
 from vidfill.errors import DeviceError, OutOfMemoryError, OutputError, VidfillError
 from vidfill.files.atomic import remove_partials
 from vidfill.files.lock import FileLock
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import DEFAULT_WORKING_PIXELS, parse_working_size
 from vidfill.video.read import probe
 
 _WAIT_S = 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from vidfill.batch.inputs import DEFAULT_NAME, BatchJob, Shard, find_jobs
 from vidfill.batch.local import LocalScheduler, share_out
 from vidfill.batch.report import write_reports
 from vidfill.batch.scheduling import Scheduler
-from vidfill.engine.device import EngineSettings, check_settings, choose_device
-from vidfill.engine.plan import parse_working_size
+from vidfill.engine.device import check_settings, choose_device
 from vidfill.errors import OutputError, UsageError
 from vidfill.masks.boxes import TimedBox, TimeRange
 from vidfill.models import has_network, load_model
 from vidfill.removal.request import Weights
 from vidfill.removal.run import remove
+from vidfill.settings import RemovalSettings, parse_working_size
 
 # Arguments of `remove` that the batch itself gives, and those that are of one video alone.
 _OWN = frozenset(["source", "output", "overwrite", "resume", "work_dir", "keep_work", "segments", "load", "progress"])
@@ -156,9 +157,10 @@ def _tried_out(settings: Mapping[str, Any], *, here: bool) -> Weights:
         DeviceError: the device is not there.
     """
     device = str(settings.get("device", "auto")) if here else "cpu"
-    check_settings(EngineSettings(device, settings.get("precision", "auto"), settings.get("threads", 0)))
-    weights = Weights.of(settings)
-    load_model(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+    removal = RemovalSettings(**settings)
+    check_settings(replace(removal, device=device))
+    weights = Weights.chosen(removal)
+    weights.load(load_model)
     return weights
 
 

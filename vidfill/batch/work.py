@@ -18,6 +18,7 @@ from vidfill.removal.patches import runs_of
 from vidfill.removal.request import Weights
 from vidfill.removal.run import remove
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import RemovalSettings
 
 PartKind = Literal["whole", "plan", "segments", "assemble"]
 
@@ -123,8 +124,7 @@ class PartWorker:
         folder = WorkFolder(part.work)
         plan = folder.plan()
         if part.kind == "plan" and plan is not None:
-            weights = Weights.of(settings)
-            model = self._load(weights.model, checkpoint=weights.checkpoint, model_dir=weights.model_dir)
+            model = Weights.chosen(RemovalSettings(**part.settings)).load(self._load)
             missing = [segment.index for segment in plan.segments if not folder.has(segment.index)]
             return Done(missing=runs_of(plan, missing, in_order=model.remembers))
         if chosen is not None:

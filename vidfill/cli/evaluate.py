@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidfill.cli import options as opt
-from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Session, Voice, session
+from vidfill.cli.command import command
+from vidfill.cli.session import Session
 from vidfill.errors import UsageError
+from vidfill.settings.commands import EvaluateSettings
 
 if TYPE_CHECKING:
     from vidfill.evaluate.contenders import Contender
     from vidfill.evaluate.protocol import Protocol
     from vidfill.evaluate.run import Task
 
-WHAT = "What is scored"
 
-
-class ProtocolName(StrEnum):
-    """What `--protocol` takes."""
-
-    S = "S"
-    O = "O"  # noqa: E741 - the protocol's own name
-    both = "both"
-
-
+@command("evaluate")
 def evaluate(
+    run: Session,
+    *,
     clips: Annotated[
         Path,
         typer.Argument(
@@ -38,73 +31,7 @@ def evaluate(
             "names, and CLIPS/NAME/masks/*.png, white where the clip's object is, one for each frame.",
         ),
     ],
-    protocol: Annotated[
-        ProtocolName,
-        typer.Option(
-            help="S cuts one hole that stays where it is, O the moving silhouette of another clip's object.",
-            rich_help_panel=WHAT,
-        ),
-    ] = ProtocolName.both,
-    models: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,...",
-            help="telea and ns (OpenCV, frame by frame), models, auto, or names from --checkpoint. "
-            "NAME-without-memory, NAME-without-feedback and NAME-without-flow switch a part off.",
-            rich_help_panel=opt.MODEL,
-        ),
-    ] = "telea,ns,auto",
-    checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="Weights that are not installed, by a name for --models; may be repeated.",
-            rich_help_panel=opt.MODEL,
-        ),
-    ] = None,
-    model_dir: opt.ModelDir = None,
-    device: opt.Device = "auto",
-    precision: opt.Precision = "auto",
-    threads: opt.Threads = 0,
-    only: Annotated[
-        str | None, typer.Option(metavar="CLIP,...", help="These clips alone.", rich_help_panel=WHAT)
-    ] = None,
-    frames: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The first so many frames of each clip.", rich_help_panel=WHAT)
-    ] = 50,
-    drift: Annotated[
-        bool,
-        typer.Option(
-            "--drift", help="Play each clip to and fro for 301 frames: do fills get worse?", rich_help_panel=WHAT
-        ),
-    ] = False,
-    removal: Annotated[
-        bool,
-        typer.Option(
-            "--removal",
-            help="Remove the clips' own objects, without a truth: sheets, slow videos and measures in --out.",
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="results.json and results.md, written after each clip, and a contact sheet for each clip.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = None,
-    overwrite: opt.Overwrite = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Keep the scores that --out holds and add what is missing.", rich_help_panel=opt.OUTPUT
-        ),
-    ] = False,
-    as_json: opt.Json = False,
-    progress: opt.Shown = ProgressMode.auto,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    settings: EvaluateSettings,
 ) -> None:
     """Score models on clips: holes are cut into them, so that what a model fills in can be compared with the truth.
 
@@ -112,30 +39,29 @@ def evaluate(
     features inside it, warp error along the true motion (times 1000), flicker beside the untouched picture (1: as
     steady), seconds a frame, and the peak memory of each model's own process.
     """
-    with session("evaluate", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        from vidfill.evaluate.contenders import Machine, parse_contenders
-        from vidfill.evaluate.run import make_task
+    from vidfill.evaluate.contenders import Machine, parse_contenders
+    from vidfill.evaluate.run import make_task
 
-        if drift and removal:
-            raise UsageError("--drift together with --removal", todo="run them one after the other")
-        run.resume_hint = "run the same command again with --resume to go on from there" if out and not removal else ""
-        machine = Machine(device, precision, threads, model_dir)
-        weights = _checkpoints(checkpoint or [])
-        protocols = _protocols(protocol)
-        task = make_task(
-            clips,
-            only=_names(only),
-            protocols=() if removal else protocols,
-            n_frames=frames,
-            machine=machine,
-            out=out,
-        )
-        contenders = parse_contenders(_names(models), weights, machine)
-        if removal:
-            _remove(run, task, contenders, overwrite=overwrite)
-        else:
-            mode = "drift" if drift else "quality"
-            _score(run, task, contenders, protocols, mode=mode, overwrite=overwrite, resume=resume)
+    if settings.drift and settings.removal:
+        raise UsageError("--drift together with --removal", todo="run them one after the other")
+    if settings.out and not settings.removal:
+        run.resume_hint = "run the same command again with --resume to go on from there"
+    machine = Machine(settings.device, settings.precision, settings.threads, settings.model_dir)
+    weights = _checkpoints(settings.checkpoint)
+    protocols: tuple[Protocol, ...] = ("S", "O") if settings.protocol == "both" else (settings.protocol,)
+    task = make_task(
+        clips,
+        only=_names(settings.only),
+        protocols=() if settings.removal else protocols,
+        n_frames=settings.frames,
+        machine=machine,
+        out=settings.out,
+    )
+    contenders = parse_contenders(_names(settings.models), weights, machine)
+    if settings.removal:
+        _remove(run, task, contenders, overwrite=settings.overwrite)
+    else:
+        _score(run, task, contenders, protocols, settings)
 
 
 def _score(
@@ -143,18 +69,16 @@ def _score(
     task: Task,
     contenders: list[Contender],
     protocols: tuple[Protocol, ...],
-    *,
-    mode: str,
-    overwrite: bool,
-    resume: bool,
+    settings: EvaluateSettings,
 ) -> None:
+    mode = "drift" if settings.drift else "quality"
     from vidfill.evaluate.drift import measure_drift
     from vidfill.evaluate.features import load_features
     from vidfill.evaluate.perceptual import find_perceptual
     from vidfill.evaluate.results import RESULTS, open_results
     from vidfill.evaluate.run import evaluate as score
 
-    results = open_results(task.out, task.settings(mode), overwrite=overwrite, resume=resume)
+    results = open_results(task.out, task.settings(mode), overwrite=settings.overwrite, resume=settings.resume)
     left_out: list[str] = []
     try:
         if mode == "drift":
@@ -194,12 +118,7 @@ def _remove(run: Session, task: Task, contenders: list[Contender], *, overwrite:
     run.result(written=written, result=results.as_json(), left_out=left_out)
 
 
-def _protocols(name: ProtocolName) -> tuple[Protocol, ...]:
-    chosen: dict[ProtocolName, tuple[Protocol, ...]] = {ProtocolName.S: ("S",), ProtocolName.O: ("O",)}
-    return chosen.get(name, ("S", "O"))
-
-
-def _checkpoints(texts: list[str]) -> dict[str, Path]:
+def _checkpoints(texts: Sequence[str]) -> dict[str, Path]:
     pairs = [text.partition("=") for text in texts]
     for text, (name, _, file) in zip(texts, pairs, strict=True):
         if not name or not file:

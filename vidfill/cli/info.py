@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,9 @@ from rich.text import Text
 
 from vidfill import __version__
 from vidfill.cli import options as opt
-from vidfill.cli.session import Session, Voice, session
+from vidfill.cli.command import command
+from vidfill.cli.session import Session
+from vidfill.settings import SourceSettings, WeightsSettings
 
 if TYPE_CHECKING:
     from vidfill.video.frame import VideoInfo
@@ -26,23 +29,21 @@ _RANGES = {0: "not stated", 1: "limited", 2: "full"}
 _PACKAGES = ("torch", "av", "numpy", "opencv-python-headless")
 
 
+@command("info", voice=("as_json", "quiet", "verbose", "debug"))
 def info(
+    run: Session,
+    *,
     file: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="A video, or a folder of images with --fps.")
     ] = None,
-    fps: opt.Fps = None,
-    model_dir: opt.ModelDir = None,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    reading: SourceSettings,
+    weights: WeightsSettings,
 ) -> None:
     """Show devices, encoders, models and versions; with FILE, what the file is and what will be kept of it."""
-    with session("info", Voice(as_json, quiet=quiet, verbose=verbose, debug=debug)) as run:
-        if file is None:
-            _show_machine(run, model_dir)
-        else:
-            _show_file(run, opt.parse_source(file), fps)
+    if file is None:
+        _show_machine(run, weights.model_dir)
+    else:
+        _show_file(run, opt.parse_source(file), reading.fps)
 
 
 def _show_machine(run: Session, model_dir: Path | None) -> None:
@@ -113,10 +114,10 @@ def _versions() -> list[dict[str, str]]:
     return [*found, {"name": "ffmpeg", "version": av.ffmpeg_version_info}]
 
 
-def _show_file(run: Session, file: Path, fps: str | None) -> None:
+def _show_file(run: Session, file: Path, fps: Fraction | None) -> None:
     from vidfill.video.read import probe
 
-    about = probe(file, fps=opt.parse_rate(fps))
+    about = probe(file, fps=fps)
     for warning in about.warnings:
         run.warn(warning)
     facts = _facts(about)

@@ -1,4 +1,4 @@
-"""`vidfill mask`: one call of `vidfill.removal.write_masks.write_masks`."""
+"""`vidfill mask`: one call of `vidfill.write_masks`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from vidfill.cli import options as opt
-from vidfill.cli import prompts as pr
-from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Voice, session
+from vidfill.cli.command import command
+from vidfill.cli.session import Session
 from vidfill.errors import UsageError
+from vidfill.settings import OUTPUT, ClickSettings, PromptSettings
+from vidfill.settings.commands import WriteMasksSettings
+from vidfill.settings.define import converted
 
 
+@command("mask")
 def mask(
+    run: Session,
+    *,
     source: opt.Source,
     output: Annotated[
         str,
@@ -22,66 +27,25 @@ def mask(
             "-o",
             metavar="PATH",
             help="A folder of PNGs, or an .mkv; white where the object is.",
-            rich_help_panel=opt.OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ],
-    point: pr.Points = None,
-    not_point: pr.NotPoints = None,
-    object_box: pr.ObjectBoxes = None,
-    prompts: pr.PromptFile = None,
-    tracker: pr.Tracker = pr.TrackerName.auto,
-    whole: pr.Whole = None,
-    allow_lost: pr.AllowLost = False,
-    grow: pr.Grow = None,
-    shadow: pr.Shadow = False,
-    box: opt.Boxes = None,
-    start: opt.Start = None,
-    end: opt.End = None,
-    model_dir: opt.ModelDir = None,
-    device: opt.Device = "auto",
-    fps: opt.Fps = None,
-    overwrite: opt.Overwrite = False,
-    as_json: opt.Json = False,
-    progress: opt.Shown = ProgressMode.auto,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    clicks: ClickSettings,
+    tracking: PromptSettings,
+    settings: WriteMasksSettings,
 ) -> None:
     """Select an object with clicks, follow it through the video and write its masks.
 
     Exit code 4 where it is lost, with the time, the reason and the prompt that would help.
     """
-    with session("mask", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        given = pr.parse_prompting(
-            point,
-            not_point,
-            object_box,
-            prompts,
-            tracker=tracker,
-            whole=whole,
-            allow_lost=allow_lost,
-            grow=grow,
-            shadow=shadow,
-        )
-        if given is None:
-            raise UsageError("no prompts", expected="what is meant", todo="give --point or --object-box")
-        from vidfill.removal.write_masks import write_masks
+    prompts = opt.parse_prompts(clicks, tracking)
+    if prompts is None:
+        raise UsageError("no prompts", expected="what is meant", todo="give --point or --object-box")
+    from vidfill.removal.write_masks import WriteMasksArguments, run_write_masks
 
-        result = write_masks(
-            opt.parse_source(source),
-            output,
-            prompts=given,
-            box=tuple(box or ()),
-            start=start,
-            end=end,
-            model_dir=model_dir,
-            device=device,
-            fps=opt.parse_rate(fps),
-            overwrite=overwrite,
-            progress=run.progress,
-        )
-        run.say(
-            f"wrote {result.output}: {result.n_frames} masks, {result.n_masked} of them not empty; "
-            f"tracker {result.tracker}"
-        )
-        run.result(result=result)
+    arguments = converted(WriteMasksArguments, settings, prompts=prompts, progress=run.progress)
+    result = run_write_masks(opt.parse_source(source), output, arguments)
+    run.say(
+        f"wrote {result.output}: {result.n_frames} masks, {result.n_masked} of them not empty; tracker {result.tracker}"
+    )
+    run.result(result=result)

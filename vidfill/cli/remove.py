@@ -1,151 +1,80 @@
-"""`vidfill remove`: one call of `vidfill.removal.run.remove`, or of `plan_removal` for `--dry-run`."""
+"""`vidfill remove`: one call of `vidfill.remove`, or of `plan_removal` for `--dry-run`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from vidfill.cli import options as opt
-from vidfill.cli import prompts as pr
-from vidfill.cli.progress import ProgressMode
-from vidfill.cli.session import Session, Voice, invented_part, session
+from vidfill.cli.command import command
+from vidfill.cli.session import Session, invented_part
 from vidfill.errors import UsageError
+from vidfill.settings import RUN, ClickSettings, PromptSettings, RemoveSettings
+from vidfill.settings.define import converted
 
 if TYPE_CHECKING:
     from vidfill.removal.run import RemoveResult
 
 
+@command("remove")
 def remove(
+    run: Session,
+    *,
     source: opt.Source,
-    mask: opt.Mask = None,
-    box: opt.Boxes = None,
-    invert: opt.Invert = False,
-    point: pr.Points = None,
-    not_point: pr.NotPoints = None,
-    object_box: pr.ObjectBoxes = None,
-    prompts: pr.PromptFile = None,
-    tracker: pr.Tracker = pr.TrackerName.auto,
-    whole: pr.Whole = None,
-    allow_lost: pr.AllowLost = False,
-    grow: pr.Grow = None,
-    shadow: pr.Shadow = False,
-    start: opt.Start = None,
-    end: opt.End = None,
-    dilate: opt.Dilate = None,
-    feather: opt.Feather = None,
-    model: opt.ModelName = "auto",
-    checkpoint: opt.Checkpoint = None,
-    model_dir: opt.ModelDir = None,
-    device: opt.Device = "auto",
-    precision: opt.Precision = "auto",
-    threads: opt.Threads = 0,
-    working_size: opt.WorkingSize = None,
     output: opt.Output = None,
-    output_fill: opt.OutputFill = None,
-    overwrite: opt.Overwrite = False,
-    codec: opt.Codec = "auto",
-    crf: opt.Crf = None,
-    preset: opt.Preset = None,
-    encoder_option: opt.EncoderOptions = None,
-    blend: opt.Blend = True,
-    grain: opt.Grain = True,
-    fps: opt.Fps = None,
-    strict: opt.Strict = False,
-    skip_existing: opt.SkipExisting = False,
+    settings: RemoveSettings,
+    clicks: ClickSettings,
+    tracking: PromptSettings,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing", "-n", help="Leave an output that exists as it is, with code 0.", rich_help_panel=RUN
+        ),
+    ] = False,
     dry_run: opt.DryRun = False,
-    resume: opt.Resume = False,
-    work_dir: opt.WorkDir = None,
-    keep_work: opt.KeepWork = False,
-    as_json: opt.Json = False,
-    progress: opt.Shown = ProgressMode.auto,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
 ) -> None:
     """Take what the mask covers out of a video and fill the hole with what was behind it.
 
     Everything else in the file stays as it is: sound, subtitles, timing, colour, every pixel outside the mask.
     """
-    with session("remove", Voice(as_json, progress, quiet, verbose, debug)) as run:
-        run.resume_hint = "run the same command again with --resume to go on from there"
-        wanted: dict[str, Any] = {
-            "output_fill": output_fill,
-            "mask": mask,
-            "box": tuple(box or ()),
-            "prompts": pr.parse_prompting(
-                point,
-                not_point,
-                object_box,
-                prompts,
-                tracker=tracker,
-                whole=whole,
-                allow_lost=allow_lost,
-                grow=grow,
-                shadow=shadow,
-            ),
-            "invert": invert,
-            "start": start,
-            "end": end,
-            "dilate": dilate,
-            "feather": feather,
-            "working_size": working_size,
-            "codec": codec,
-            "crf": crf,
-            "preset": preset,
-            "encoder_options": opt.parse_pairs(encoder_option or ()),
-            "fps": opt.parse_rate(fps),
-            "strict": strict,
-            "overwrite": overwrite,
-            "progress": run.progress,
-        }
-        path = opt.parse_source(source)
-        if dry_run:
-            opt.check_model(model, checkpoint, model_dir, device=device, precision=precision, threads=threads)
-            _plan(run, path, output, wanted | {"model_dir": model_dir, "device": device})
-            return
-        outputs = [name for name in (output, output_fill) if name is not None]
+    run.resume_hint = "run the same command again with --resume to go on from there"
+    path, prompts = opt.parse_source(source), opt.parse_prompts(clicks, tracking)
+    if dry_run:
+        opt.check_model(settings)
+    else:
+        outputs = [name for name in (output, settings.output_fill) if name is not None]
         if not outputs:
             raise UsageError("no output named", todo="name one with -o or --output-fill, or ask for --dry-run")
-        there = _those_there(outputs, overwrite=overwrite) if skip_existing else []
-        if there == outputs:
-            run.say(f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''}, nothing is done")
+        present = _complete(outputs, overwrite=settings.overwrite) if skip_existing else []
+        if present == outputs:
+            run.say(f"{' and '.join(map(str, present))} exist{'s' if len(present) == 1 else ''}, nothing is done")
             run.result(result=None, skipped=True)
             return
-        if there:
-            run.say(f"{there[0]} exists and stays as it is")
-            output, wanted["output_fill"] = (None if name in there else name for name in (output, output_fill))
-        from vidfill.removal.run import remove as remove_from
+        if present:
+            run.say(f"{present[0]} exists and stays as it is")
+            if output in present:
+                output = None
+            else:
+                settings = replace(settings, output_fill=None)
+    from vidfill.removal.request import RemoveArguments
+    from vidfill.removal.run import run_plan, run_removal
 
-        result = remove_from(
-            path,
-            output,
-            model=model,
-            checkpoint=checkpoint,
-            model_dir=model_dir,
-            device=device,
-            precision=precision,
-            threads=threads,
-            blend=blend,
-            grain=grain,
-            resume=resume,
-            work_dir=work_dir,
-            keep_work=keep_work,
-            **wanted,
-        )
-        run.say(_summary(result))
-        run.say_licence(result.licence_notice)
-        run.result(result=result)
+    arguments = converted(RemoveArguments, settings, prompts=prompts, progress=run.progress)
+    if dry_run:
+        plan = run_plan(path, output, arguments)
+        run.show(plan.describe())
+        run.result(plan=plan)
+        return
+    result = run_removal(path, output, arguments)
+    run.say(_summary(result))
+    run.say_licence(result.licence_notice)
+    run.result(result=result)
 
 
-def _plan(run: Session, source: Path, output: str | None, wanted: dict[str, Any]) -> None:
-    from vidfill.removal.run import plan_removal
-
-    plan = plan_removal(source, output=output, **wanted)
-    run.show(plan.describe())
-    run.result(plan=plan)
-
-
-def _those_there(outputs: list[str], *, overwrite: bool) -> list[str]:
+def _complete(outputs: list[str | Path], *, overwrite: bool) -> list[str | Path]:
     """Which outputs are complete: they have their names only then. An empty folder is none."""
     if overwrite:
         raise UsageError("--skip-existing together with --overwrite", todo="give one of them")

@@ -28,6 +28,8 @@ from rich.text import Text
 from vidfill import __version__
 from vidfill.cli.progress import ProgressMode, Reporter, Silent, Step, make_reporter
 from vidfill.errors import Interrupted, OutputError, VidfillError
+from vidfill.settings import SHOWN
+from vidfill.settings.define import Settings, setting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,23 +39,19 @@ BROKEN_PIPE = 128 + 13
 _FILE_WIDTH = 240  # of tables on a stdout that is no terminal: wide enough that no line is broken
 
 
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """How a command speaks: the options that every command has.
+@dataclass(frozen=True, kw_only=True)
+class Voice(Settings):
+    """How a command speaks."""
 
-    Attributes:
-        as_json: one JSON object on stdout in the place of text.
-        progress: how progress is shown.
-        quiet: no progress, no warnings, no summary; errors only.
-        verbose: 1 tells what is being done, 2 everything.
-        debug: tracebacks of errors.
-    """
-
-    as_json: bool = False
-    progress: ProgressMode = ProgressMode.auto
-    quiet: bool = False
-    verbose: int = 0
-    debug: bool = False
+    as_json: bool = setting(False, "One JSON object on stdout.", panel=SHOWN, flags=("--json",))
+    progress: ProgressMode = setting(
+        ProgressMode.auto,
+        "A bar on a terminal and plain lines elsewhere (auto), either of them, JSON lines, or nothing; on stderr.",
+        panel=SHOWN,
+    )
+    quiet: bool = setting(False, "Show errors only.", panel=SHOWN, flags=("--quiet", "-q"))
+    verbose: int = setting(0, "Tell what is done; twice for more.", panel=SHOWN, flags=("--verbose", "-v"))
+    debug: bool = setting(False, "Show tracebacks of errors.", panel=SHOWN, flags=("--debug",))
 
 
 class Session:
@@ -149,15 +147,20 @@ class Session:
 
 
 @contextmanager
-def session(command: str, voice: Voice) -> Iterator[Session]:
+def session(command: str, voice: Voice, *, verbose: int = 0) -> Iterator[Session]:
     """Run a command's body: its errors become one line and an exit code, its warnings lines and JSON.
+
+    Args:
+        command: its name.
+        voice: how it speaks.
+        verbose: how much it tells without --verbose.
 
     Raises:
         typer.Exit: with the exit code, for anything but success.
     """
     run = Session(command, voice)
     try:
-        with _warnings_to(run), _sigterm_raises():
+        with _warnings_to(run, verbose + voice.verbose), _sigterm_raises():
             yield run
     except VidfillError as error:
         run.fail(error)
@@ -252,14 +255,14 @@ class _ToSession(logging.Handler):
 
 
 @contextmanager
-def _warnings_to(run: Session) -> Iterator[None]:
+def _warnings_to(run: Session, verbose: int) -> Iterator[None]:
     """Send what the library logs to the session."""
     logger = logging.getLogger("vidfill")
     before = logger.level, logger.propagate
     handler = _ToSession(run)
     logger.addHandler(handler)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logger.setLevel(logging.WARNING if run.voice.quiet else levels[min(run.voice.verbose, 2)])
+    logger.setLevel(logging.WARNING if run.voice.quiet else levels[min(verbose, 2)])
     logger.propagate = False
     try:
         yield

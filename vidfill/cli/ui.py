@@ -10,11 +10,16 @@ from typing import Annotated
 import typer
 
 from vidfill.cli import options as opt
-from vidfill.cli import prompts as pr
-from vidfill.cli.session import Session, Voice, session
+from vidfill.cli.command import command
+from vidfill.cli.session import Session
+from vidfill.settings import OUTPUT
+from vidfill.settings.commands import UiSettings
 
 
+@command("ui", voice=("quiet", "verbose", "debug"))
 def ui(
+    run: Session,
+    *,
     source: opt.Source,
     output: Annotated[
         str | None,
@@ -23,73 +28,47 @@ def ui(
             "-o",
             metavar="PATH",
             help="What the page writes; by default NAME-removed beside the source.",
-            rich_help_panel=opt.OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where clicks are kept, and read from if it exists; by default NAME.prompts.json beside the output.",
-            rich_help_panel=opt.OUTPUT,
-        ),
-    ] = None,
-    overwrite: opt.Overwrite = False,
-    tracker: pr.Tracker = pr.TrackerName.auto,
-    whole: pr.Whole = None,
-    grow: pr.Grow = None,
-    shadow: pr.Shadow = False,
-    model: opt.ModelName = "auto",
-    model_dir: opt.ModelDir = None,
-    device: opt.Device = "auto",
-    fps: opt.Fps = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="0 for one that is free.", rich_help_panel=opt.RUN)
-    ] = 0,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page.", rich_help_panel=opt.RUN)
-    ] = True,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    settings: UiSettings,
 ) -> None:
     """Click on an object in a page of your browser, see its mask, follow it, look at the fill, remove it.
 
     The page is served to this machine alone; its address, on stdout, holds a token that each run makes anew. Clicks
     are kept in a file that vidfill remove --prompts takes. Ctrl-C ends it.
     """
-    with session("ui", Voice(quiet=quiet, verbose=verbose, debug=debug)) as run:
-        from vidfill.ui.server import check_installed, serve
+    from vidfill.ui.server import check_installed, serve
 
-        check_installed()
-        from vidfill.ui.project import Project
-        from vidfill.ui.settings import Settings
+    check_installed()
+    from vidfill.ui.project import Project
+    from vidfill.ui.settings import Settings
 
-        path = opt.parse_source(source)
-        target = output if output is not None else str(_beside(path))
-        file = prompts or Path(target).parent / f"{path.stem}.prompts.json"
-        settings = Settings(
-            source=path,
-            output=target,
-            prompts=file,
-            fps=opt.parse_rate(fps),
-            tracker=str(tracker),
-            whole=whole,
-            grow=grow,
-            shadow=shadow,
-            model=model,
-            model_dir=model_dir,
-            device=device,
-            overwrite=overwrite,
-        )
-        project = Project(settings)
-        for warning in project.warnings:
-            run.warn(warning)
-        try:
-            serve(project, port=port, ready=lambda address: _show(run, address, browser=browser))
-        finally:
-            if file.exists():
-                run.resume_hint = f"the same command opens the prompts again that are kept in {file}"
+    path = opt.parse_source(source)
+    target = output if output is not None else str(_beside(path))
+    file = settings.prompts or Path(target).parent / f"{path.stem}.prompts.json"
+    page = Settings(
+        source=path,
+        output=target,
+        prompts=file,
+        fps=settings.fps,
+        tracker=settings.tracker,
+        whole=settings.whole,
+        grow=settings.grow_px,
+        shadow=settings.shadow,
+        model=settings.model,
+        model_dir=settings.model_dir,
+        device=settings.device,
+        overwrite=settings.overwrite,
+    )
+    project = Project(page)
+    for warning in project.warnings:
+        run.warn(warning)
+    try:
+        serve(project, port=settings.port, ready=lambda address: _show(run, address, browser=settings.browser))
+    finally:
+        if file.exists():
+            run.resume_hint = f"the same command opens the prompts again that are kept in {file}"
 
 
 def _beside(source: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from vidfill.compose.grain import add_missing
 from vidfill.compose.noise import Noise
 from vidfill.compose.seam import match_rim
+from vidfill.settings import ComposeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
 from vidfill.video.frame import Bool, Box, Frame, Patch, VideoInfo
 
@@ -21,17 +21,6 @@ _RING_PX = 24
 _CELL_PX = 8
 
 _T = TypeVar("_T", bound=np.generic)
-
-
-@dataclass(frozen=True, slots=True)
-class ComposeSettings:
-    """What is done to a fill before it is put into the picture."""
-
-    blend: bool = True  # correct its level so that it meets the picture at the rim
-    grain: bool = True  # add the grain that the picture has and the fill lacks
-    seed: int = 0  # of the grain, beside the frame's own
-    # Make the picture's own alpha opaque where the fill is, as for a hole that alpha itself marked.
-    makes_opaque: bool = False
 
 
 def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettings, noise: Noise | None = None) -> None:
@@ -88,7 +77,7 @@ def _put(
     if settings.blend:
         fill = match_rim(fill, source, hole)
     if settings.grain and noise is not None:
-        fill = add_missing(fill, hole, noise.variances, seed=(settings.seed, noise.seed, part))
+        fill = add_missing(fill, hole, noise.variances, seed=(0, noise.seed, part))
     rgb = np.where(hole[..., None], np.clip(fill, 0, 1), source).astype(np.float32)
     share = (alpha / np.float32(255)).astype(np.float32)
     paste_rgb(frame, info, box, rgb, share, makes_opaque=settings.makes_opaque)

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.engine.device import EngineSettings, is_out_of_memory
+from vidfill.engine.device import is_out_of_memory
 from vidfill.engine.fill import SegmentFiller
 from vidfill.engine.source import Picture
 from vidfill.errors import DeviceError
 from vidfill.models.base import Model
+from vidfill.settings import EngineSettings
 from vidfill.video.frame import Bool
 
 

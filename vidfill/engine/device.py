@@ -13,19 +13,10 @@ from torch import Tensor
 
 from vidfill.errors import DeviceError, UsageError
 from vidfill.models.base import Model
+from vidfill.settings import EngineSettings
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How a model is run; nothing here changes what it computes beyond the rounding of its number type."""
-
-    device: str = "auto"  # "auto", "cpu", "cuda", "cuda:N" or "mps"
-    # "auto", "fp32", "bf16" or "fp16"; "auto" picks the short type only where the device gains by it.
-    precision: str = "auto"
-    threads: int = 0  # CPU threads of torch and OpenCV while the model runs, 0 to leave them as they are
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from vidfill.engine.crop import FrameReader, Masks, SegmentPictures, shrunk
-from vidfill.engine.device import EngineSettings, choose_runtime, is_out_of_memory, limited_threads
+from vidfill.engine.device import choose_runtime, is_out_of_memory, limited_threads
 from vidfill.engine.plan import Plan, Segment
 from vidfill.engine.source import Edge, LazySource, Picture
 from vidfill.errors import OutOfMemoryError
 from vidfill.models.base import Detail, Model, Original, WindowSpec, recur
 from vidfill.models.sides import SideBySide
+from vidfill.settings import EngineSettings
 from vidfill.video.frame import Box, Float, Patch, Remembered
 
 _log = logging.getLogger("vidfill")

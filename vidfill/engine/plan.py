@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidfill.errors import InputError, MaskError, UsageError
+from vidfill.errors import InputError, MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey, automatic_growth
+from vidfill.settings import PlanSettings, parse_working_size
 from vidfill.video.cuts import CutDetector, thumbnail
 from vidfill.video.dissolves import DissolveDetector, parted, without_cuts
 from vidfill.video.frame import Box, VideoInfo
 from vidfill.video.read import Reader
 
-DEFAULT_WORKING_PIXELS = 432 * 240
 MAX_SEGMENT_FRAMES = 120
 """Longer runs are split evenly: the unit of resume and of distribution stays small, and so does what lies in memory. A
 middle segment looks at twice `CONTEXT_FRAMES` more than it fills, so much smaller ones would mostly fill context."""
@@ -43,49 +42,15 @@ _SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class PlanSettings:
-    """What a Plan depends on beside the source and its masks.
+class SegmentLimits:
+    """How long segments may get and how far around them the model may look, in frames."""
 
-    Attributes:
-        dilate_px: how far masks are grown, in source pixels; None for what `automatic_growth` says.
-        feather_px: width of the soft rim around that, in source pixels; None for the same.
-        working_size: how many pixels the model works on: "WxH" (as many as that has; the crop's own aspect is
-            kept), a number of pixels, "native" for the crop's own size, None for as many as 432x240. Crops are
-            never enlarged.
-        max_segment: frames in a segment, at most.
-        max_gap: frames without a hole that are bridged, at most.
-        context: frames before and after a segment that the model may look at, at most.
-        max_references: frames of a segment that a model may keep as references for all of it, at most.
-
-    Raises:
-        UsageError: for a value out of range.
-    """
-
-    dilate_px: int | None = None
-    feather_px: int | None = None
-    working_size: str | None = None
     max_segment: int = MAX_SEGMENT_FRAMES
     max_gap: int = MAX_GAP_FRAMES
     context: int = CONTEXT_FRAMES
-    max_references: int = MAX_REFERENCES
 
-    def __post_init__(self) -> None:
-        lowest_values = {"max_segment": 1, "max_references": 1}
-        for name in ("dilate_px", "feather_px", "max_segment", "max_gap", "context", "max_references"):
-            lowest = lowest_values.get(name, 0)
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise UsageError(f"{name.removesuffix('_px')} of {value}", expected=f"{lowest} or more")
-        parse_working_size(self.working_size)
 
-    def growth(self, thickness_px: float, info: VideoInfo) -> tuple[int, int]:
-        """How far masks of this thickness are grown and feathered, in source pixels."""
-        usual = automatic_growth(thickness_px, height=info.height, width=info.width)
-        return (
-            usual if self.dilate_px is None else self.dilate_px,
-            # Grown by one pixel, a mask is so thin that every known pixel beside it counts.
-            (usual if usual > 1 else 0) if self.feather_px is None else self.feather_px,
-        )
+LIMITS = SegmentLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,25 +171,14 @@ def _segment_from_json(fields: dict[str, Any]) -> Segment:
     return Segment(box=Box(*fields.pop("box")), size=(height, width), **fields)
 
 
-def parse_working_size(text: str | None) -> int | None:
-    """The number of pixels that `PlanSettings.working_size` stands for; None for the crop's own.
-
-    Raises:
-        UsageError: for anything but "WxH", a number of pixels, or "native".
-    """
-    if text is None:
-        return DEFAULT_WORKING_PIXELS
-    if text == "native":
-        return None
-    numbers = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower(), re.ASCII)
-    pixels = int(numbers[1]) * int(numbers[2] or 1) if numbers else 0
-    if pixels < ALIGN_PX * ALIGN_PX:
-        raise UsageError(
-            f"the working size {text!r}",
-            expected='"WxH", a number of pixels, or "native", and at least 8x8',
-            todo="write it like 432x240",
-        )
-    return pixels
+def growth(settings: PlanSettings, thickness_px: float, info: VideoInfo) -> tuple[int, int]:
+    """How far masks of this thickness are grown and feathered, in source pixels."""
+    usual = automatic_growth(thickness_px, height=info.height, width=info.width)
+    return (
+        usual if settings.dilate is None else settings.dilate,
+        # Grown by one pixel, a mask is so thin that every known pixel beside it counts.
+        (usual if usual > 1 else 0) if settings.feather is None else settings.feather,
+    )
 
 
 def analyse(
@@ -232,6 +186,7 @@ def analyse(
     masks: MaskSource,
     settings: PlanSettings,
     *,
+    limits: SegmentLimits = LIMITS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Decode the source once and plan its fill; of each frame only its time and the box of its hole are kept.
@@ -239,7 +194,8 @@ def analyse(
     Args:
         reader: the source.
         masks: what to remove from it.
-        settings: see there.
+        settings: how far masks are grown, and the working size.
+        limits: of the segments.
         progress: called with (frames done, frames as the container states them or 0) after each frame.
 
     Raises:
@@ -275,9 +231,9 @@ def analyse(
     spans = without_cuts(dissolves.finish(), hard)
     starts = parted(spans, hard, longest=DISSOLVE_PIECE_FRAMES)
     scenes = tuple(zip([0, *starts], [*starts, len(pts)], strict=True))
-    dilate_px, feather_px = settings.growth(survey.thickness_px, info)
+    dilate_px, feather_px = growth(settings, survey.thickness_px, info)
     holes = grown(survey.boxes, dilate_px + feather_px, info)
-    segments = tuple(cut_segments(holes, scenes, pts, info, settings))
+    segments = tuple(cut_segments(holes, scenes, pts, info, settings, limits))
     return Plan(
         source=str(info.path),
         height=info.height,
@@ -291,7 +247,7 @@ def analyse(
         dilate_px=dilate_px,
         feather_px=feather_px,
         memory_bytes=estimate_memory(segments, info),
-        max_references=settings.max_references,
+        max_references=MAX_REFERENCES,
     )
 
 
@@ -306,6 +262,7 @@ def cut_segments(
     pts: Sequence[int],
     info: VideoInfo,
     settings: PlanSettings,
+    limits: SegmentLimits = LIMITS,
 ) -> Iterator[Segment]:
     """Cut the frames with holes into segments.
 
@@ -315,20 +272,21 @@ def cut_segments(
         pts: presentation time of each frame.
         info: the source.
         settings: see there.
+        limits: of the segments.
     """
     pixels = parse_working_size(settings.working_size)
     index = 0
     for scene, (first, last) in enumerate(scenes):
-        for run_start, run_stop in _runs(holes, first, last, max_gap=settings.max_gap):
-            for start, stop in _split(run_start, run_stop, settings.max_segment):
+        for run_start, run_stop in _runs(holes, first, last, max_gap=limits.max_gap):
+            for start, stop in _split(run_start, run_stop, limits.max_segment):
                 inside = [hole for hole in holes[start:stop] if hole is not None]
                 if not inside:
                     continue
                 union = inside[0]
                 for hole in inside[1:]:
                     union = union.union(hole)
-                read_start = max(first, start - settings.context)
-                read_stop = min(last, stop + settings.context)
+                read_start = max(first, start - limits.context)
+                read_stop = min(last, stop + limits.context)
                 box = crop_box(union, height=info.height, width=info.width)
                 size = working_size(box, pixels)
                 yield Segment(index, scene, start, stop, read_start, read_stop, pts[read_start], box, size)

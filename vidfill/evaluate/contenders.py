@@ -80,9 +80,10 @@ def parse_contenders(labels: Sequence[str], checkpoints: Mapping[str, Path], mac
         raise UsageError(f"the checkpoint {name} is not among --models", todo=f"add {name} to --models")
     contenders = [_contender(label, checkpoints, machine) for label in labels]
     if any(contender.model not in BASELINES for contender in contenders):
-        from vidfill.engine.device import EngineSettings, check_settings
+        from vidfill.engine.device import check_settings
+        from vidfill.settings import EngineSettings
 
-        check_settings(EngineSettings(machine.device, machine.precision, machine.threads))
+        check_settings(EngineSettings(device=machine.device, precision=machine.precision, threads=machine.threads))
     for contender in contenders:
         if contender.model not in BASELINES:
             load_contender(contender, machine)
@@ -109,9 +110,10 @@ def make_filler(contender: Contender, machine: Machine) -> Filler:
     if contender.model in BASELINES:
         return _baseline(BASELINES[contender.model], machine.threads)
     model = load_contender(contender, machine)
-    from vidfill.engine import EngineSettings, fill_clip
+    from vidfill.engine import fill_clip
+    from vidfill.settings import EngineSettings
 
-    settings = EngineSettings(machine.device, machine.precision, machine.threads)
+    settings = EngineSettings(device=machine.device, precision=machine.precision, threads=machine.threads)
 
     def fill(frames: Sequence[Frame], holes: Sequence[Hole]) -> Iterator[Frame]:
         return fill_clip(model, frames, holes, settings=settings)

@@ -21,7 +21,7 @@ from vidfill.evaluate.results import Results, title
 from vidfill.evaluate.run import Counter, OnProgress, Task, cost, sampled
 from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given
 from vidfill.evaluate.worker import Worker
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import EncodeSettings
 from vidfill.video.display import overlay, write_label
 from vidfill.video.frame import ColorTags, PixelFormat, VideoInfo
 from vidfill.video.frame import Frame as VideoFrame

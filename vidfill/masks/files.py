@@ -15,34 +15,12 @@ from vidfill.errors import MaskError, UsageError
 from vidfill.masks.boxes import Boxes, TimedBox, TimeRange
 from vidfill.masks.images import IMAGE_SUFFIXES, Fit, list_images, read_mask
 from vidfill.masks.layers import AlphaLayer, FolderLayer, Layer, MaskAt, StillLayer, VideoLayer
-from vidfill.masks.prompt import Prompting
+from vidfill.settings import MaskSettings
 from vidfill.video.frame import Bool, Frame, VideoInfo
 from vidfill.video.read import Reader
 from vidfill.video.read_images import image_paths
 
 _log = logging.getLogger("vidfill")
-
-
-@dataclass(frozen=True, slots=True)
-class MaskSpec:
-    """What the user wants gone, as given; a file's mask (or the alpha's) and the boxes add up.
-
-    Attributes:
-        path: a folder of images, one image for all frames, or a video.
-        boxes: `x,y,w,h[@start-end]`, in pixels of the picture as a player shows it.
-        use_alpha: take the source's own alpha: what is less than half opaque is hole.
-        invert: the file's dark pixels (the opaque ones of the alpha) are the hole; boxes stay as they are.
-        start, end: only frames from `start` on and before `end` have a hole: seconds, h:m:s or `#frame`.
-        prompting: objects to select and follow, in the place of a file's masks.
-    """
-
-    path: Path | None = None
-    boxes: tuple[str, ...] = ()
-    use_alpha: bool = False
-    invert: bool = False
-    start: str | None = None
-    end: str | None = None
-    prompting: Prompting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +147,7 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction, tracked: Layer | None = None) -> MaskSource:
+def open_masks(spec: MaskSettings, info: VideoInfo, *, rate: Fraction, tracked: Layer | None = None) -> MaskSource:
     """Look at what the user gave, and check all of it that can be checked before a decode.
 
     Args:
@@ -182,20 +160,18 @@ def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction, tracked: Laye
         UsageError: for options that contradict each other or cannot be read.
         MaskError: for masks that are missing, unreadable, of the wrong aspect, or (where the source is a folder) count.
     """
-    if spec.path is not None and spec.use_alpha:
-        raise UsageError("a mask file and the alpha channel", expected="one of them", todo="leave one out")
-    if spec.prompting is not None and (spec.path is not None or spec.use_alpha):
+    if tracked is not None and spec.mask is not None:
         raise UsageError("--mask together with prompts", expected="one of them", todo="leave one out")
-    if spec.path is None and not spec.use_alpha:
-        if not spec.boxes and spec.prompting is None:
+    if spec.mask is None:
+        if not spec.box and tracked is None:
             raise UsageError("no mask", expected="what to remove", todo="give --mask, --box or --point")
         if spec.invert:
             raise UsageError(
                 "--invert without --mask", expected="a mask to turn round; a box is never inverted", todo="leave it out"
             )
     when = TimeRange.parse(spec.start, spec.end)
-    timed = [TimedBox.parse(text) for text in spec.boxes]
-    layer = tracked if spec.prompting is not None else _open_layer(spec, info, _Notes())
+    timed = [TimedBox.parse(text) for text in spec.box]
+    layer = tracked if tracked is not None else _open_layer(spec, info, _Notes())
     uses_seconds = when.uses_seconds or any(box.when.uses_seconds for box in timed)
     rules = _Rules(
         size=(info.height, info.width),
@@ -205,8 +181,8 @@ def open_masks(spec: MaskSpec, info: VideoInfo, *, rate: Fraction, tracked: Laye
         first_s=_first_time(info) if uses_seconds else Fraction(0),
         slack_s=1 / (2 * rate) if rate else Fraction(0),
     )
-    source = MaskSource(layer, rules, str(spec.path) if spec.path is not None else "the alpha channel")
-    if info.is_folder and spec.prompting is None:
+    source = MaskSource(layer, rules, "the alpha channel" if spec.uses_alpha else str(spec.mask))
+    if info.is_folder and tracked is None:
         source.check_count(info.n_frames)
     return source
 
@@ -223,10 +199,10 @@ class _Notes:
             _log.warning(text)
 
 
-def _open_layer(spec: MaskSpec, info: VideoInfo, note: Callable[[str], None]) -> Layer | None:
-    if spec.use_alpha:
+def _open_layer(spec: MaskSettings, info: VideoInfo, note: Callable[[str], None]) -> Layer | None:
+    if spec.uses_alpha:
         return AlphaLayer(info)
-    path = spec.path
+    path = spec.mask_path
     if path is None:
         return None
     fit = Fit(info, note=note)

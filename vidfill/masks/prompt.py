@@ -16,6 +16,7 @@ import numpy as np
 
 from vidfill.errors import MaskError, UsageError
 from vidfill.masks.boxes import Moment
+from vidfill.settings import PromptSettings
 from vidfill.video.frame import Bool, Float, VideoInfo
 
 SCHEMA_VERSION = 1
@@ -304,35 +305,20 @@ class Prompts:
         return cls(tuple(clicks), tuple(boxes))
 
 
-@dataclass(frozen=True, slots=True)
-class Prompting:
+@dataclass(frozen=True)
+class Prompting(PromptSettings):
     """Masks from prompts: what is meant, and how it is found and followed.
 
-    Attributes:
-        prompts: what is meant.
-        tracker: "auto", "sam", "flow" or "sam2".
-        whole: of what a click may mean take the largest (True), the smallest (False), the most likely (None).
-        allow_lost: go on where an object is lost; nothing of it is removed there.
-        grow_px: how far the masks are grown for edges that are soft or a little off, in pixels of the source; None
-            for a pixel and a half of the size that tracking works at.
-        shadow: add the shadow that the objects cast.
-
     Raises:
-        UsageError: no prompts, or a growth below 0.
+        UsageError: no prompts, or a setting out of its range.
     """
 
     prompts: Prompts
-    tracker: str = "auto"
-    whole: bool | None = None
-    allow_lost: bool = False
-    grow_px: int | None = None
-    shadow: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.prompts:
             raise UsageError("no prompts", expected="what is meant", todo="give --point or --object-box")
-        if self.grow_px is not None and self.grow_px < 0:
-            raise UsageError(f"--grow {self.grow_px}", expected="0 or more pixels")
 
     def fingerprint(self) -> str:
         """All that decides the masks, as text."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from vidfill.compose import ComposeSettings, compose
+from vidfill.compose import compose
 from vidfill.compose.noise import with_noise
 from vidfill.engine.plan import Plan
 from vidfill.errors import InputError
 from vidfill.removal.fill_layer import FillLayer
+from vidfill.settings import ComposeSettings
 from vidfill.video.frame import Frame, Patch
 from vidfill.video.read import Reader
 from vidfill.video.write import Writer

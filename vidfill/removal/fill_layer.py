@@ -17,10 +17,11 @@ from typing import Self
 
 import numpy as np
 
-from vidfill.compose import ComposeSettings, compose
+from vidfill.compose import compose
 from vidfill.compose.noise import Noise
 from vidfill.errors import OutputError
-from vidfill.video.codecs import EncodeSettings
+from vidfill.settings import ComposeSettings, EncodeSettings
+from vidfill.settings.define import converted
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Box, Float, Frame, Patch, Samples, VideoInfo
@@ -68,7 +69,7 @@ class FillLayer:
 
     def __init__(self, output: Path | str, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool) -> None:
         self._info, self._layer = info, _layer_info(info, output)
-        self._composing = replace(composing, makes_opaque=False)
+        self._composing = converted(ComposeSettings, composing)  # which makes nothing opaque
         self._keeps_alpha = info.pixel_format.has_alpha and not composing.makes_opaque
         self._blank = _blank(self._layer)
         self._stack = ExitStack()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vidfill.engine import EngineSettings, fill
+from vidfill.engine import fill
 from vidfill.engine.crop import Masks
 from vidfill.engine.fill import segment_before
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import UsageError
 from vidfill.models.base import Model
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import EngineSettings
 from vidfill.video.frame import Patch
 from vidfill.video.read import Reader
 

@@ -9,13 +9,12 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,16 +24,16 @@ from vidfill.engine.device import choose_device
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.files.atomic import write_file
 from vidfill.masks.boxes import TimeRange
-from vidfill.masks.files import MaskSpec, open_masks
+from vidfill.masks.files import open_masks
 from vidfill.masks.prompt import Prompting
-from vidfill.progress import reporter
-from vidfill.removal.request import mask_spec
-from vidfill.removal.run import Progress
+from vidfill.progress import OnProgress, Progress, reporter
+from vidfill.settings import EncodeSettings
+from vidfill.settings.commands import PreviewSettings
+from vidfill.settings.define import flat, setting
 from vidfill.track.draw import annotate
 from vidfill.track.layer import TrackLayer
 from vidfill.track.prompted import Where, track_prompted
 from vidfill.track.result import Track
-from vidfill.video.codecs import EncodeSettings
 from vidfill.video.color import paste_rgb
 from vidfill.video.display import GAP_PX, contact_sheet, displayed, encode_picture, overlay, write_label
 from vidfill.video.frame import Box, Frame, Orientation, Samples, VideoInfo
@@ -49,6 +48,7 @@ Picture = NDArray[np.uint8]
 Layout = Literal["overlay", "side-by-side", "stacked", "split"]
 
 SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_ENCODING = EncodeSettings()
 _SHEET_WIDTH_PX = 1920
 
 
@@ -61,26 +61,44 @@ class PreviewResult:
     size: tuple[int, int]
 
 
-def preview(
-    source: Path | str,
-    output: Path | str,
-    *,
-    mask: Path | str | None = None,
-    box: Sequence[str] = (),
-    prompts: Prompting | None = None,
-    invert: bool = False,
-    start: str | None = None,
-    end: str | None = None,
-    result: Path | str | None = None,
-    layout: Layout | None = None,
-    n_cells: int = 12,
-    columns: int = 0,
-    model_dir: Path | None = None,
-    device: str = "auto",
-    fps: Fraction | None = None,
-    overwrite: bool = False,
-    progress: Callable[[Progress], None] | None = None,
-) -> PreviewResult:
+@dataclass(frozen=True, kw_only=True)
+class PreviewArguments(PreviewSettings):
+    """The keyword arguments of `preview`."""
+
+    prompts: Prompting | None = setting(
+        None, "Objects to select and follow, in the place of a mask; lost ones are shown, not refused."
+    )
+    progress: OnProgress | None = setting(None, 'Called after each frame, stages "track" and "preview".')
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask to show."""
+        return self.mask is not None or bool(self.box) or self.prompts is not None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What is read beside the source, and never replaced."""
+        return [Path(path) for path in (self.mask_path, self.result) if path is not None]
+
+    def chosen_layout(self) -> Layout:
+        """How the source and the result lie in one picture.
+
+        Raises:
+            UsageError: nothing to show, or a layout that needs what is not there.
+        """
+        has_result = self.result is not None
+        if not self.has_masks and not has_result:
+            raise UsageError("nothing to show beside the source", expected="a mask, a result or both")
+        if self.layout is None:
+            return "side-by-side" if has_result else "overlay"
+        if self.layout == "overlay" and not self.has_masks:
+            raise UsageError("an overlay without a mask", todo="give a mask, or another layout")
+        if self.layout != "overlay" and not has_result:
+            raise UsageError(f"the layout {self.layout} without a result", todo="give the result's file as well")
+        return self.layout
+
+
+def run_preview(source: Path | str, output: Path | str, arguments: PreviewArguments) -> PreviewResult:
     """Show a source with its mask, or beside a result.
 
     Masks from prompts are tracked first. The prompts are drawn, a strip below the picture shows how confident the
@@ -89,21 +107,7 @@ def preview(
     Args:
         source: a video, or a folder of images.
         output: a PNG or JPEG for a contact sheet, else a video.
-        mask: drawn over the source, tinted and outlined; this and the next four as for `vidfill.remove`.
-        box: rectangles that are added to it.
-        prompts: objects to select and follow, in the place of a mask; lost ones are shown, not refused.
-        invert: take what the mask leaves black.
-        start: no mask before this time.
-        end: no mask from this time on.
-        result: a video of the same size and length, beside the source.
-        layout: how both lie in one picture; None for side by side with a result, the overlay without.
-        n_cells: frames on a sheet, spread evenly over the video.
-        columns: of a sheet; 0 for about as wide as high.
-        model_dir: the user's folder of weights, for trackers that are networks; None for the default one.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps", for the same.
-        fps: frame rate of a folder of images.
-        overwrite: replace an existing output.
-        progress: called after each frame, stages "track" and "preview".
+        arguments: all that `preview` takes by name.
 
     Raises:
         UsageError: neither masks nor a result, or a layout that needs the one that is not there.
@@ -114,35 +118,32 @@ def preview(
     Example:
         >>> preview("in.mp4", "sheet.png", mask="masks")  # doctest: +SKIP
     """
-    has_mask = mask is not None or bool(box) or prompts is not None
-    masks = None
-    if has_mask:
-        prompts = prompts and replace(prompts, allow_lost=True)
-        masks = mask_spec(mask, box, invert=invert, start=start, end=end, prompting=prompts)
-    layout = _chosen_layout(layout, has_mask=has_mask, has_result=result is not None)
+    layout = arguments.chosen_layout()
     is_sheet = Path(output).suffix.lower() in SHEET_SUFFIXES and not is_folder_output(output)
-    inputs = [Path(path) for path in (mask, result) if path is not None and path != "alpha"]
     if is_sheet:
-        check_not_an_input(Path(output), [Path(source), *inputs])
-        _check_sheet(Path(output), overwrite=overwrite)
-    with Reader(Path(source), fps=fps) as reader, ExitStack() as stack:
+        check_not_an_input(Path(output), [Path(source), *arguments.inputs])
+        _check_sheet(Path(output), overwrite=arguments.overwrite)
+    with Reader(Path(source), fps=arguments.fps) as reader, ExitStack() as stack:
         total = reader.info.n_frames
         tracked = None
-        if masks is not None and masks.prompting is not None:
+        if arguments.prompts is not None:
             if not is_sheet:  # tracking takes long: what is sure to fail fails before it
-                check_output(output, _even(reader.info), EncodeSettings(), overwrite=overwrite, inputs=inputs)
-            report = reporter(progress, "track")
-            tracked = stack.enter_context(_tracked(reader, masks, Where(str(choose_device(device)), model_dir), report))
+                even = _even(reader.info)
+                check_output(output, even, _ENCODING, overwrite=arguments.overwrite, inputs=arguments.inputs)
+            tracked = stack.enter_context(_tracked(reader, arguments.prompts, arguments))
         wanted = None
         if is_sheet:
             total = total or sum(1 for _ in reader.frames())
-            wanted = _cells(total, n_cells, tracked.track if tracked is not None else None)
-        pictures = _pictures(reader, masks, result, layout, wanted=wanted, fps=fps, tracked=tracked)
-        if progress is not None:
-            pictures = _counted(pictures, total, progress)
+            wanted = _cells(total, arguments.n_cells, tracked.track if tracked is not None else None)
+        pictures = _pictures(reader, arguments, layout, wanted=wanted, tracked=tracked)
+        if arguments.progress is not None:
+            pictures = _counted(pictures, total, arguments.progress)
         if is_sheet:
-            return _write_sheet(pictures, Path(output), columns)
-        return _write_video(pictures, reader.info, output, inputs, overwrite=overwrite)
+            return _write_sheet(pictures, Path(output), arguments.columns)
+        return _write_video(pictures, reader.info, output, arguments)
+
+
+preview = flat("preview", PreviewArguments)(run_preview)
 
 
 class _Tracked(NamedTuple):
@@ -153,17 +154,16 @@ class _Tracked(NamedTuple):
 
 
 @contextmanager
-def _tracked(
-    reader: Reader, masks: MaskSpec, where: Where, progress: Callable[[int, int], None] | None
-) -> Iterator[_Tracked]:
-    """Track into a temporary file."""
-    assert masks.prompting is not None
+def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) -> Iterator[_Tracked]:
+    """Track into a temporary file; lost objects are shown, not refused."""
+    where = Where(str(choose_device(arguments.device)), arguments.model_dir)
+    report = reporter(arguments.progress, "track")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "masks.track"
-        when = TimeRange.parse(masks.start, masks.end)
-        track_prompted(reader, masks.prompting, file, where, when=when, progress=progress)
+        when = TimeRange.parse(arguments.start, arguments.end)
+        track_prompted(reader, replace(prompting, allow_lost=True), file, where, when=when, progress=report)
         with Track.open(file, reader.info) as track:
-            yield _Tracked(TrackLayer(file, reader.info, masks.prompting), track)
+            yield _Tracked(TrackLayer(file, reader.info, prompting), track)
 
 
 def _cells(n_frames: int, n_cells: int, track: Track | None) -> frozenset[int]:
@@ -211,20 +211,6 @@ def sheet(cells: list[tuple[str, Picture]], *, columns: int = 0) -> Picture:
     return contact_sheet([shown[i : i + columns] for i in range(0, len(shown), columns)])
 
 
-def _chosen_layout(layout: Layout | None, *, has_mask: bool, has_result: bool) -> Layout:
-    if not has_mask and not has_result:
-        raise UsageError("nothing to show beside the source", expected="a mask, a result or both")
-    if layout is None:
-        return "side-by-side" if has_result else "overlay"
-    if layout not in get_args(Layout):
-        raise UsageError(f"layout {layout!r}", expected="one of " + ", ".join(get_args(Layout)))
-    if layout == "overlay" and not has_mask:
-        raise UsageError("an overlay without a mask", todo="give a mask, or another layout")
-    if layout != "overlay" and not has_result:
-        raise UsageError(f"the layout {layout} without a result", todo="give the result's file as well")
-    return layout
-
-
 def _check_sheet(output: Path, *, overwrite: bool) -> None:
     folder = output.absolute().parent
     if output.is_dir():
@@ -239,24 +225,22 @@ def _check_sheet(output: Path, *, overwrite: bool) -> None:
 
 def _pictures(
     reader: Reader,
-    spec: MaskSpec | None,
-    result: Path | str | None,
+    arguments: PreviewArguments,
     layout: Layout,
     *,
     wanted: frozenset[int] | None,
-    fps: Fraction | None,
     tracked: _Tracked | None = None,
 ) -> Iterator[tuple[Frame, Picture]]:
     """Each wanted frame (all of them for None) with the picture that is to be shown for it, as a player turns it."""
-    info = reader.info
+    info, result = reader.info, arguments.result
     with ExitStack() as stack:
         mask_at = None
-        if spec is not None:
+        if arguments.has_masks:
             layer = tracked.layer if tracked is not None else None
-            mask_at = stack.enter_context(open_masks(spec, info, rate=info.rate, tracked=layer).cursor()).at
+            mask_at = stack.enter_context(open_masks(arguments, info, rate=info.rate, tracked=layer).cursor()).at
         other = None
         if result is not None and layout != "overlay":
-            other = stack.enter_context(Reader(Path(result), fps=fps if Path(result).is_dir() else None))
+            other = stack.enter_context(Reader(Path(result), fps=arguments.fps if Path(result).is_dir() else None))
             if other.info.display_size != info.display_size:
                 raise InputError(
                     f"the result is {_wxh(other.info)}", expected=f"{_wxh(info)} as the source", todo="check the names"
@@ -287,7 +271,7 @@ def _wxh(info: VideoInfo) -> str:
 
 
 def _counted(
-    pictures: Iterator[tuple[Frame, Picture]], total: int, progress: Callable[[Progress], None]
+    pictures: Iterator[tuple[Frame, Picture]], total: int, progress: OnProgress
 ) -> Iterator[tuple[Frame, Picture]]:
     for frame, picture in pictures:
         yield frame, picture
@@ -307,9 +291,7 @@ def _write_video(
     pictures: Iterator[tuple[Frame, Picture]],
     info: VideoInfo,
     output: Path | str,
-    inputs: Sequence[Path],
-    *,
-    overwrite: bool,
+    arguments: PreviewArguments,
 ) -> PreviewResult:
     """Encode the pictures with the source's timing, sound and colour; an odd last row or column is left out."""
     start = next(pictures, None)
@@ -318,11 +300,11 @@ def _write_video(
     height, width = start[1].shape[:2]
     shown = _even(replace(info, height=height, width=width, orientation=Orientation()))
     height, width = shown.height, shown.width
-    settings = EncodeSettings()
-    for warning in check_output(output, shown, settings, overwrite=overwrite, inputs=inputs):
+    overwrite = arguments.overwrite
+    for warning in check_output(output, shown, _ENCODING, overwrite=overwrite, inputs=arguments.inputs):
         _log.warning(warning)
     n_frames = 0
-    with open_writer(output, shown, settings, overwrite=overwrite) as writer:
+    with open_writer(output, shown, _ENCODING, overwrite=overwrite) as writer:
         for frame, picture in chain([start], pictures):
             writer.write(_as_frame(frame, picture, shown))
             n_frames += 1

@@ -1,34 +1,63 @@
-"""What a run is asked for, as plain values: checked before the work starts, and told apart from every other request."""
+"""What a run is asked for: checked before the work starts, and told apart from every other request."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from vidfill import __version__
-from vidfill.compose import ComposeSettings
 from vidfill.engine.device import choose_device
-from vidfill.engine.plan import PlanSettings
 from vidfill.errors import UsageError
 from vidfill.masks.boxes import TimeRange
-from vidfill.masks.files import MaskSource, MaskSpec, open_masks
+from vidfill.masks.files import MaskSource, open_masks
 from vidfill.masks.prompt import Prompting
 from vidfill.models import resolve_model
+from vidfill.models.base import Model
+from vidfill.progress import OnProgress, reporter
 from vidfill.removal.fill_layer import FillLayer, check_layer
-from vidfill.removal.work_folder import fingerprint_of
+from vidfill.removal.work_folder import WorkFolder, fingerprint_of
+from vidfill.settings import FillSettings, ModelSettings, PlanSettings, RemoveSettings, RunSettings
+from vidfill.settings.define import setting
 from vidfill.track.layer import TrackLayer
 from vidfill.track.prompted import Where, track_prompted
-from vidfill.video.codecs import EncodeSettings
 from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import Writer, check_output, open_writer
 from vidfill.weights import file_sha256, find_weights, list_weights
 
 _log = logging.getLogger("vidfill")
+
+
+class LoadModel(Protocol):
+    """What `vidfill.models.load_model` is."""
+
+    def __call__(self, name: str, *, checkpoint: Path | None, model_dir: Path | None) -> Model:
+        """Build a model and load its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillArguments(FillSettings, RunSettings):
+    """What removing and retargeting take by name: the settings, and what only a program can give."""
+
+    prompts: Prompting | None = setting(None, "Objects to select and to follow, in the place of a mask.")
+    progress: OnProgress | None = setting(None, "Called after each frame of each stage.")
+    load: LoadModel | None = setting(None, "Loads the model; for callers that keep models from one run to the next.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveArguments(RemoveSettings, FillArguments):
+    """The keyword arguments of `vidfill.remove`."""
+
+    segments: Sequence[int] | None = setting(
+        None,
+        "Do these segments of the Plan only, into the work folder, and write no output: several processes may so share "
+        "one removal, which a last one without this ends with `resume`. An empty list makes the Plan. With a model "
+        "that remembers, those of a scene are to be done in order.",
+    )
 
 
 class Checked(NamedTuple):
@@ -46,91 +75,109 @@ class Checked(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is asked for, apart from the model.
+    """What is to be made of a source.
 
     Attributes:
         source: a video, or a folder of images.
         output: text keeps the slash that makes it a folder; None where nothing is written.
-        fps: frame rate of a folder of images.
-        masks: what goes.
-        planning: how segments are cut.
-        encoding: how the output is written.
-        reshape: gives the output its size, where that is not the source's.
+        settings: of the fill, the output and the run.
+        planning: how holes are grown and at which size they are filled.
         output_fill: where the fill goes as a layer of its own, None for nowhere.
+        reshape: gives the output its size, where that is not the source's.
     """
 
     source: Path
     output: Path | str | None
-    fps: Fraction | None
-    masks: MaskSpec
+    settings: FillArguments
     planning: PlanSettings
-    encoding: EncodeSettings
-    reshape: Callable[[VideoInfo], VideoInfo] | None = None
     output_fill: Path | str | None = None
+    reshape: Callable[[VideoInfo], VideoInfo] | None = None
 
-    def check(self, *, overwrite: bool, track: Path | None = None) -> Checked:
+    @classmethod
+    def of_removal(cls, source: Path | str, output: Path | str | None, arguments: RemoveArguments) -> Self:
+        """What `vidfill.remove` is asked for."""
+        return cls(Path(source), output, arguments, arguments, arguments.output_fill)
+
+    @property
+    def target(self) -> Path:
+        """The output, or the fill layer if that is all that is asked for.
+
+        Raises:
+            UsageError: there is neither.
+        """
+        named = self.output_fill if self.output is None else self.output
+        if named is None:
+            raise UsageError("no output", expected="a picture, a fill layer or both", todo="name one")
+        return Path(named)
+
+    def work_folder(self) -> WorkFolder:
+        """Where finished segments are kept meanwhile."""
+        own = self.settings.work_dir
+        return WorkFolder(Path(own) if own else self.target.parent / f".{self.target.name}.vidfill")
+
+    def check(self, *, track: Path | None = None) -> Checked:
         """Whatever can be checked before a long decode: the source, the output, the masks.
 
         Args:
-            overwrite: whether the output may be there already.
             track: where `track` will leave the masks, where there may be prompts.
 
         Raises:
             VidfillError: of the kind that says what is wrong.
         """
-        info = probe(self.source, fps=self.fps)
+        settings = self.settings
+        info = probe(self.source, fps=settings.fps)
         for warning in info.warnings:
             _log.warning(warning)
         written = info if self.reshape is None else self.reshape(info)
         if self.output is not None:
-            inputs = () if self.masks.path is None else (self.masks.path,)
-            for warning in check_output(self.output, written, self.encoding, overwrite=overwrite, inputs=inputs):
+            for warning in check_output(
+                self.output, written, settings, overwrite=settings.overwrite, inputs=self._inputs
+            ):
                 _log.warning(warning)
-        self._check_layer(info, overwrite=overwrite)
+        self._check_layer(info)
         tracked = None
-        if self.masks.prompting is not None:
+        if settings.prompts is not None:
             if track is None:
                 raise ValueError("prompts, and no place for the masks that they lead to")
-            self.masks.prompting.prompts.check_inside(info)
-            tracked = TrackLayer(track, info, self.masks.prompting)
-        return Checked(info, written, open_masks(self.masks, info, rate=info.rate, tracked=tracked))
+            settings.prompts.prompts.check_inside(info)
+            tracked = TrackLayer(track, info, settings.prompts)
+        return Checked(info, written, open_masks(settings, info, rate=info.rate, tracked=tracked))
 
-    def track(
-        self,
-        file: Path,
-        device: str,
-        model_dir: Path | None,
-        *,
-        resume: bool = False,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def track(self, file: Path) -> None:
         """Follow what the prompts are about, if there are any; the masks that `check` gave out can then be read.
 
         Args:
-            file: as given to `check`.
-            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; for trackers that are networks.
-            model_dir: the user's folder of weights; None for the default one.
-            resume: keep the file if it is that of the same prompts.
-            progress: called with frames done and frames in all.
+            file: as given to `check`; with `resume` it is kept if it is that of the same prompts.
 
         Raises:
             MaskError: an object is lost, and that is not allowed.
         """
-        if self.masks.prompting is None:
+        settings = self.settings
+        if settings.prompts is None:
             return
-        where = Where(str(choose_device(device)), model_dir)
-        when = TimeRange.parse(self.masks.start, self.masks.end)
-        key = f"{fingerprint_of(self.source)} {self.fps} {self.masks.start} {self.masks.end} {__version__}"
-        with Reader(self.source, fps=self.fps) as reader:
+        where = Where(str(choose_device(settings.device)), settings.model_dir)
+        key = f"{fingerprint_of(self.source)} {settings.fps} {settings.start} {settings.end} {__version__}"
+        with Reader(self.source, fps=settings.fps) as reader:
             track_prompted(
-                reader, self.masks.prompting, file, where, when=when, key=key, resume=resume, progress=progress
+                reader,
+                settings.prompts,
+                file,
+                where,
+                when=TimeRange.parse(settings.start, settings.end),
+                key=key,
+                resume=settings.resume,
+                progress=reporter(settings.progress, "track"),
             )
 
-    def _check_layer(self, info: VideoInfo, *, overwrite: bool) -> None:
+    @property
+    def _inputs(self) -> list[Path]:
+        """What is read beside the source, and never replaced."""
+        return [] if self.settings.mask_path is None else [self.settings.mask_path]
+
+    def _check_layer(self, info: VideoInfo) -> None:
         if self.output_fill is None:
             return
-        inputs = [] if self.masks.path is None else [self.masks.path]
-        for warning in check_layer(self.output_fill, info, overwrite=overwrite, inputs=inputs):
+        for warning in check_layer(self.output_fill, info, overwrite=self.settings.overwrite, inputs=self._inputs):
             _log.warning(warning)
         if self.output is not None:
             picture, layer = Path(self.output).resolve(), Path(self.output_fill).resolve()
@@ -142,43 +189,39 @@ class Request(NamedTuple):
                 )
 
     @contextmanager
-    def writing(
-        self, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool
-    ) -> Iterator[tuple[Writer | None, FillLayer | None]]:
+    def writing(self, info: VideoInfo) -> Iterator[tuple[Writer | None, FillLayer | None]]:
         """Open what is asked for: the picture's writer, the fill layer, or both; complete after a clean exit only.
 
         Raises:
             OutputError: they cannot be written.
         """
+        settings = self.settings
         with ExitStack() as opened:
             writer = layer = None
             if self.output is not None:
-                writer = opened.enter_context(open_writer(self.output, info, self.encoding, overwrite=overwrite))
+                writer = opened.enter_context(open_writer(self.output, info, settings, overwrite=settings.overwrite))
             if self.output_fill is not None:
-                layer = opened.enter_context(FillLayer(self.output_fill, info, composing, overwrite=overwrite))
+                layer = opened.enter_context(FillLayer(self.output_fill, info, settings, overwrite=settings.overwrite))
             yield writer, layer
 
     def fingerprint(self) -> dict[str, str]:
-        """All that decides what is filled, and how large."""
-        spec, planning = self.masks, self.planning
+        """All that decides what is filled, and how large, apart from the weights."""
+        settings, planning = self.settings, self.planning
         return {
             "source": fingerprint_of(self.source),
-            "fps": str(self.fps),
-            "mask": "" if spec.path is None else fingerprint_of(spec.path),
-            "alpha as mask": str(spec.use_alpha),
-            "box": " ".join(spec.boxes),
-            "invert": str(spec.invert),
-            "start": str(spec.start),
-            "end": str(spec.end),
-            "dilate": _px(planning.dilate_px),
-            "feather": _px(planning.feather_px),
+            "fps": str(settings.fps),
+            "mask": "" if settings.mask_path is None else fingerprint_of(settings.mask_path),
+            "alpha as mask": str(settings.uses_alpha),
+            "box": " ".join(settings.box),
+            "invert": str(settings.invert),
+            "start": str(settings.start),
+            "end": str(settings.end),
+            "dilate": "auto" if planning.dilate is None else str(planning.dilate),
+            "feather": "auto" if planning.feather is None else str(planning.feather),
             "working size": str(planning.working_size),
-            "prompts": "" if spec.prompting is None else spec.prompting.fingerprint(),
+            "prompts": "" if settings.prompts is None else settings.prompts.fingerprint(),
+            "precision": settings.precision,
         }
-
-
-def _px(width: int | None) -> str:
-    return "auto" if width is None else str(width)
 
 
 class Weights(NamedTuple):
@@ -189,20 +232,19 @@ class Weights(NamedTuple):
     model_dir: Path | None
 
     @classmethod
-    def chosen(cls, model: str, checkpoint: Path | str | None, model_dir: Path | None) -> Self:
+    def chosen(cls, settings: ModelSettings) -> Self:
         """Settle which model "auto" is.
 
         Raises:
             UsageError: no model of that name.
             WeightsError: nothing usable is installed.
         """
-        path = None if checkpoint is None else Path(checkpoint)
-        return cls(resolve_model(model, model_dir=model_dir), path, model_dir)
+        path = None if settings.checkpoint is None else Path(settings.checkpoint)
+        return cls(resolve_model(settings.model, model_dir=settings.model_dir), path, settings.model_dir)
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The same from arguments of `vidfill.remove` by name."""
-        return cls.chosen(settings.get("model", "auto"), settings.get("checkpoint"), settings.get("model_dir"))
+    def load(self, load: LoadModel) -> Model:
+        """Build the model with these weights."""
+        return load(self.model, checkpoint=self.checkpoint, model_dir=self.model_dir)
 
     def fingerprint(self) -> dict[str, str]:
         """All that decides what the model computes."""
@@ -226,18 +268,3 @@ class Weights(NamedTuple):
         if found is None or not found.card.research_only:
             return None
         return f"the weights of {self.model} are for research use only; --model propagate needs no weights"
-
-
-def mask_spec(
-    mask: Path | str | None,
-    box: Sequence[str],
-    *,
-    invert: bool,
-    start: str | None,
-    end: str | None,
-    prompting: Prompting | None = None,
-) -> MaskSpec:
-    """The arguments of `remove` that say what goes, as one value."""
-    use_alpha = mask == "alpha"
-    path = None if use_alpha or mask is None else Path(mask)
-    return MaskSpec(path, tuple(box), use_alpha, invert, start, end, prompting)

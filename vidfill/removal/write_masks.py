@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from vidfill.engine.plan import PlanSettings
 from vidfill.errors import MaskError, UsageError
 from vidfill.masks.prompt import Prompting
 from vidfill.progress import OnProgress, collected_warnings, reporter
-from vidfill.removal.request import Request, mask_spec
+from vidfill.removal.request import FillArguments, Request
+from vidfill.settings import PlanSettings
+from vidfill.settings.commands import WriteMasksSettings
+from vidfill.settings.define import converted, flat, setting
 from vidfill.track.result import Lost, Track
-from vidfill.video.codecs import EncodeSettings
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Bool, ColorTags, Frame, Orientation, VideoInfo
 from vidfill.video.read import Reader
@@ -47,34 +46,21 @@ class MaskResult:
     warnings: tuple[str, ...]
 
 
-def write_masks(
-    source: Path | str,
-    output: Path | str,
-    *,
-    prompts: Prompting,
-    box: Sequence[str] = (),
-    start: str | None = None,
-    end: str | None = None,
-    model_dir: Path | None = None,
-    device: str = "auto",
-    fps: Fraction | None = None,
-    overwrite: bool = False,
-    progress: OnProgress | None = None,
-) -> MaskResult:
+@dataclass(frozen=True, kw_only=True)
+class WriteMasksArguments(WriteMasksSettings):
+    """The keyword arguments of `vidfill.write_masks`."""
+
+    prompts: Prompting = setting(MISSING, "The objects that are meant, and how they are followed.")
+    progress: OnProgress | None = setting(None, 'Called after each frame, stages "track" and "masks".')
+
+
+def run_write_masks(source: Path | str, output: Path | str, arguments: WriteMasksArguments) -> MaskResult:
     """Select and follow objects, and write their masks: white where they are, at the size that a player shows.
 
     Args:
         source: a video, or a folder of images.
         output: a folder for PNG files (text that ends in a slash, or a name without an extension), or an .mkv.
-        prompts: what is meant.
-        box: rectangles that are added, each "x,y,w,h" or "x,y,w,h@start-end".
-        start: nothing before this time.
-        end: nothing from this time on.
-        model_dir: the user's folder of weights; None for the default one.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; for trackers that are networks.
-        fps: frame rate of a folder of images.
-        overwrite: replace an existing output.
-        progress: called after each frame, stages "track" and "masks".
+        arguments: all that `vidfill.write_masks` takes by name.
 
     Raises:
         VidfillError: of the kind that says what is wrong; no output is left behind.
@@ -86,26 +72,19 @@ def write_masks(
     """
     if not is_folder_output(output) and Path(output).suffix.lower() != ".mkv":
         raise UsageError(f"{output} for masks", expected="a folder, or an .mkv, which holds them without loss")
-    job = Request(
-        Path(source),
-        output,
-        fps,
-        mask_spec(None, box, invert=False, start=start, end=end, prompting=prompts),
-        PlanSettings(),
-        EncodeSettings(codec="auto" if is_folder_output(output) else "ffv1"),
-        reshape=_picture_of_masks,
-    )
+    settings = converted(FillArguments, arguments, codec="auto" if is_folder_output(output) else "ffv1")
+    request = Request(Path(source), output, settings, PlanSettings(), reshape=_picture_of_masks)
     with collected_warnings() as warnings, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "masks.track"
-        checked = job.check(overwrite=overwrite, track=file)
-        job.track(file, device, model_dir, progress=reporter(progress, "track"))
-        report = reporter(progress, "masks") or (lambda done, total: None)
+        checked = request.check(track=file)
+        request.track(file)
+        report = reporter(settings.progress, "masks") or (lambda done, total: None)
         n_frames = n_masked = 0
         with (
             Track.open(file, checked.info) as found,
-            Reader(job.source, fps=fps) as reader,
+            Reader(request.source, fps=settings.fps) as reader,
             checked.masks.cursor() as cursor,
-            open_writer(output, checked.written, job.encoding, overwrite=overwrite) as writer,
+            open_writer(output, checked.written, settings, overwrite=settings.overwrite) as writer,
         ):
             for frame in reader.frames():
                 mask = cursor.at(frame)
@@ -140,3 +119,6 @@ def _picture_of_masks(info: VideoInfo) -> VideoInfo:
 
 def _as_frame(frame: Frame, mask: Bool) -> Frame:
     return Frame(frame.index, frame.pts, frame.time_base, (np.where(mask, np.uint8(255), np.uint8(0)),), frame.held)
+
+
+write_masks = flat("write_masks", WriteMasksArguments)(run_write_masks)

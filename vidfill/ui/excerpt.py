@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 
-from vidfill.compose import ComposeSettings, compose
+from vidfill.compose import compose
 from vidfill.compose.noise import with_noise
-from vidfill.engine import EngineSettings, fill
-from vidfill.engine.plan import Plan, PlanSettings, cut_segments, estimate_memory, grown
+from vidfill.engine import fill
+from vidfill.engine.plan import MAX_REFERENCES, Plan, cut_segments, estimate_memory, grown, growth
 from vidfill.errors import MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
 from vidfill.removal.assemble import matched
+from vidfill.settings import ComposeSettings, EngineSettings, PlanSettings
 from vidfill.track.timeline import Timeline
 from vidfill.video.frame import Box, Frame
 from vidfill.video.read import Reader
@@ -71,7 +72,7 @@ def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, 
         survey = HoleSurvey(cursor)
         for frame in _run(reader, timeline, frames):
             survey.add(frame)
-    dilate_px, feather_px = settings.growth(survey.thickness_px, info)
+    dilate_px, feather_px = growth(settings, survey.thickness_px, info)
     holes[frames.start : frames.start + len(survey.boxes)] = grown(survey.boxes, dilate_px + feather_px, info)
     n_hole_frames = sum(hole is not None for hole in holes)
     if not n_hole_frames:
@@ -92,5 +93,5 @@ def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, 
         dilate_px=dilate_px,
         feather_px=feather_px,
         memory_bytes=estimate_memory(segments, info),
-        max_references=settings.max_references,
+        max_references=MAX_REFERENCES,
     )

@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 
 from vidfill.engine.device import choose_device
-from vidfill.engine.plan import PlanSettings
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.files.atomic import atomic_write
 from vidfill.masks.boxes import Moment
@@ -21,6 +20,7 @@ from vidfill.models import load_model, resolve_model
 from vidfill.progress import OnProgress, Progress, reporter
 from vidfill.removal.run import RemoveResult, remove
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import EncodeSettings, PlanSettings
 from vidfill.track.base import Selector
 from vidfill.track.result import Track
 from vidfill.track.timeline import Timeline
@@ -31,7 +31,6 @@ from vidfill.ui.jobs import Jobs
 from vidfill.ui.pictures import PagePicture, Pictures, shown
 from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
-from vidfill.video.codecs import EncodeSettings
 from vidfill.video.display import encode_picture
 from vidfill.video.frame import VideoInfo
 from vidfill.video.read import Reader, probe
@@ -236,7 +235,7 @@ class Project:
                 f"a preview of frames {frames.start} to {frames.stop - 1}",
                 expected=f"1 to {MAX_PREVIEW_FRAMES} frames within 0 to {n_frames - 1}",
             )
-        planning = PlanSettings(dilate_px=dilate_px)
+        planning = PlanSettings(dilate=dilate_px)
         self.jobs.start("preview", lambda report: self._preview(tracked, frames, planning, report))
 
     def start_removal(self, *, dilate_px: int | None, allow_lost: bool) -> None:
@@ -266,8 +265,8 @@ class Project:
     def _track(self, prompts: Prompts, report: OnProgress, *, shadow: bool) -> None:
         settings, number = self.settings, next(self._numbers)
         path = self._folder / f"{number}.track"
-        request = settings.request(settings.prompting(prompts, shadow=shadow, allow_lost=True))
-        request.track(path, settings.device, settings.model_dir, progress=reporter(report, "track"))
+        request = settings.request(settings.prompting(prompts, shadow=shadow, allow_lost=True), report)
+        request.track(path)
         found = Track.open(path, self.info)
         with self._changing:
             before, self.tracked = self.tracked, TrackedPrompts(number, path, found, prompts, shadow)
@@ -328,7 +327,7 @@ class Project:
     def _masks_of(self, tracked: TrackedPrompts) -> MaskSource:
         prompting = self.settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=True)
         request = self.settings.request(prompting)
-        return request.check(overwrite=False, track=tracked.path).masks
+        return request.check(track=tracked.path).masks
 
 
 def _open_selector(settings: Settings) -> Selector:

@@ -6,13 +6,12 @@ import shlex
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
-from vidfill.engine import EngineSettings
-from vidfill.engine.plan import PlanSettings
-from vidfill.masks.files import MaskSpec
 from vidfill.masks.prompt import Prompting, Prompts
-from vidfill.removal.request import Request
-from vidfill.video.codecs import EncodeSettings
+from vidfill.progress import OnProgress
+from vidfill.removal.request import FillArguments, Request
+from vidfill.settings import EngineSettings, PlanSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Settings:
     output: Path | str
     prompts: Path
     fps: Fraction | None = None
-    tracker: str = "auto"
+    tracker: Literal["auto", "sam", "flow", "sam2"] = "auto"
     whole: bool | None = None
     grow: int | None = None
     shadow: bool = False
@@ -54,12 +53,16 @@ class Settings:
 
     def prompting(self, prompts: Prompts, *, shadow: bool, allow_lost: bool) -> Prompting:
         """Prompts with how they are followed."""
-        return Prompting(prompts, self.tracker, self.whole, allow_lost, self.grow, shadow)
+        return Prompting(
+            prompts, tracker=self.tracker, whole=self.whole, allow_lost=allow_lost, grow_px=self.grow, shadow=shadow
+        )
 
-    def request(self, prompting: Prompting) -> Request:
+    def request(self, prompting: Prompting, progress: OnProgress | None = None) -> Request:
         """The removal of what is meant; its track is that of `vidfill.remove` with the same prompts."""
-        spec = MaskSpec(prompting=prompting)
-        return Request(self.source, None, self.fps, spec, PlanSettings(), EncodeSettings())
+        settings = FillArguments(
+            fps=self.fps, prompts=prompting, device=self.device, model_dir=self.model_dir, progress=progress
+        )
+        return Request(self.source, None, settings, PlanSettings())
 
     def command(self) -> str:
         """The line for a shell that removes what the file of prompts says; what the page can choose is left out."""

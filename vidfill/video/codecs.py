@@ -10,32 +10,16 @@ from __future__ import annotations
 import difflib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import av
 from av.codec.context import OptionFlags
 
 from vidfill.errors import OutputError, UsageError
+from vidfill.settings import EncodeSettings
 from vidfill.video.frame import VideoInfo
 from vidfill.video.hdr import hdr_options
 from vidfill.video.pixels import FormatMatch, match_format
-
-
-@dataclass(frozen=True)
-class EncodeSettings:
-    """What the user asks of the encoder.
-
-    Attributes:
-        codec: "auto", a family ("h264", "hevc", "av1", "vp9", "prores", "ffv1", ...) or the name of an encoder.
-        crf: constant quality, lower is better, on the encoder's own scale; None for ours.
-        preset: speed against size, by the encoder's own name; None for ours.
-        options: the encoder's own options by name; they win over everything else.
-    """
-
-    codec: str = "auto"
-    crf: float | None = None
-    preset: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,7 +254,8 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
     supported = av.CodecContext.create(name, "w").supported_options
     private = [option.name for option in supported.private]
     generic = [option.name for option in supported.generic if option.flags & OptionFlags.ENCODING_PARAM]
-    options = {key: value for key, value in base.items() if key != "crf" or not _RATE_OPTIONS & settings.options.keys()}
+    own = settings.encoder_options or {}
+    options = {key: value for key, value in base.items() if key != "crf" or not _RATE_OPTIONS & own.keys()}
     for option, value in (("crf", settings.crf), ("preset", settings.preset)):
         if value is None:
             continue
@@ -281,14 +266,14 @@ def _with_user_options(name: str, base: dict[str, str], settings: EncodeSettings
         _check_value(name, option, value)
         options[option] = f"{value:g}" if isinstance(value, float) else str(value)
     known = {*private, *generic} - _PICTURE_OPTIONS
-    for option in (o for o in settings.options if o not in known):
+    for option in (o for o in own if o not in known):
         near = difflib.get_close_matches(option, sorted(known), n=3, cutoff=0.5)
         raise UsageError(
             f"{name} has no option {option}",
             expected="one of its own: " + ", ".join(private),
             todo="did you mean " + " or ".join(near) if near else f"see ffmpeg -h encoder={name}",
         )
-    return _joined(options, settings.options)
+    return _joined(options, own)
 
 
 def _joined(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from av.packet import Packet
 
 from vidfill.errors import OutputError, UsageError
 from vidfill.files.atomic import atomic_write
-from vidfill.video.codecs import EncoderConfig, EncodeSettings, choose_encoder
+from vidfill.settings import EncodeSettings
+from vidfill.video.codecs import EncoderConfig, choose_encoder
 from vidfill.video.encode import (
     WITHOUT_TIMESTAMPS,
     WRITE_ERRORS,

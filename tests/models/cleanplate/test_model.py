@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.engine import EngineSettings, fill_clip
+from vidfill.engine import fill_clip
 from vidfill.errors import WeightsError
 from vidfill.evaluate.quality import psnr
 from vidfill.models.base import ClipSource, Step, View, recur, unroll
 from vidfill.models.cleanplate.model import CleanPlate
 from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
+from vidfill.settings import EngineSettings
 from vidfill.video.frame import Remembered
 
 Rgb = NDArray[np.uint8]

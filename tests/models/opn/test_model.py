@@ -11,12 +11,13 @@ from torch import Tensor
 
 from tests.golden.make_opn_small import PATH, REFERENCES, SIZES, TARGET, opn_tensors
 from tests.models.opn.twin import TwinOPN
-from vidfill.engine import EngineSettings, fill_clip
+from vidfill.engine import fill_clip
 from vidfill.models.base import ClipSource, View, Window, composite, recur, unroll
 from vidfill.models.opn.authors import PEELING_LAYERS, authors_shapes, load_authors
 from vidfill.models.opn.model import OPN, OPNSizes
 from vidfill.models.opn.network import DECODER_REACH, denormalise
 from vidfill.models.opn.peels import CELL_PX
+from vidfill.settings import EngineSettings
 
 
 def ruled(sizes: OPNSizes = SIZES) -> OPN:
