@@ -9,8 +9,9 @@ export OMP_NUM_THREADS ?= 2
 demo: install
 	$(BIN)/python examples/demo.py
 
+# Files of tests, not single ones, go to the processes: a file's tests share what they have prepared.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
@@ -20,7 +21,7 @@ lint: install
 # A batch on two nodes of a Ray cluster, one of which is killed; not in `test`, since Ray is large and slow to start.
 test-cluster: install
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,cluster]'
-	$(BIN)/python -m pytest tests/batching/two_nodes.py
+	$(BIN)/python -m pytest tests/batch/two_nodes.py
 
 # Speed and memory; CLIPS=FOLDER (of clips: see vidfill evaluate --help) scores the models' quality as well.
 bench: install
