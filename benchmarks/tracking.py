@@ -84,7 +84,7 @@ def run(clip: Path, at: int, tracker: str, model_dir: Path | None, out: Path | N
         at = at % n_frames
         start = time.perf_counter()
         store = Path(folder) / "track"
-        with track(reader, prompts_from(_annotation(annotations[at]), at), tools, store) as found:
+        with track(reader, prompts_from(_annotation(annotations[at]), at), tools, store)[0] as found:
             seconds = (time.perf_counter() - start) / n_frames
             confident = found.confidences() >= CONFIDENT
             truths = [_resized(_annotation(path), found.size) for path in annotations]

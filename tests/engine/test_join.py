@@ -33,7 +33,7 @@ def _filled(path: Path, model: Model, *, longest: int, context: int = 48) -> tup
         spec = MaskSettings(box=("30,20,20,16",))
         masks = open_masks(spec, reader.info, rate=reader.info.rate)
         limits = SegmentLimits(max_segment=longest, context=context)
-        plan = analyse(reader, masks, PlanSettings(dilate=1, feather=1), limits=limits)
+        _, plan = analyse(reader, masks, PlanSettings(dilate=1, feather=1), limits=limits)
         return plan, list(fill(plan, reader, masks, model, CPU))
 
 

@@ -53,7 +53,7 @@ def _plan(
 ) -> Plan:
     with Reader(source) as reader:
         masks = open_masks(spec, reader.info, rate=reader.info.rate)
-        return analyse(reader, masks, settings or PlanSettings(), limits=SegmentLimits(context=context))
+        return analyse(reader, masks, settings or PlanSettings(), limits=SegmentLimits(context=context))[1]
 
 
 def _segments(
@@ -306,6 +306,16 @@ def test_an_unchanged_mask_is_looked_at_once(tmp_path: Path, monkeypatch: pytest
     assert plan.n_hole_frames == 20 and len(looked_at) == 1
 
 
+def test_a_plan_from_an_index(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", n=40, size=SIZE, cut=22, vfr=True).path
+    with Reader(source) as reader:
+        masks = open_masks(MaskSettings(box=("5,5,10,10@0.3-1.2",)), reader.info, rate=reader.info.rate)
+        index, plan = analyse(reader, masks, PlanSettings())
+        assert plan == analyse(reader, masks, PlanSettings(), index=index)[1]
+        assert list(index.pts) == [frame.pts for frame in reader.frames()]
+        assert index.scenes == (range(22), range(22, 40))
+
+
 def test_progress_counts_every_frame(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", n=7, size=SIZE).path
     seen: list[tuple[int, int]] = []
@@ -323,14 +333,14 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_json_there_and_back(plan: Plan) -> None:
     text = plan.to_json()
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == 2
     again = Plan.from_json(text)
     assert again == plan and again.to_json() == text
     assert isinstance(again.segments[0].box, Box) and isinstance(again.segments[0].size, tuple)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", "{}", '{"schema_version": 1}', '{"schema_version": 1, "scenes": [[1]]}']
+    "text", ["", "[]", "3", "{}", '{"schema_version": 2}', '{"schema_version": 2, "scenes": [[1]]}']
 )
 def test_what_is_no_plan(text: str) -> None:
     with pytest.raises(InputError, match="not a plan"):
@@ -338,8 +348,8 @@ def test_what_is_no_plan(text: str) -> None:
 
 
 def test_a_plan_of_another_version(plan: Plan) -> None:
-    with pytest.raises(InputError, match="version 99; expected 1"):
-        Plan.from_json(plan.to_json().replace('"schema_version": 1', '"schema_version": 99'))
+    with pytest.raises(InputError, match="version 1; expected 2"):
+        Plan.from_json(plan.to_json().replace('"schema_version": 2', '"schema_version": 1'))
 
 
 def test_fields_that_are_missing_or_too_many(plan: Plan) -> None:

@@ -19,16 +19,10 @@ from vidfill.track.merge import Passing, between, merge
 from vidfill.track.prompted import Where, track_prompted
 from vidfill.track.result import NOT_TRACKED, Track
 from vidfill.track.select import iou
-from vidfill.track.timeline import (
-    pictures_around,
-    pictures_backward,
-    pictures_forward,
-    survey,
-    working_picture,
-    working_size,
-)
+from vidfill.track.timeline import WorkingPictures, working_picture, working_size
 from vidfill.track.tools import TRACKER_NAMES, open_tools
 from vidfill.video.frame import Bool, Float, VideoInfo
+from vidfill.video.index import index_source
 from vidfill.video.read import Reader
 
 
@@ -90,7 +84,7 @@ def _track(
 ) -> Track:
     with Reader(path) as reader:
         tools = Tools(selector or Given(), new_tracker, "steps")
-        return track(reader, Prompts.parse(points), tools, store, when=when)
+        return track(reader, Prompts.parse(points), tools, store, when=when)[0]
 
 
 def _n_steps(found: Track) -> list[int]:
@@ -190,9 +184,9 @@ def test_prompts_after_the_end(plain: Path, tmp_path: Path) -> None:
 
 def test_pictures_come_backward_in_parts(plain: Path) -> None:
     with Reader(plain) as reader:
-        timeline = survey(reader)
-        forward = list(pictures_forward(reader, timeline, range(3, 17)))
-        backward = list(pictures_backward(reader, timeline, range(3, 17), n_held=4))
+        pictures = WorkingPictures(reader, index_source(reader))
+        forward = list(pictures.forward(range(3, 17)))
+        backward = list(pictures.backward(range(3, 17), n_held=4))
         assert [i for i, _ in backward] == list(range(16, 2, -1))
         for (i, one), (j, other) in zip(forward, reversed(backward), strict=True):
             assert i == j
@@ -201,9 +195,9 @@ def test_pictures_come_backward_in_parts(plain: Path) -> None:
 
 def test_pictures_come_with_those_around_them(two_scenes: Path) -> None:
     with Reader(two_scenes) as reader:
-        timeline = survey(reader)
-        plain = dict(pictures_forward(reader, timeline, range(24)))
-        found = list(pictures_around(reader, timeline, range(8, 12), (-9, -2, 3)))
+        pictures = WorkingPictures(reader, index_source(reader))
+        plain = dict(pictures.forward(range(24)))
+        found = list(pictures.around(range(8, 12), (-9, -2, 3)))
         assert [i for i, _ in found] == [8, 9, 10, 11]
         assert [sorted(around) for _, around in found] == [[-2, 0, 3], [-9, -2, 0], [-9, -2, 0], [-9, -2, 0]]
         for index, around in found:
@@ -221,8 +215,8 @@ def test_shadows_are_added_in_a_pass_of_their_own(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "in.mkv", pictures=pictures, codec="ffv1", pix_fmt="yuv444p").path
     prompts = Prompts.parse([], [], ["13,21,32,40"])
     with Reader(path) as reader:
-        plain = track(reader, prompts, open_tools("flow"), tmp_path / "a")
-        added = track(reader, prompts, open_tools("flow"), tmp_path / "b", shadow=True, key="k")
+        plain = track(reader, prompts, open_tools("flow"), tmp_path / "a")[0]
+        added = track(reader, prompts, open_tools("flow"), tmp_path / "b", shadow=True, key="k")[0]
     with plain, added:
         beside = shadows[13] & ~balls[13]
         assert (plain.mask(13) & beside).sum() < 0.3 * beside.sum()
@@ -311,7 +305,7 @@ def test_masks_are_laid_over_a_large_turned_picture(tmp_path: Path) -> None:
     with Reader(path) as reader:
         info = reader.info
         selector = Given()
-        track(reader, Prompts.parse(["5,5"]), Tools(selector, Steps, "steps"), tmp_path / "t").close()
+        track(reader, Prompts.parse(["5,5"]), Tools(selector, Steps, "steps"), tmp_path / "t")[0].close()
         frame = next(iter(reader.frames()))
     assert selector.asked[0][0].points[0] == pytest.approx(
         5 * np.array(working_size(info))[::-1] / (600, 800), rel=0.01
@@ -328,7 +322,7 @@ def test_growth_reaches_that_far(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "in.mkv", pictures=pictures, codec="ffv1", pix_fmt="yuv444p").path
     with Reader(path) as reader:
         tools = open_tools("flow")
-        track(reader, Prompts.parse([], [], ["37,23,64,50"]), tools, tmp_path / "t").close()
+        track(reader, Prompts.parse([], [], ["37,23,64,50"]), tools, tmp_path / "t")[0].close()
         frame = next(iter(reader.frames()))
         grown = []
         for px in (0, 3):

@@ -8,7 +8,7 @@ from tests.clips import write_clip
 from vidfill.errors import InputError
 from vidfill.track import result
 from vidfill.track.store import MaskFile, finish, open_stored
-from vidfill.track.timeline import Timeline
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import probe
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
 
 
 def test_a_track_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeline = Timeline(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0], [])
+    timeline = SourceIndex(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0])
 
     def full(*words: object) -> None:
         raise OSError(28, "No space left on device")

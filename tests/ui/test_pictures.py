@@ -8,10 +8,11 @@ import pytest
 from tests.clips import write_clip
 from vidfill.errors import InputError
 from vidfill.track.base import Picture
-from vidfill.track.timeline import Timeline, survey, working_picture
+from vidfill.track.timeline import working_picture
 from vidfill.ui import pictures
 from vidfill.ui.pictures import N_KEPT, Pictures, shown
 from vidfill.video.display import encode_picture
+from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
 N_FRAMES = 40
@@ -23,12 +24,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def timeline(path: Path) -> Timeline:
+def timeline(path: Path) -> SourceIndex:
     with Reader(path) as reader:
-        return survey(reader)
+        return index_source(reader)
 
 
-def test_frames_in_any_order(path: Path, timeline: Timeline) -> None:
+def test_frames_in_any_order(path: Path, timeline: SourceIndex) -> None:
     with Reader(path) as reader:
         info = reader.info
         straight = [(encode_picture(shown(f, info), ".jpg"), working_picture(f, info)) for f in reader.frames()]
@@ -41,7 +42,7 @@ def test_frames_in_any_order(path: Path, timeline: Timeline) -> None:
     some.close()
 
 
-def test_cache_and_steps_back(path: Path, timeline: Timeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_and_steps_back(path: Path, timeline: SourceIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes] = []
 
     def encode(picture: Picture, suffix: str) -> bytes:
@@ -67,7 +68,7 @@ def test_cache_and_steps_back(path: Path, timeline: Timeline, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("index", [-1, N_FRAMES])
-def test_frame_out_of_range(path: Path, timeline: Timeline, index: int) -> None:
+def test_frame_out_of_range(path: Path, timeline: SourceIndex, index: int) -> None:
     with pytest.raises(InputError, match=f"expected 0 to {N_FRAMES - 1}"):
         Pictures(path, timeline).at(index)
 

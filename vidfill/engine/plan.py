@@ -1,10 +1,9 @@
-"""Analysis: one decode of the source that finds scenes, hole boxes and segments, and writes them down as a Plan."""
+"""Analysis: where the holes of a source are, and into which segments they are cut, written down as a Plan."""
 
 from __future__ import annotations
 
 import json
 import math
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,9 +12,10 @@ from vidfill.errors import InputError, MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey, automatic_growth
 from vidfill.settings import PlanSettings, parse_working_size
-from vidfill.video.cuts import CutDetector, thumbnail
-from vidfill.video.dissolves import DissolveDetector, parted, without_cuts
+from vidfill.video.decode import Damage
+from vidfill.video.dissolves import parted
 from vidfill.video.frame import Box, VideoInfo
+from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
 MAX_SEGMENT_FRAMES = 120
@@ -38,7 +38,7 @@ NEAR_ENOUGH = 1.25
 ALIGN_PX = 8
 """Crops begin and end at multiples of this (or at the picture's edge): whole chroma blocks, whole cells of networks."""
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class Plan:
         height, width: of the coded picture.
         n_frames: frames that the reader gives out, held ones counted.
         n_held: frames that repeat the last good one in the place of damaged ones.
+        n_bad_packets, is_truncated: see `vidfill.video.decode.Damage`.
         scenes: (start, stop) of each scene, half-open, covering all frames.
         segments: in order of time, never overlapping in [start, stop).
         n_hole_frames: frames with a hole.
@@ -110,6 +111,13 @@ class Plan:
     memory_bytes: int
     max_references: int = MAX_REFERENCES
     dissolves: tuple[tuple[int, int], ...] = ()
+    n_bad_packets: int = 0
+    is_truncated: bool = False
+
+    @property
+    def damage(self) -> Damage:
+        """What was wrong with the source."""
+        return Damage(self.n_bad_packets, self.n_held, self.is_truncated)
 
     @property
     def shots(self) -> tuple[tuple[int, int], ...]:
@@ -187,73 +195,72 @@ def analyse(
     settings: PlanSettings,
     *,
     limits: SegmentLimits = LIMITS,
+    index: SourceIndex | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Plan:
-    """Decode the source once and plan its fill; of each frame only its time and the box of its hole are kept.
+) -> tuple[SourceIndex, Plan]:
+    """Index the source, find its holes and plan the fill.
 
     Args:
         reader: the source.
         masks: what to remove from it.
         settings: how far masks are grown, and the working size.
         limits: of the segments.
+        index: of the source, if there is one already: nothing is decoded then. Not for masks from the alpha channel.
         progress: called with (frames done, frames as the container states them or 0) after each frame.
 
     Raises:
         InputError: if the source has no frames or cannot be read.
         MaskError: if masks do not fit the frames in size or number, cannot be read, or are all empty.
     """
-    info = reader.info
-    cuts, dissolves = CutDetector(), DissolveDetector()
-    pts = array("q")
-    n_held = 0
     with masks.cursor() as cursor:
         survey = HoleSurvey(cursor)
-        for frame in reader.frames():
-            thumb = thumbnail(frame, info.pixel_format)
-            cuts.push(thumb)
-            dissolves.push(thumb)
-            pts.append(frame.pts)
-            survey.add(frame)
-            n_held += frame.held
-            if progress is not None:
-                progress(len(pts), info.n_frames)
-    if not pts:
-        raise InputError(f"no frames in {info.path}", expected="at least one")
-    masks.check_count(len(pts))
-    n_hole_frames = sum(box is not None for box in survey.boxes)
-    if n_hole_frames == 0:
+        if index is None:
+            index = index_source(reader, each=survey.add, progress=progress)
+        else:
+            for frame in index.frames():
+                survey.add(frame)
+    masks.check_count(len(index))
+    if not any(survey.boxes):
         raise MaskError(
-            f"masks that are empty in all of the {len(pts)} frames",
+            f"masks that are empty in all of the {len(index)} frames",
             expected="white where the object is (above 127 of 255)",
             todo="check the masks, --invert if the object is black in them, and --start and --end",
         )
-    hard = cuts.finish()
-    spans = without_cuts(dissolves.finish(), hard)
-    starts = parted(spans, hard, longest=DISSOLVE_PIECE_FRAMES)
-    scenes = tuple(zip([0, *starts], [*starts, len(pts)], strict=True))
+    starts = parted(index.dissolves, index.cuts, longest=DISSOLVE_PIECE_FRAMES)
+    scenes = tuple(zip([0, *starts], [*starts, len(index)], strict=True))
+    return index, plan_fill(index, scenes, survey, settings, limits)
+
+
+def plan_fill(
+    index: SourceIndex,
+    scenes: tuple[tuple[int, int], ...],
+    survey: HoleSurvey,
+    settings: PlanSettings,
+    limits: SegmentLimits = LIMITS,
+) -> Plan:
+    """Plan the fill of the holes that were found in all frames of a source, divided into scenes."""
+    info = index.info
     dilate_px, feather_px = growth(settings, survey.thickness_px, info)
-    holes = grown(survey.boxes, dilate_px + feather_px, info)
-    segments = tuple(cut_segments(holes, scenes, pts, info, settings, limits))
+    reach_px = dilate_px + feather_px
+    holes = [box and box.grow(reach_px, height=info.height, width=info.width) for box in survey.boxes]
+    segments = tuple(cut_segments(holes, scenes, index.pts, info, settings, limits))
     return Plan(
         source=str(info.path),
         height=info.height,
         width=info.width,
-        n_frames=len(pts),
-        n_held=n_held,
+        n_frames=len(index),
+        n_held=len(index.held),
+        n_bad_packets=index.damage.n_bad_packets,
+        is_truncated=index.damage.is_truncated,
         scenes=scenes,
-        dissolves=tuple(spans),
+        dissolves=index.dissolves,
         segments=segments,
-        n_hole_frames=n_hole_frames,
+        n_hole_frames=sum(box is not None for box in survey.boxes),
         dilate_px=dilate_px,
         feather_px=feather_px,
         memory_bytes=estimate_memory(segments, info),
         max_references=MAX_REFERENCES,
     )
-
-
-def grown(boxes: Sequence[Box | None], reach_px: int, info: VideoInfo) -> list[Box | None]:
-    """The boxes of holes after their masks have been grown by a disc, within the picture."""
-    return [box and box.grow(reach_px, height=info.height, width=info.width) for box in boxes]
 
 
 def cut_segments(
@@ -264,16 +271,7 @@ def cut_segments(
     settings: PlanSettings,
     limits: SegmentLimits = LIMITS,
 ) -> Iterator[Segment]:
-    """Cut the frames with holes into segments.
-
-    Args:
-        holes: the box of each frame's hole, grown as its mask will be; None where there is none.
-        scenes: (start, stop) of each scene.
-        pts: presentation time of each frame.
-        info: the source.
-        settings: see there.
-        limits: of the segments.
-    """
+    """Cut the frames with holes, given the box of each grown mask, into segments that lie within scenes."""
     pixels = parse_working_size(settings.working_size)
     index = 0
     for scene, (first, last) in enumerate(scenes):

@@ -235,7 +235,7 @@ def _in_order(masks: list[Path], info: VideoInfo, note: Callable[[str], None]) -
 
 
 def _first_time(info: VideoInfo) -> Fraction:
-    if info.is_folder:
-        return Fraction(0)
+    if info.start_pts is not None:
+        return info.start_pts * info.time_base
     with Reader(info.path) as reader:
         return next((frame.time_s for frame in reader.frames()), Fraction(0))

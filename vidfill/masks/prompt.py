@@ -227,6 +227,11 @@ class Prompts:
             if not (box.x0 < width and box.y0 < height and box.x1 > 0 and box.y1 > 0):
                 raise _outside(f"the object box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}", height, width)
 
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """When there are prompts."""
+        return (*(click.at for click in self.clicks), *(box.at for box in self.boxes))
+
     def on_frames(self, frame_of: Callable[[Moment], int]) -> dict[int, dict[int, FramePrompt]]:
         """The prompts by frame and object.
 

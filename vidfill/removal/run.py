@@ -231,9 +231,9 @@ def analysed(request: Request, masks: MaskSource) -> Plan:
     """The first stage, with damage told or refused."""
     settings = request.settings
     with Reader(request.source, fps=settings.fps, threads=settings.threads) as reader:
-        plan = analyse(reader, masks, request.planning, progress=reporter(settings.progress, "analyse"))
-        _check_damage(reader.damage, plan, strict=settings.strict)
-        if damage := _described(reader.damage, plan.n_frames):
+        _, plan = analyse(reader, masks, request.planning, progress=reporter(settings.progress, "analyse"))
+        _check_damage(plan.damage, plan, strict=settings.strict)
+        if damage := _described(plan.damage, plan.n_frames):
             _log.warning("%s; the last good frame is held in the place of each damaged one", damage)
     return plan
 

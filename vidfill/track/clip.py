@@ -15,16 +15,9 @@ from vidfill.track.merge import Passing, merge
 from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
 from vidfill.track.shadow import SHADOW_OFFSETS, Other, shadow_of
 from vidfill.track.store import MaskFile
-from vidfill.track.timeline import (
-    Timeline,
-    pictures_around,
-    pictures_backward,
-    pictures_forward,
-    pictures_near,
-    survey,
-    working_size,
-)
+from vidfill.track.timeline import WorkingPictures, frame_of, frames_within, index_with_pictures, working_size
 from vidfill.video.frame import Float
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader
 
 OnProgress = Callable[[int, int], None]
@@ -54,12 +47,12 @@ def track(
     shadow: bool = False,
     key: str = "",
     progress: OnProgress | None = None,
-) -> Track:
+) -> tuple[Track, SourceIndex]:
     """Find the objects that the prompts are about on every frame.
 
-    The source is decoded once for its times and cuts, once forward from the first prompt, and once backward, a few
-    frames at a time, from the last prompt to the first frame. Every scene is tracked on its own. A frame between two
-    prompts gets the track from the one before and the one from after.
+    The source is decoded once; the pictures that are tracked are stored beside `store` meanwhile. Every scene is
+    tracked on its own, forward from its first prompt and backward from its last one. A frame between two prompts gets
+    the track from the one before and the one from after.
 
     Args:
         reader: the source.
@@ -73,7 +66,7 @@ def track(
             every frame that is read for its time and cuts. What it raises ends the work.
 
     Returns:
-        The masks, open for reading; objects may be lost on some frames, see `Track.check`.
+        The masks, open for reading (objects may be lost on some frames, see `Track.check`), and the source's index.
 
     Raises:
         MaskError: prompts outside the picture or after its end.
@@ -83,33 +76,42 @@ def track(
     """
     prompts.check_named()
     prompts.check_inside(reader.info)
-    timeline = survey(reader, progress=None if progress is None else lambda done, total: progress(0, 0))
-    prompted = prompts.on_frames(timeline.frame_of)
-    wanted = range(len(timeline)) if when is None else timeline.span(when)
-    size = working_size(reader.info)
-    with tempfile.TemporaryFile(dir=store.absolute().parent) as file:
-        passes = _Passes(reader, timeline, prompted, tools, wanted, file, size)
+    when = when or TimeRange()
+    folder = store.absolute().parent
+    with tempfile.TemporaryFile(dir=folder) as picture_file, tempfile.TemporaryFile(dir=folder) as mask_file:
+        pictures = index_with_pictures(
+            reader,
+            picture_file,
+            prompts.moments,
+            when,
+            progress=None if progress is None else lambda done, total: progress(0, 0),
+        )
+        index = pictures.index
+        prompted = prompts.on_frames(lambda at: frame_of(index, at))
+        wanted = frames_within(index, when)
+        size = working_size(reader.info)
+        passes = _Passes(pictures, prompted, tools, wanted, mask_file)
         passes.run(progress)
         own_key = "" if shadow else key  # without its shadows a track is not finished
-        with TrackWriter(store, timeline, prompted, tools.name, own_key, size, prompts.object_ids) as writer:
-            for index in wanted:
-                writer.put(index, {o: passes.at(index, o) for o in prompts.object_ids})
+        with TrackWriter(store, index, prompted, tools.name, own_key, size, prompts.object_ids) as writer:
+            for i in wanted:
+                writer.put(i, {o: passes.at(i, o) for o in prompts.object_ids})
         if shadow:
-            _add_shadows(reader, timeline, wanted, store, key)
-    return Track.open(store, timeline.info)
+            _add_shadows(pictures, wanted, store, key)
+    return Track.open(store, reader.info), index
 
 
-def _add_shadows(reader: Reader, timeline: Timeline, wanted: range, store: Path, key: str) -> None:
-    """Put the masks with their shadows in the place of those without, in one more pass over the source."""
-    with Track.open(store, timeline.info) as found, found.rewriting(store, key=key) as masks:
-        for scene in timeline.scenes:
+def _add_shadows(pictures: WorkingPictures, wanted: range, store: Path, key: str) -> None:
+    """Put the masks with their shadows in the place of those without."""
+    with Track.open(store, pictures.index.info) as found, found.rewriting(store, key=key) as masks:
+        for scene in pictures.index.scenes:
             frames = range(max(scene.start, wanted.start), min(scene.stop, wanted.stop))
             if not frames:
                 continue
-            for index, pictures in pictures_around(reader, timeline, frames, SHADOW_OFFSETS):
+            for index, around in pictures.around(frames, SHADOW_OFFSETS):
                 mask = found.mask(index)
-                others = [Other(pictures[o], found.mask(index + o)) for o in SHADOW_OFFSETS if o in pictures]
-                masks.put(index, mask | shadow_of(mask, pictures[0], others))
+                others = [Other(around[o], found.mask(index + o)) for o in SHADOW_OFFSETS if o in around]
+                masks.put(index, mask | shadow_of(mask, around[0], others))
 
 
 class _Way:
@@ -152,24 +154,24 @@ class _Way:
 
 
 class _Passes:
-    """The decoding passes over the source, forward and backward."""
+    """The passes over the source, forward and backward."""
 
     def __init__(
         self,
-        reader: Reader,
-        timeline: Timeline,
+        pictures: WorkingPictures,
         prompted: Mapping[int, Mapping[int, FramePrompt]],
         tools: Tools,
         wanted: range,
         file: BinaryIO,
-        size: tuple[int, int],
     ) -> None:
-        self._reader, self._timeline, self._prompted, self._tools = reader, timeline, prompted, tools
+        self._pictures, self._prompted, self._tools = pictures, prompted, tools
         self._objects = tuple(sorted({o for prompts in prompted.values() for o in prompts}))
-        self._forward = _Way(self._objects, file, size, len(timeline))
-        self._backward = _Way(self._objects, file, size, len(timeline))
-        self._runs = _runs(timeline, sorted(prompted), wanted)
-        height, width = reader.info.display_size
+        index = pictures.index
+        size = working_size(index.info)
+        self._forward = _Way(self._objects, file, size, len(index))
+        self._backward = _Way(self._objects, file, size, len(index))
+        self._runs = _runs(index, sorted(prompted), wanted)
+        height, width = index.info.display_size
         self._scale = size[1] / width, size[0] / height
 
     def run(self, progress: OnProgress | None) -> None:
@@ -178,14 +180,14 @@ class _Passes:
         done = 0
         for run in self._runs:
             trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
-            for index, picture in pictures_forward(self._reader, self._timeline, run.forward):
+            for index, picture in self._pictures.forward(run.forward):
                 for object_id, following in trackers.items():
                     self._step_forward(index, picture, object_id, following)
                 done += 1
                 if progress is not None:
                     progress(done, total)
             trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
-            for index, picture in pictures_backward(self._reader, self._timeline, run.backward):
+            for index, picture in self._pictures.backward(run.backward):
                 for object_id, following in trackers.items():
                     self._step_backward(index, picture, object_id, following)
                 done += 1
@@ -204,7 +206,7 @@ class _Passes:
         found = following.step(picture)
         if prompt is not None:
             prior = found.mask if found is not None and found.confidence >= CONFIDENT else None
-            near = pictures_near(self._reader, self._timeline, index)
+            near = self._pictures.near(index)
             scaled = prompt.scaled(*self._scale)
             found = self._tools.selector.select(picture, scaled, prior=prior, near=near)
             following.start(picture, found, scaled.on_object)
@@ -259,10 +261,10 @@ class _Run(NamedTuple):
     backward: range
 
 
-def _runs(timeline: Timeline, prompted: list[int], wanted: range) -> list[_Run]:
+def _runs(source: SourceIndex, prompted: list[int], wanted: range) -> list[_Run]:
     """What to track of each scene with a prompt: what is wanted of it, and what lies between that and the prompts."""
     runs = []
-    for scene in timeline.scenes:
+    for scene in source.scenes:
         inside = [index for index in prompted if index in scene]
         if not inside:
             continue

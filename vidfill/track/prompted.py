@@ -14,6 +14,7 @@ from vidfill.track.clip import track
 from vidfill.track.result import Track
 from vidfill.track.tools import open_tools
 from vidfill.video.frame import VideoInfo
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader
 
 _log = logging.getLogger("vidfill")
@@ -41,7 +42,7 @@ def track_prompted(
     key: str = "",
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> SourceIndex | None:
     """Track what the prompts are about and leave the masks in a file.
 
     Args:
@@ -54,18 +55,23 @@ def track_prompted(
         resume: keep the file if it is whole and that of the same key and prompts.
         progress: called with (frames done, frames in all).
 
+    Returns:
+        The source's index; None where the file was kept, and the source not read.
+
     Raises:
         MaskError: an object is lost, and that is not allowed; no file is left.
         VidfillError: of the kind that says what is wrong.
     """
     key = f"{key} {prompting.fingerprint()}"
+    index: SourceIndex | None = None
     if not (resume and _is_finished(store, key, reader.info)):
         tools = open_tools(prompting.tracker, whole=prompting.whole, device=where.device, model_dir=where.model_dir)
         try:
             store.parent.mkdir(exist_ok=True)
-            track(
+            found, index = track(
                 reader, prompting.prompts, tools, store, when=when, shadow=prompting.shadow, key=key, progress=progress
-            ).close()
+            )
+            found.close()
         except OSError as error:
             raise OutputError(
                 f"masks cannot be stored in {store.parent} ({error.strerror})", todo="free some space on the disk"
@@ -84,6 +90,7 @@ def track_prompted(
         )
     for lost in found.lost:
         _log.warning(f"{lost.describe()}; nothing of it is in the masks there")
+    return index
 
 
 def _is_finished(store: Path, key: str, info: VideoInfo) -> bool:

@@ -17,8 +17,8 @@ from vidfill.files.atomic import atomic_write
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.store import MaskFile, finish, open_stored
-from vidfill.track.timeline import Timeline
 from vidfill.video.frame import Bool, Box, Float, VideoInfo
+from vidfill.video.index import SourceIndex
 
 NOT_TRACKED = -1.0
 """In the place of a confidence: no track leads to this frame."""
@@ -173,7 +173,7 @@ class TrackWriter:
     def __init__(
         self,
         path: Path,
-        timeline: Timeline,
+        source: SourceIndex,
         prompted: Mapping[int, Mapping[int, FramePrompt]],
         tracker: str,
         key: str,
@@ -181,11 +181,11 @@ class TrackWriter:
         objects: tuple[int, ...],
     ) -> None:
         self._stack = ExitStack()
-        self._timeline, self._prompted, self._tracker, self._key = timeline, prompted, tracker, key
+        self._source, self._prompted, self._tracker, self._key = source, prompted, tracker, key
         self._file = self._stack.enter_context(self._stack.enter_context(atomic_write(path)).open("w+b"))
-        self._masks = MaskFile(self._file, size, len(timeline))
-        self._spans = {o: _Spans(o, timeline, size) for o in objects}
-        self._confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(timeline) for o in objects}
+        self._masks = MaskFile(self._file, size, len(source))
+        self._spans = {o: _Spans(o, source, size) for o in objects}
+        self._confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(source) for o in objects}
 
     def __enter__(self) -> Self:
         return self
@@ -234,16 +234,16 @@ class TrackWriter:
 class _Spans:
     """Joins frames on which an object is lost, or gone, to runs."""
 
-    def __init__(self, object_id: int, timeline: Timeline, size: tuple[int, int]) -> None:
-        self._object_id, self._timeline = object_id, timeline
-        height, width = timeline.info.display_size
+    def __init__(self, object_id: int, source: SourceIndex, size: tuple[int, int]) -> None:
+        self._object_id, self._source = object_id, source
+        height, width = source.info.display_size
         self._scale = width / size[1], height / size[0]
         self._seen = -1, 0, 0
         self.lost: list[Lost] = []
         self.left: list[Left] = []
 
     def add(self, index: int, tracked: Tracked | None) -> None:
-        time_s = float(self._timeline.time_s(index))
+        time_s = float(self._source.time_s(index))
         if tracked is None or tracked.confidence < CONFIDENT:
             reason = tracked.reason if tracked is not None else "no prompt in this scene, which begins with a cut"
             if self.lost and self.lost[-1].stop == index:

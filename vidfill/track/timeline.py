@@ -1,101 +1,59 @@
-"""What tracking must know of a source before it starts: when each frame is shown, and where the cuts are."""
+"""What tracking sees of a source: the frames that moments name, and pictures at the size that it works at."""
 
 from __future__ import annotations
 
-import bisect
 import math
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from vidfill.errors import InputError, MaskError
+from vidfill.errors import MaskError
 from vidfill.masks.boxes import Moment, TimeRange
 from vidfill.masks.prompt import spelled
 from vidfill.track.base import Picture
 from vidfill.video.color import rgb_crop
-from vidfill.video.cuts import CutDetector, thumbnail
 from vidfill.video.frame import Box, Frame, VideoInfo
+from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
 WORKING_PIXELS = 512 * 288
 """Tracking works on pictures of at most about this many pixels."""
 NEAR_FRAMES = (-4, -2, 2, 4)
 """Frames that show a selector how things move, relative to the one with the prompt."""
+MAX_STORED_BYTES = 2**30
+"""Of pictures on disk while a source is tracked: at least 2,400 of them. Later ones are decoded again."""
 
 
-class Timeline:
-    """The frames of a source and its scenes, without the pictures.
-
-    Args:
-        info: the source.
-        pts: of each frame, in ticks.
-        cuts: first frames of all scenes but the first, ascending.
-    """
-
-    def __init__(self, info: VideoInfo, pts: Sequence[int], cuts: Sequence[int]) -> None:
-        self.info = info
-        self.pts = pts
-        self._cuts = tuple(cuts)
-        self._slack_s = 1 / (2 * info.rate) if info.rate else Fraction(0)
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.pts)
-
-    @property
-    def scenes(self) -> tuple[range, ...]:
-        """The frames of each scene."""
-        edges = [0, *self._cuts, len(self)]
-        return tuple(range(start, stop) for start, stop in zip(edges, edges[1:], strict=False))
-
-    def scene_of(self, index: int) -> range:
-        """The frames of the scene that a frame belongs to."""
-        return self.scenes[bisect.bisect_right(self._cuts, index)]
-
-    def time_s(self, index: int) -> Fraction:
-        """When a frame is shown, in seconds after the first."""
-        return (self.pts[index] - self.pts[0]) * self.info.time_base
-
-    def frame_of(self, at: Moment) -> int:
-        """The frame that is shown at a moment.
-
-        Raises:
-            MaskError: the moment is after the last frame.
-        """
-        for index in range(len(self)):
-            if at.is_reached(index, self.time_s(index), slack_s=self._slack_s):
-                return index
-        last = len(self) - 1
-        raise MaskError(
-            f"a prompt at {spelled(at)}",
-            expected=f"one up to the last frame, #{last} at {float(self.time_s(last)):.2f} s",
-            todo="give it an earlier time",
-        )
-
-    def span(self, when: TimeRange) -> range:
-        """The frames of a time range."""
-        inside = [i for i in range(len(self)) if when.holds(i, self.time_s(i), slack_s=self._slack_s)]
-        return range(inside[0], inside[-1] + 1) if inside else range(0)
-
-
-def survey(reader: Reader, *, progress: Callable[[int, int], None] | None = None) -> Timeline:
-    """Decode a source once for its times and cuts.
+def frame_of(index: SourceIndex, at: Moment) -> int:
+    """The frame that is shown at a moment.
 
     Raises:
-        InputError: it has no frames.
+        MaskError: the moment is after the last frame.
     """
-    info, detector, pts = reader.info, CutDetector(), array("q")
-    for frame in reader.frames():
-        detector.push(thumbnail(frame, info.pixel_format))
-        pts.append(frame.pts)
-        if progress is not None:
-            progress(len(pts), info.n_frames)
-    if not pts:
-        raise InputError(f"no frames in {info.path}", expected="at least one")
-    return Timeline(info, pts, detector.finish())
+    slack_s = _slack_s(index.info)
+    for i in range(len(index)):
+        if at.is_reached(i, index.time_s(i), slack_s=slack_s):
+            return i
+    last = len(index) - 1
+    raise MaskError(
+        f"a prompt at {spelled(at)}",
+        expected=f"one up to the last frame, #{last} at {float(index.time_s(last)):.2f} s",
+        todo="give it an earlier time",
+    )
+
+
+def frames_within(index: SourceIndex, when: TimeRange) -> range:
+    """The frames of a time range."""
+    slack_s = _slack_s(index.info)
+    inside = [i for i in range(len(index)) if when.holds(i, index.time_s(i), slack_s=slack_s)]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def _slack_s(info: VideoInfo) -> Fraction:
+    return 1 / (2 * info.rate) if info.rate else Fraction(0)
 
 
 def working_size(info: VideoInfo) -> tuple[int, int]:
@@ -117,51 +75,132 @@ def working_picture(frame: Frame, info: VideoInfo) -> Picture:
     return shown.astype(np.uint8, copy=False)
 
 
-def pictures_forward(reader: Reader, timeline: Timeline, frames: range) -> Iterator[tuple[int, Picture]]:
-    """The working pictures of a run of frames, in order."""
-    if not frames:
-        return
-    for frame in reader.frames(start_pts=timeline.pts[frames.start], start_index=frames.start):
-        yield frame.index, working_picture(frame, reader.info)
-        if frame.index + 1 >= frames.stop:
-            return
+class StoredPictures:
+    """Working pictures of a run of frames in a temporary file.
 
-
-def pictures_near(reader: Reader, timeline: Timeline, index: int) -> dict[int, Picture]:
-    """The frames `NEAR_FRAMES` before and after one, as far as its scene goes, by their distance from it."""
-    scene = timeline.scene_of(index)
-    wanted = [index + offset for offset in NEAR_FRAMES if index + offset in scene]
-    if not wanted:
-        return {}
-    frames = range(wanted[0], wanted[-1] + 1)
-    return {i - index: picture for i, picture in pictures_forward(reader, timeline, frames) if i in wanted}
-
-
-def pictures_around(
-    reader: Reader, timeline: Timeline, frames: range, offsets: Sequence[int]
-) -> Iterator[tuple[int, dict[int, Picture]]]:
-    """The working pictures of a run of frames of one scene, each (at 0) with those at some offsets from it.
-
-    Holds as many as lie between the first offset and the last.
+    Args:
+        file: for the pictures.
+        info: the source.
+        prompted: when there are prompts.
+        when: the frames that are tracked.
+        max_bytes: what does not fit is left out.
     """
-    scene = timeline.scene_of(frames.start)
-    first = max(scene.start, frames.start + min(0, *offsets))
-    last = min(scene.stop, frames.stop + max(0, *offsets))
-    held: dict[int, Picture] = {}
-    coming = pictures_forward(reader, timeline, range(first, last))
-    for index in frames:
-        while (index + max(0, *offsets)) not in held and (item := next(coming, None)) is not None:
-            held[item[0]] = item[1]
-        for old in [i for i in held if i < index + min(0, *offsets)]:
-            del held[old]
-        yield index, {offset: held[index + offset] for offset in (0, *offsets) if index + offset in held}
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        info: VideoInfo,
+        prompted: Sequence[Moment],
+        when: TimeRange,
+        *,
+        max_bytes: int = MAX_STORED_BYTES,
+    ) -> None:
+        self._file, self._info, self._prompted, self._when = file, info, prompted, when
+        height, width = working_size(info)
+        self._shape = height, width, 3
+        self._max_frames = max_bytes // math.prod(self._shape)
+        self._first_s: Fraction | None = None
+        self._n_reached = 0
+        self.frames = range(0)
+
+    def add(self, frame: Frame) -> None:
+        """Store a frame of the source, all of which come in order, if tracking will look at it."""
+        if self._first_s is None:
+            self._first_s = frame.time_s
+        at = frame.index, frame.time_s - self._first_s
+        slack_s = _slack_s(self._info)
+        n_before = self._n_reached
+        self._n_reached = sum(moment.is_reached(*at, slack_s=slack_s) for moment in self._prompted)
+        if not self.frames:
+            if not self._n_reached and not self._when.holds(*at, slack_s=slack_s):
+                return
+            self.frames = range(frame.index, frame.index)
+        end = self._when.end
+        is_over = n_before == len(self._prompted) and end is not None and end.is_reached(*at, slack_s=slack_s)
+        if not is_over and frame.index == self.frames.stop and len(self.frames) < self._max_frames:
+            self._file.write(working_picture(frame, self._info).data)
+            self.frames = range(self.frames.start, frame.index + 1)
+
+    def read(self, index: int) -> Picture:
+        """The picture of one of `frames`."""
+        picture = np.empty(self._shape, np.uint8)
+        self._file.seek((index - self.frames.start) * picture.nbytes)
+        self._file.readinto(picture.data)  # type: ignore[attr-defined]
+        return picture
 
 
-def pictures_backward(
-    reader: Reader, timeline: Timeline, frames: range, *, n_held: int = 32
-) -> Iterator[tuple[int, Picture]]:
-    """The working pictures of a run of frames, the last one first; decodes and holds `n_held` of them at a time."""
-    for stop in range(frames.stop, frames.start, -n_held):
-        part = list(pictures_forward(reader, timeline, range(max(frames.start, stop - n_held), stop)))
-        while part:
-            yield part.pop()
+class WorkingPictures:
+    """The pictures of a source at the size that tracking works at, decoded when they are not stored.
+
+    Args:
+        reader: the source.
+        index: of the source.
+        stored: those that are stored.
+    """
+
+    def __init__(self, reader: Reader, index: SourceIndex, stored: StoredPictures | None = None) -> None:
+        self.index = index
+        self._reader, self._stored = reader, stored
+
+    def forward(self, frames: range) -> Iterator[tuple[int, Picture]]:
+        """The pictures of a run of frames, in order."""
+        stored = range(0) if self._stored is None else self._stored.frames
+        position = frames.start
+        while position < frames.stop:
+            if self._stored is not None and position in stored:
+                yield position, self._stored.read(position)
+                position += 1
+                continue
+            for frame in self._reader.frames(start_pts=self.index.pts[position], start_index=position):
+                yield frame.index, working_picture(frame, self._reader.info)
+                position = frame.index + 1
+                if position >= frames.stop or position in stored:
+                    break
+            else:
+                return
+
+    def backward(self, frames: range, *, n_held: int = 32) -> Iterator[tuple[int, Picture]]:
+        """The pictures of a run of frames, the last one first; holds `n_held` of them at a time."""
+        for stop in range(frames.stop, frames.start, -n_held):
+            part = list(self.forward(range(max(frames.start, stop - n_held), stop)))
+            while part:
+                yield part.pop()
+
+    def near(self, index: int) -> dict[int, Picture]:
+        """The frames `NEAR_FRAMES` before and after one, as far as its scene goes, by their distance from it."""
+        scene = self.index.scene_of(index)
+        wanted = [index + offset for offset in NEAR_FRAMES if index + offset in scene]
+        if not wanted:
+            return {}
+        frames = range(wanted[0], wanted[-1] + 1)
+        return {i - index: picture for i, picture in self.forward(frames) if i in wanted}
+
+    def around(self, frames: range, offsets: Sequence[int]) -> Iterator[tuple[int, dict[int, Picture]]]:
+        """The pictures of a run of frames of one scene, each (at 0) with those at some offsets from it.
+
+        Holds as many as lie between the first offset and the last.
+        """
+        scene = self.index.scene_of(frames.start)
+        first = max(scene.start, frames.start + min(0, *offsets))
+        last = min(scene.stop, frames.stop + max(0, *offsets))
+        held: dict[int, Picture] = {}
+        coming = self.forward(range(first, last))
+        for index in frames:
+            while (index + max(0, *offsets)) not in held and (item := next(coming, None)) is not None:
+                held[item[0]] = item[1]
+            for old in [i for i in held if i < index + min(0, *offsets)]:
+                del held[old]
+            yield index, {offset: held[index + offset] for offset in (0, *offsets) if index + offset in held}
+
+
+def index_with_pictures(
+    reader: Reader,
+    file: BinaryIO,
+    prompted: Sequence[Moment],
+    when: TimeRange,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> WorkingPictures:
+    """Index a source, and store in a file what tracking will look at; see `StoredPictures` and `index_source`."""
+    stored = StoredPictures(file, reader.info, prompted, when)
+    return WorkingPictures(reader, index_source(reader, each=stored.add, progress=progress), stored)

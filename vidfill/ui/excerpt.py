@@ -8,21 +8,21 @@ from itertools import takewhile
 from vidfill.compose import compose
 from vidfill.compose.noise import with_noise
 from vidfill.engine import fill
-from vidfill.engine.plan import MAX_REFERENCES, Plan, cut_segments, estimate_memory, grown, growth
+from vidfill.engine.plan import Plan, plan_fill
 from vidfill.errors import MaskError
 from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
 from vidfill.removal.assemble import matched
 from vidfill.settings import ComposeSettings, EngineSettings, PlanSettings
-from vidfill.track.timeline import Timeline
-from vidfill.video.frame import Box, Frame
+from vidfill.video.frame import Frame
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader
 
 
 def filled_frames(
     reader: Reader,
-    timeline: Timeline,
+    timeline: SourceIndex,
     masks: MaskSource,
     frames: range,
     model: Model,
@@ -58,40 +58,23 @@ def filled_frames(
         yield frame
 
 
-def _run(reader: Reader, timeline: Timeline, frames: range) -> Iterator[Frame]:
+def _run(reader: Reader, timeline: SourceIndex, frames: range) -> Iterator[Frame]:
     start_pts = timeline.pts[frames.start]
     coming = reader.frames(start_pts=start_pts, start_index=frames.start)
     return takewhile(lambda frame: frame.index < frames.stop, coming)
 
 
-def _plan(reader: Reader, timeline: Timeline, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
+def _plan(reader: Reader, timeline: SourceIndex, masks: MaskSource, frames: range, settings: PlanSettings) -> Plan:
     """A plan that has holes on these frames only; the engine still sees the masks of the frames around them."""
-    info = timeline.info
-    holes: list[Box | None] = [None] * len(timeline)
     with masks.cursor() as cursor:
         survey = HoleSurvey(cursor)
+        survey.boxes += [None] * frames.start
         for frame in _run(reader, timeline, frames):
             survey.add(frame)
-    dilate_px, feather_px = growth(settings, survey.thickness_px, info)
-    holes[frames.start : frames.start + len(survey.boxes)] = grown(survey.boxes, dilate_px + feather_px, info)
-    n_hole_frames = sum(hole is not None for hole in holes)
-    if not n_hole_frames:
+    if not any(survey.boxes):
         raise MaskError(
             f"nothing to remove on frames #{frames.start} to #{frames.stop - 1}", todo="look at another part"
         )
+    survey.boxes += [None] * (len(timeline) - len(survey.boxes))
     scenes = tuple((scene.start, scene.stop) for scene in timeline.scenes)
-    segments = tuple(cut_segments(holes, scenes, timeline.pts, info, settings))
-    return Plan(
-        source=str(info.path),
-        height=info.height,
-        width=info.width,
-        n_frames=len(timeline),
-        n_held=0,
-        scenes=scenes,
-        segments=segments,
-        n_hole_frames=n_hole_frames,
-        dilate_px=dilate_px,
-        feather_px=feather_px,
-        memory_bytes=estimate_memory(segments, info),
-        max_references=MAX_REFERENCES,
-    )
+    return plan_fill(timeline, scenes, survey, settings)

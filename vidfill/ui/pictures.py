@@ -15,9 +15,10 @@ import numpy as np
 
 from vidfill.errors import InputError
 from vidfill.track.base import Picture
-from vidfill.track.timeline import Timeline, pictures_near, survey, working_picture
+from vidfill.track.timeline import WorkingPictures, working_picture
 from vidfill.video.display import displayed, encode_picture
 from vidfill.video.frame import Frame, VideoInfo
+from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
 SHOWN_PIXELS = 1280 * 720
@@ -50,7 +51,7 @@ class Pictures:
         fps: frame rate of a folder of images.
     """
 
-    def __init__(self, path: Path, timeline: Timeline, *, fps: Fraction | None = None) -> None:
+    def __init__(self, path: Path, timeline: SourceIndex, *, fps: Fraction | None = None) -> None:
         self.timeline = timeline
         self._reader = Reader(path, fps=fps)
         self._lock = threading.Lock()
@@ -62,7 +63,7 @@ class Pictures:
     def read(cls, path: Path, *, fps: Fraction | None, progress: Callable[[int, int], None] | None) -> Self:
         """Decode the video once for its timeline; `progress` is called with (frames done, frames in all)."""
         with Reader(path, fps=fps) as reader:
-            return cls(path, survey(reader, progress=progress), fps=fps)
+            return cls(path, index_source(reader, progress=progress), fps=fps)
 
     def at(self, index: int) -> PagePicture:
         """A frame.
@@ -77,9 +78,9 @@ class Pictures:
             return self._kept[index]
 
     def near(self, index: int) -> dict[int, Picture]:
-        """The frames around one that selectors look at, see `vidfill.track.timeline.pictures_near`."""
+        """The frames around one that selectors look at, see `vidfill.track.timeline.WorkingPictures`."""
         with self._lock:
-            return pictures_near(self._reader, self.timeline, index)
+            return WorkingPictures(self._reader, self.timeline).near(index)
 
     def close(self) -> None:
         """Close the file."""

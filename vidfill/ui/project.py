@@ -23,7 +23,7 @@ from vidfill.removal.work_folder import WorkFolder
 from vidfill.settings import EncodeSettings, PlanSettings
 from vidfill.track.base import Selector
 from vidfill.track.result import Track
-from vidfill.track.timeline import Timeline
+from vidfill.track.timeline import frame_of
 from vidfill.track.tools import open_tools
 from vidfill.ui.download import masks_zip
 from vidfill.ui.excerpt import filled_frames
@@ -33,6 +33,7 @@ from vidfill.ui.selection import FrameMask, Selections
 from vidfill.ui.settings import Settings
 from vidfill.video.display import encode_picture
 from vidfill.video.frame import VideoInfo
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output
 
@@ -335,12 +336,12 @@ def _open_selector(settings: Settings) -> Selector:
     return open_tools(settings.tracker, whole=settings.whole, device=device, model_dir=settings.model_dir).selector
 
 
-def _numbered(prompts: Prompts, timeline: Timeline) -> Prompts:
+def _numbered(prompts: Prompts, timeline: SourceIndex) -> Prompts:
     """The prompts with frames instead of times, so that equal ones compare equal."""
 
     def at(moment: Moment) -> Moment:
         is_known = moment.frame is not None and moment.frame < len(timeline)
-        return moment if is_known else Moment(frame=timeline.frame_of(moment))
+        return moment if is_known else Moment(frame=frame_of(timeline, moment))
 
     return Prompts(
         tuple(Click(c.x, c.y, c.is_object, c.object_id, at(c.at)) for c in prompts.clicks),

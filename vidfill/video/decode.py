@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidfill.errors import InputError
 from vidfill.video.formats import planar_name
 from vidfill.video.frame import VideoInfo
-from vidfill.video.source import MEDIA_ERRORS, open_video, packets_of
+from vidfill.video.source import MEDIA_ERRORS, OpenVideo, has_stored_times, stored_time
 
 # Codecs whose packets do not all show a frame: alternate references, "not coded" pictures. In others a packet that
 # shows none was damaged, even where the decoder says nothing.
@@ -105,8 +105,8 @@ class Decoding:
 
     Args:
         info: of the file.
-        threads: for the decoder, 0 for as many as it likes.
-        is_careful: decode with one thread and count what is damaged.
+        opened: the file, from its start; closed with the pass.
+        is_careful: count what is damaged; `opened` must be careful as well.
         seek_pts: begin at a keyframe at or before this time; None for the start.
         start_pts: with `seek_pts`, the time that is wanted; the keyframe must not be after it.
     """
@@ -114,8 +114,8 @@ class Decoding:
     def __init__(
         self,
         info: VideoInfo,
+        opened: OpenVideo,
         *,
-        threads: int,
         is_careful: bool,
         seek_pts: int | None = None,
         start_pts: int | None = None,
@@ -125,10 +125,7 @@ class Decoding:
         self._info = info
         self._is_careful = is_careful
         self._seek_pts, self._start_pts = seek_pts, start_pts
-        self._container, self._stream = open_video(info.path)
-        self._stream.thread_type = "SLICE" if is_careful else "AUTO"
-        self._stream.codec_context.thread_count = 1 if is_careful else threads
-        self._n_stated = _n_stated_packets(self._container, self._stream)
+        self._opened = opened
         self._n_packets = 0
         self._entry_pts: int | None = None  # of the keyframe, until it is decoded
         self._leading_pts: int | None = None  # frames before this one need what lies before the entry
@@ -145,7 +142,7 @@ class Decoding:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        self._opened.close()
 
     def pictures(self) -> Iterator[Picture]:
         """All pictures, in the order of time.
@@ -171,14 +168,14 @@ class Decoding:
 
     def _seek(self, pts: int) -> None:
         try:
-            self._container.seek(pts, stream=self._stream)
+            self._opened.container.seek(pts, stream=self._opened.stream)
         except MEDIA_ERRORS as error:
             raise NoSeek from error
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """The packets of the picture, then None for the end."""
         try:
-            for packet in packets_of(self._container, self._stream):
+            for packet in self._opened.packets():
                 if self._seek_pts is not None and self._n_packets == 0:
                     self._check_entry(packet)
                 self._n_packets += 1
@@ -217,7 +214,7 @@ class Decoding:
         if pts is not None:
             self._waiting.add(pts)
         try:
-            frames = self._stream.decode(packet)
+            frames = self._opened.decode(packet)
         except EOFError:
             return []
         except MEDIA_ERRORS as error:
@@ -282,8 +279,7 @@ class Decoding:
     def _in_order(self, frame: VideoFrame) -> Iterator[Picture]:
         """A decoded frame, after the repeats for the damaged ones that belong before it."""
         self._check_same(frame)
-        # Where packets have no times of their own the decoding time is as good: it rises from frame to frame.
-        stored = frame.pts if frame.pts is not None and has_stored_times(self._info) else frame.dts
+        stored = stored_time(frame, self._info)
         if stored in self._waiting:
             self._waiting.discard(stored)
             self._bad.discard(stored)
@@ -339,18 +335,14 @@ class Decoding:
 
     def _compare_with_stated(self) -> None:
         """Whether the file ended before its index, or its header, says."""
-        if self._n_stated:
-            self.damage.is_truncated |= self._n_packets < self._n_stated
+        container, stream = self._opened.container, self._opened.stream
+        if n_stated := _n_stated_packets(container, stream):
+            self.damage.is_truncated |= self._n_packets < n_stated
             return
-        stated_s = _stated_end_s(self._container, self._stream)
+        stated_s = _stated_end_s(container, stream)
         if stated_s is not None:
             tolerance_s = max(Fraction(3, 2) / self._info.rate, Fraction(1, 20))
             self.damage.is_truncated |= self._end_s < stated_s - tolerance_s
-
-
-def has_stored_times(info: VideoInfo) -> bool:
-    """Whether packets say when their frames are shown; AVI says when they are decoded, which differs for these."""
-    return not (info.container == "avi" and info.codec in ("h264", "hevc"))
 
 
 def _n_stated_packets(container: InputContainer, stream: VideoStream) -> int:

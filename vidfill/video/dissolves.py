@@ -10,6 +10,7 @@ its ends, and the shares never rest.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -156,7 +157,7 @@ def without_cuts(spans: list[tuple[int, int]], cuts: list[int]) -> list[tuple[in
     ]
 
 
-def parted(spans: list[tuple[int, int]], cuts: list[int], *, longest: int) -> list[int]:
+def parted(spans: Sequence[tuple[int, int]], cuts: Sequence[int], *, longest: int) -> list[int]:
     """Where scenes begin if transitions are cut into pieces of their own, so that nothing is carried over.
 
     Args:

@@ -183,6 +183,7 @@ class VideoInfo:
         rate: average frames a second; for a folder what the user stated.
         n_frames: as the container states it, 0 where it does not; only a decode knows for sure.
         duration_s: as the container states it, 0.0 where it does not.
+        start_pts: `Frame.pts` of the first frame; None where damage leaves that to a decode.
         sample_aspect: width over height of one pixel, 1 where not stated.
         orientation: how a player turns the picture.
         hdr: HDR10 static metadata, None where there is none.
@@ -206,6 +207,7 @@ class VideoInfo:
     color: ColorTags = ColorTags()
     n_frames: int = 0
     duration_s: float = 0.0
+    start_pts: int | None = None
     sample_aspect: Fraction = Fraction(1)
     orientation: Orientation = Orientation()
     hdr: HdrMetadata | None = None

@@ -15,11 +15,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vidfill.errors import InputError, UsageError
-from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious, has_stored_times
+from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious
 from vidfill.video.formats import to_planes
 from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read_images import ImageFolder
-from vidfill.video.source import MEDIA_ERRORS, describe, open_video, packets_of
+from vidfill.video.source import MEDIA_ERRORS, OpenVideo, describe, has_stored_times, open_video, packets_of
 
 __all__ = ["Damage", "Reader", "probe"]
 
@@ -39,13 +39,12 @@ def probe(path: Path, *, fps: Fraction | None = None) -> VideoInfo:
         InputError: the source cannot be read; the message says why and what to do.
         UsageError: `fps` was given for a video.
     """
-    path = Path(path)
-    if path.is_dir():
-        return ImageFolder(path, fps=fps).info
-    if fps is not None:
-        raise UsageError(
-            f"a frame rate was given for {path}, which is a video", todo="leave --fps to folders of images"
-        )
+    with Reader(path, fps=fps) as reader:
+        return reader.info
+
+
+def _describe_damaged(path: Path) -> VideoInfo:
+    """What a file is whose first packets do not all decode."""
     container, stream = open_video(path)
     with container:
         first = _first_frame(container, stream)
@@ -91,10 +90,29 @@ class Reader:
         path = Path(path)
         self._threads = threads
         self._images = ImageFolder(path, fps=fps) if path.is_dir() else None
-        self._info = self._images.info if self._images else probe(path, fps=fps)
+        self._opened: OpenVideo | None = None  # for the first pass
+        self._info = self._images.info if self._images else self._open(path, fps)
         self._is_orderly: bool | None = None
+        self._needs_care = False  # whether a pass has found damage
         self._passes: list[Generator[Picture, None, None]] = []
         self.damage = Damage()
+
+    def _open(self, path: Path, fps: Fraction | None) -> VideoInfo:
+        if fps is not None:
+            raise UsageError(
+                f"a frame rate was given for {path}, which is a video", todo="leave --fps to folders of images"
+            )
+        opened = OpenVideo(path, threads=self._threads)
+        try:
+            info = opened.describe()
+        except BaseException:
+            opened.close()
+            raise
+        if info is None:
+            opened.close()
+            return _describe_damaged(path)
+        self._opened = opened
+        return info
 
     @property
     def info(self) -> VideoInfo:
@@ -110,7 +128,10 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """End all passes and close their files."""
+        """End all passes and close the file."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
         for pictures in self._passes:
             pictures.close()
         self._passes.clear()
@@ -177,10 +198,13 @@ class Reader:
     def _pass(self, *, seek_pts: int | None, start_pts: int | None) -> Generator[Picture, None, None]:
         """Decode fast until something looks damaged, then again with care, without giving anything out twice."""
         given: int | None = None
-        for is_careful in (False, True):
-            decoding = Decoding(
-                self._info, threads=self._threads, is_careful=is_careful, seek_pts=seek_pts, start_pts=start_pts
-            )
+        for is_careful in (True,) if self._needs_care else (False, True):
+            opened = self._opened if seek_pts is None and not is_careful else None
+            if opened is None:
+                opened = OpenVideo(self._info.path, threads=self._threads, is_careful=is_careful)
+            else:
+                self._opened = None
+            decoding = Decoding(self._info, opened, is_careful=is_careful, seek_pts=seek_pts, start_pts=start_pts)
             self.damage = decoding.damage
             try:
                 for picture in decoding.pictures():
@@ -188,6 +212,7 @@ class Reader:
                         given = picture.pts
                         yield picture
             except Suspicious:
+                self._needs_care |= seek_pts is None
                 continue
             finally:
                 decoding.close()

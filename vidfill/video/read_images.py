@@ -74,6 +74,7 @@ class ImageFolder:
             rate=rate,
             n_frames=n,
             duration_s=float(n / rate),
+            start_pts=0,
         )
 
     @property

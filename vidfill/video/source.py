@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import stat
 import struct
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,71 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
                 yield packet
     except IndexError:  # PyAV 18, at the end of files in which streams appear late: it knows only the first ones
         return
+
+
+class OpenVideo:
+    """A file that is decoded from its start; `describe` looks at the first frame without it being decoded twice.
+
+    Args:
+        path: of the file.
+        threads: for the decoder, 0 for as many as it likes.
+        is_careful: decode with one thread, so that an error belongs to the packet that raises it.
+
+    Raises:
+        InputError: see `open_video`.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, is_careful: bool = False) -> None:
+        self._path = path
+        self.container, self.stream = open_video(path)
+        self.stream.thread_type = "SLICE" if is_careful else "AUTO"
+        self.stream.codec_context.thread_count = 1 if is_careful else threads
+        self._coming = packets_of(self.container, self.stream)
+        self._decoded: deque[tuple[Packet[VideoStream] | None, list[VideoFrame]]] = deque()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+    def describe(self) -> VideoInfo | None:
+        """What the file is, by its first frame; None where there is an error before that.
+
+        Raises:
+            InputError: the pixel format is not supported.
+        """
+        try:
+            for packet in chain(self._coming, [None]):
+                frames = self.stream.decode(packet)
+                self._decoded.append((packet, frames))
+                if (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
+                    return None
+                if frames:
+                    break
+            else:
+                return None
+        except MEDIA_ERRORS:
+            return None
+        info = describe(self.container, self.stream, frames[0], self._path)
+        return replace(info, start_pts=stored_time(frames[0], info) or 0)
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        """The packets of the picture; what the demuxer raises is not caught."""
+        yield from [packet for packet, _ in self._decoded if packet is not None]
+        yield from self._coming
+
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """The frames that the decoder gives out for a packet, or at the end (None); what it raises is not caught."""
+        return self._decoded.popleft()[1] if self._decoded else self.stream.decode(packet)
+
+
+def has_stored_times(info: VideoInfo) -> bool:
+    """Whether packets say when their frames are shown; AVI says when they are decoded, which differs for these."""
+    return not (info.container == "avi" and info.codec in ("h264", "hevc"))
+
+
+def stored_time(frame: VideoFrame, info: VideoInfo) -> int | None:
+    """When the file says that a frame is shown; without such times, when it is decoded, which rises as well."""
+    return frame.pts if frame.pts is not None and has_stored_times(info) else frame.dts
 
 
 def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, path: Path) -> VideoInfo:
