@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 from vidfill.errors import InputError, UsageError
 
@@ -40,7 +39,8 @@ class BatchJob:
     makes_folder: bool
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shard:
     """The `index`-th (from 1) of `count` parts of a batch."""
 
     index: int
