@@ -31,7 +31,7 @@ from vidfill.evaluate.results import Measures
 from vidfill.evaluate.run import sampled, score
 
 BLUR_SIGMA_PX, PATCH_PX, FLICKER_LEVELS = 6, 16, 10
-LEAST_SEEN, LEAST_CORRELATION = 0.9, 0.3
+MIN_SEEN, MIN_CORRELATION = 0.9, 0.3
 PROTOCOLS: tuple[Protocol, ...] = ("S", "O")
 # Measure -> how good a value is, the damages that it is meant to see, the score that it has to rank fills like.
 MEANT: dict[str, tuple[Callable[[float], float], tuple[str, ...], str]] = {
@@ -128,7 +128,7 @@ def table(found: Found, models: Sequence[str]) -> str:
                 pairs = [(case[whole][name], case[variant][name]) for case in rows if name in case.get(whole, {})]
                 n_worse = sum(goodness(before) > goodness(after) for before, after in pairs)
                 cells[-1] += f" ({n_worse}/{len(pairs)} worse)"
-                passes &= variant not in meant or n_worse >= LEAST_SEEN * len(pairs)
+                passes &= variant not in meant or n_worse >= MIN_SEEN * len(pairs)
         for score_name, sign in BETTER.items():
             correlations = []
             for case in found.values():
@@ -138,7 +138,7 @@ def table(found: Found, models: Sequence[str]) -> str:
                     correlations.append(rank_correlation(ours, np.array([sign * row[score_name] for row in rows_of])))
             mean = float(np.mean(correlations)) if correlations else math.nan
             cells.append(f"{mean:.2f}")
-            passes &= score_name != like or mean > LEAST_CORRELATION
+            passes &= score_name != like or mean > MIN_CORRELATION
         lines.append("| " + " | ".join([name, *cells, "pass" if passes else "fail"]) + " |")
     return "\n".join(lines)
 

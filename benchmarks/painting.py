@@ -26,6 +26,7 @@ from vidfill.models import load_model
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import MAX_DEPTH_PX, paint
 from vidfill.settings import EngineSettings
+from vidfill.video.display import contact_sheet, encode_picture
 from vidfill.video.read_images import read_image
 
 Picture = NDArray[np.uint8]
@@ -72,8 +73,8 @@ def _compare(model: Painter, paths: list[Path], hole_wh: tuple[int, int], out: P
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             shown = np.where(hole[..., None], np.uint8(255), truth)
-            sheet = np.hstack([np.vstack([truth, shown]), np.vstack(fills[:2]), np.vstack([fills[2], truth])])
-            cv2.imwrite(str(out / f"{number:02}.jpg"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+            sheet = contact_sheet([[truth, shown], fills])
+            (out / f"{number:02}.jpg").write_bytes(encode_picture(sheet, ".jpg"))
     print(f"{'':16} PSNR  features  texture  CPU s")
     for way, values in rows.items():
         means = np.mean(values, axis=0)

@@ -19,29 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.masks.files import open_masks
-from vidfill.removal.preview import Picture, sheet, spread
+from vidfill.removal.preview import Picture, spread
 from vidfill.settings import MaskSettings
-from vidfill.video.color import rgb_crop
+from vidfill.video.display import contact_sheet, displayed, encode_picture, write_label
 from vidfill.video.frame import Bool, Box
 from vidfill.video.read import Reader
 
 MIN_MATCHES = 12
-PAPER, JPEG_QUALITY = 24, 85
 
 
 def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Picture, Bool, Picture]]:
-    """Source, mask and result of each frame, as coded."""
+    """Source, mask and result of each frame, as a player shows them."""
     with (
         Reader(source) as before,
         Reader(result) as after,
         open_masks(MaskSettings(mask=masks), before.info, rate=before.info.rate).cursor() as cursor,
     ):
         for frame, made in zip(before.frames(), after.frames(), strict=True):
-            shown = [
-                np.rint(rgb_crop(f, info, Box(0, 0, info.width, info.height)) * 255).astype(np.uint8)
-                for f, info in ((frame, before.info), (made, after.info))
-            ]
-            yield shown[0], cursor.at(frame), shown[1]
+            mask = before.info.orientation.to_display(cursor.at(frame)).astype(np.bool_)
+            yield displayed(frame, before.info), mask, displayed(made, after.info)
 
 
 def centre_crop(picture: Picture, size: tuple[int, int]) -> Picture:
@@ -128,22 +124,20 @@ def main(source: Path, masks: Path, result: Path, output: Path, columns: int = 5
             rows[1].append(("resized", resized(before, size)))
             rows[2].append(("centre crop", centre_crop(before, size)))
             rows[3].append(("retargeted", after))
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if output.suffix == ".jpg" else []
-    cv2.imwrite(str(output), stacked(rows)[..., ::-1], quality)
+    output.write_bytes(encode_picture(stacked(rows), output.suffix))
     print(output.name)
     print(path.describe())
 
 
 def stacked(rows: list[list[tuple[str, Picture]]]) -> Picture:
-    """A sheet of rows of pictures, each row with sizes of its own but all with one height."""
+    """A sheet of rows of labelled pictures, all brought to one height."""
     height = max(picture.shape[0] for row in rows for _, picture in row)
-    sized = [
-        [(label, resized(p, (height, round(p.shape[1] * height / p.shape[0])))) for label, p in row] for row in rows
-    ]
-    papers = [sheet(row, columns=len(row)) for row in sized]
-    width = max(paper.shape[1] for paper in papers)
-    sides = [((0, 0), (0, width - paper.shape[1]), (0, 0)) for paper in papers]
-    return np.vstack([np.pad(p, side, constant_values=PAPER) for p, side in zip(papers, sides, strict=True)])
+    cells = []
+    for row in rows:
+        cells.append([resized(p, (height, round(p.shape[1] * height / p.shape[0]))) for _, p in row])
+        for picture, (label, _) in zip(cells[-1], row, strict=True):
+            write_label(picture, label)
+    return contact_sheet(cells)
 
 
 if __name__ == "__main__":

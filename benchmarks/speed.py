@@ -2,13 +2,13 @@
 
     python -m benchmarks.speed --threads 2 --precisions fp32 bf16
 
-The plain VINet (`tests/models/vinet_twin.py`) does what the code of its authors does: it encodes all five sources
+The plain VINet (`tests/models/vinet/twin.py`) does what the code of its authors does: it encodes all five sources
 in every step, aligns them one by one, and in the 512 variant computes the full scale's flow and throws it away. On
 the same machine and threads it takes the place of that code. Rules: a clip of noise with a moving hole; time of
 encoding and step together, in the steady state, where each step needs one new frame; the fastest step, because other
 work on the machine only ever adds. A model without recurrence (propagate) is timed as the mean over the clip.
 
-Likewise the plain Onion-Peel and its temporal network (`tests/models/opn_twin.py`) take the place of the code of their
+Likewise the plain Onion-Peel and its temporal network (`tests/models/opn/twin.py`) take the place of the code of their
 authors: four references that are encoded beforehand, a hole of two peels.
 """
 

@@ -33,7 +33,7 @@ from vidfill.track.result import Track
 from vidfill.track.select import iou
 from vidfill.track.timeline import working_picture
 from vidfill.track.tools import open_tools
-from vidfill.video.display import overlay
+from vidfill.video.display import encode_picture, overlay
 from vidfill.video.frame import Bool, Box, Float
 from vidfill.video.read import Reader
 
@@ -41,17 +41,10 @@ WRONG = 0.3
 
 
 class Row(NamedTuple):
-    """One track.
+    """One track; `at` is the frame with the prompts.
 
-    Attributes:
-        clip: its name.
-        at: index of the frame with the prompts.
-        n_frames: of the clip.
-        n_kept: frames on which the track was confident.
-        iou: mean overlap on those, NaN for none.
-        worst: the least of them.
-        n_wrong: of those, below `WRONG`.
-        seconds: a frame.
+    Overlaps are those on the `n_kept` frames on which the track was confident: `iou` their mean and `worst` their
+    minimum (NaN for none), `n_wrong` how many are below `WRONG`. `seconds` are those of one frame.
     """
 
     clip: str
@@ -92,7 +85,7 @@ def run(clip: Path, at: int, tracker: str, model_dir: Path | None, out: Path | N
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
                 picture = sheet(list(_cells(reader, found, truths, overlaps)))
-                cv2.imwrite(str(out / f"{clip.name}-{at}.jpg"), picture[..., ::-1])
+                (out / f"{clip.name}-{at}.jpg").write_bytes(encode_picture(picture, ".jpg"))
     kept = overlaps[confident]
     mean, worst = (float(kept.mean()), float(kept.min())) if len(kept) else (float("nan"), float("nan"))
     return Row(clip.name, at, n_frames, len(kept), mean, worst, int((kept < WRONG).sum()), seconds)
@@ -125,7 +118,7 @@ def _cells(reader: Reader, found: Track, truths: list[Bool], overlaps: Float) ->
 def table(rows: list[Row]) -> str:
     """The rows in Markdown, with their sum."""
     lines = [
-        "| clip | prompts at | frames until lost | mean IoU until lost | least | wrong without notice | s a frame |"
+        "| clip | prompts at | frames until lost | mean IoU until lost | min IoU | wrong without notice | s a frame |"
     ]
     lines.append("|---|---|---|---|---|---|---|")
     for row in rows:

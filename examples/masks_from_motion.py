@@ -13,26 +13,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Box
+from vidfill.video.display import displayed
 from vidfill.video.read import Reader
 
-N_SAMPLES, DIFFERENCE = 25, 0.12
+N_SAMPLES, DIFFERENCE = 25, 30
 
 
 def main(source: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with Reader(source) as reader:
-        info = reader.info
-        whole = Box(0, 0, info.width, info.height)
-        every = max(1, info.n_frames // N_SAMPLES)
-        samples = [rgb_crop(frame, info, whole) for frame in reader.frames() if frame.index % every == 0]
+        every = max(1, reader.info.n_frames // N_SAMPLES)
+        samples = [displayed(frame, reader.info) for frame in reader.frames() if frame.index % every == 0]
         background = np.median(samples, axis=0)
         for frame in reader.frames():
-            differs = np.abs(rgb_crop(frame, info, whole) - background).max(axis=2) > DIFFERENCE
+            differs = np.abs(displayed(frame, reader.info) - background).max(axis=2) > DIFFERENCE
             solid = cv2.morphologyEx(differs.astype(np.uint8) * 255, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-            mask = info.orientation.to_display(np.asarray(cv2.dilate(solid, np.ones((7, 7), np.uint8))))
-            cv2.imwrite(str(folder / f"{frame.index:05}.png"), mask.astype(np.uint8))
+            cv2.imwrite(str(folder / f"{frame.index:05}.png"), cv2.dilate(solid, np.ones((7, 7), np.uint8)))
 
 
 if __name__ == "__main__":
