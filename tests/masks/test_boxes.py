@@ -54,7 +54,7 @@ def test_frames() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-1", "1:2:3:4", "1:75", "1:60:00", "#", "#1.5", "1e3", "1,5", "٣"])
-def test_other_times_are_refused(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(UsageError, match="time"):
         Moment.parse(text)
 
@@ -72,19 +72,19 @@ def test_other_times_are_refused(text: str) -> None:
         ("0.2", "#7", range(5, 7)),
     ],
 )
-def test_a_range_holds_its_start_and_not_its_end(start: str | None, end: str | None, inside: range) -> None:
+def test_ranges_are_half_open(start: str | None, end: str | None, inside: range) -> None:
     when = TimeRange.parse(start, end)
     held = [i for i in range(10) if when.holds(i, Fraction(i, 25), slack_s=HALF_FRAME)]
     assert held == list(inside)
 
 
 @pytest.mark.parametrize(("start", "end"), [("5", "5"), ("5", "4.9"), ("#5", "#5"), ("#6", "#5")])
-def test_an_empty_range_is_refused(start: str, end: str) -> None:
+def test_empty_ranges(start: str, end: str) -> None:
     with pytest.raises(UsageError, match="end after its start"):
         TimeRange.parse(start, end)
 
 
-def test_boxes_are_read() -> None:
+def test_boxes() -> None:
     assert TimedBox.parse("1,2,3,4") == TimedBox(1, 2, 3, 4, TimeRange())
     assert TimedBox.parse(" -1, 2, 3, 4 ") == TimedBox(-1, 2, 3, 4, TimeRange())
     seconds = TimeRange(Moment(seconds=Fraction(3, 2)), Moment(seconds=Fraction(4)))
@@ -96,12 +96,12 @@ def test_boxes_are_read() -> None:
 @pytest.mark.parametrize(
     "text", ["", "1,2,3", "1,2,3,4,5", "1,2,0,4", "1,2,3,-4", "1.5,2,3,4", "1,2,3,4@", "1,2,3,4@5", "1,2,3,4@1-2-3"]
 )
-def test_other_boxes_are_refused(text: str) -> None:
+def test_invalid_boxes(text: str) -> None:
     with pytest.raises(UsageError):
         TimedBox.parse(text)
 
 
-def test_boxes_add_up_and_are_drawn_once() -> None:
+def test_union_is_drawn_once() -> None:
     boxes = Boxes([TimedBox.parse("5,6,10,4"), TimedBox.parse("50,30,100,100@#2-#4")], _info())
     masks = [boxes.at(_frame(i), Fraction(i, 25), slack_s=HALF_FRAME) for i in range(5)]
     expected = np.zeros((40, 60), np.bool_)
@@ -114,12 +114,12 @@ def test_boxes_add_up_and_are_drawn_once() -> None:
     assert masks[0] is masks[1] and masks[2] is masks[3]
 
 
-def test_no_box_applies() -> None:
+def test_no_box() -> None:
     boxes = Boxes([TimedBox.parse("5,6,10,4@#3-")], _info())
     assert boxes.at(_frame(2), Fraction(2, 25), slack_s=HALF_FRAME) is None
 
 
-def test_boxes_are_in_pixels_of_the_displayed_picture() -> None:
+def test_boxes_of_turned_pictures() -> None:
     turned = _info(Orientation(quarter_turns=1))
     mask = Boxes([TimedBox.parse("0,50,7,10")], turned).at(_frame(0), Fraction(0), slack_s=HALF_FRAME)
     assert mask is not None
@@ -128,6 +128,6 @@ def test_boxes_are_in_pixels_of_the_displayed_picture() -> None:
 
 
 @pytest.mark.parametrize("text", ["60,0,5,5", "0,40,5,5", "-5,0,5,5", "0,-5,5,5"])
-def test_a_box_outside_the_picture_is_refused(text: str) -> None:
+def test_box_outside_the_picture(text: str) -> None:
     with pytest.raises(MaskError, match="outside the picture.*60x40"):
         Boxes([TimedBox.parse(text)], _info())

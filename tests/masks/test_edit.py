@@ -30,14 +30,14 @@ def test_dilate_is_an_exact_disc(px: float) -> None:
         np.testing.assert_array_equal(dilate(mask, px), _squared_distance(mask) <= px * px)
 
 
-def test_dilate_by_nothing_is_a_copy() -> None:
+def test_dilate_by_0_is_a_copy() -> None:
     mask = _mask(0)
     grown = dilate(mask, 0)
     np.testing.assert_array_equal(grown, mask)
     assert grown is not mask
 
 
-def test_dilate_at_the_corner_and_of_nothing() -> None:
+def test_dilate_corner_and_empty() -> None:
     mask = np.zeros((9, 12), np.bool_)
     assert not dilate(mask, 5).any()
     mask[0, 0] = True
@@ -45,7 +45,7 @@ def test_dilate_at_the_corner_and_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(("dilate_px", "feather_px"), [(0, 0), (4, 0), (0, 4), (4, 4), (2, 9)])
-def test_soft_alpha_is_the_stated_curve(dilate_px: int, feather_px: int) -> None:
+def test_soft_alpha_curve(dilate_px: int, feather_px: int) -> None:
     mask = _mask(1)
     squared = _squared_distance(mask)
     t = np.clip((np.sqrt(squared) - dilate_px) / (feather_px + 1), 0, 1)
@@ -57,13 +57,13 @@ def test_soft_alpha_is_the_stated_curve(dilate_px: int, feather_px: int) -> None
 
 
 @pytest.mark.parametrize(("dilate_px", "feather_px"), [(0, 0), (3, 4), (4, 40)])
-def test_the_hole_is_where_alpha_is_not_zero(dilate_px: int, feather_px: int) -> None:
+def test_soft_alpha_covers_dilated_mask(dilate_px: int, feather_px: int) -> None:
     mask = _mask(2)
     alpha = soft_alpha(mask, dilate_px=dilate_px, feather_px=feather_px)
     np.testing.assert_array_equal(alpha > 0, dilate(mask, dilate_px + feather_px))
 
 
-def test_alpha_falls_steadily_outwards() -> None:
+def test_soft_alpha_falls_steadily() -> None:
     mask = np.zeros((1, 40), np.bool_)
     mask[0, 0] = True
     row = soft_alpha(mask, dilate_px=5, feather_px=12)[0].astype(int)
@@ -72,7 +72,7 @@ def test_alpha_falls_steadily_outwards() -> None:
     assert row[17] > 0 and row[18] == 0
 
 
-def test_negative_widths_are_refused() -> None:
+def test_negative_widths() -> None:
     mask = np.ones((4, 4), np.bool_)
     with pytest.raises(ValueError, match="0 or more"):
         dilate(mask, -1)

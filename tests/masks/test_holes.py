@@ -1,4 +1,4 @@
-"""Thin masks are grown by little, thick ones by a share of the picture."""
+"""Thin masks are grown by little, thick ones in proportion to the picture."""
 
 import cv2
 import numpy as np
@@ -16,25 +16,25 @@ def _strokes(width_px: int, *, n: int = 6) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("width_px", [2, 4, 8, 20])
-def test_strokes_have_their_width(width_px: int) -> None:
+def test_thickness_of_strokes(width_px: int) -> None:
     assert thickness(_strokes(width_px) > 0) == pytest.approx(width_px, abs=1)
 
 
-def test_crossings_and_a_blob_hardly_matter() -> None:
+def test_crossings_and_blobs() -> None:
     strokes = _strokes(4)
     strokes[98:102] = 1
     cv2.circle(strokes, (290, 20), 10, 1, -1)
     assert thickness(strokes > 0) == pytest.approx(4, abs=2)
 
 
-def test_a_solid_shape_is_thick_wherever_it_is() -> None:
+def test_thickness_of_solid_shapes() -> None:
     mask = np.zeros((200, 300), np.bool_)
     mask[50:150, 100:200] = True
     assert 50 <= thickness(mask) <= 100
     assert thickness(np.roll(mask, (-50, -100), (0, 1))) == thickness(mask)
 
 
-def test_an_empty_mask_has_no_thickness() -> None:
+def test_thickness_of_empty_mask() -> None:
     assert thickness(np.zeros((5, 7), np.bool_)) == 0
 
 
@@ -51,5 +51,5 @@ def test_an_empty_mask_has_no_thickness() -> None:
         (0, (480, 854), 1),
     ],
 )
-def test_growth_follows_picture_and_thickness(thickness_px: float, size: tuple[int, int], growth: int) -> None:
+def test_automatic_growth(thickness_px: float, size: tuple[int, int], growth: int) -> None:
     assert automatic_growth(thickness_px, height=size[0], width=size[1]) == growth

@@ -34,7 +34,7 @@ def test_boxes() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "1,2,3", "a,b", "1,2@", "1,2@x", "0:1,2", "00:1,2", "1;2", "--1,2"])
-def test_what_is_no_point(text: str) -> None:
+def test_invalid_points(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         Click.parse(text)
 
@@ -42,17 +42,17 @@ def test_what_is_no_point(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["1,2,3", "1,2,1,9", "5,9,7,9", "-1,2,3,4", "1,2,3,4@later", "00:1,2,3,4", f"1,2,{'9' * 400},4"]
 )
-def test_what_is_no_box(text: str) -> None:
+def test_invalid_boxes(text: str) -> None:
     with pytest.raises(UsageError, match="expected"):
         ObjectBox.parse(text)
 
 
-def test_a_not_point_is_beside_the_object_with_or_without_its_sign() -> None:
+def test_not_points() -> None:
     prompts = Prompts.parse(["9,9"], ["1,2", "-3,4"])
     assert [click.is_object for click in prompts.clicks] == [True, False, False]
 
 
-def test_json_and_back(tmp_path: Path) -> None:
+def test_json_round_trip(tmp_path: Path) -> None:
     prompts = Prompts.parse(["412,180.5", "2:5,6@1.25"], ["10,20"], ["2:1,2,30,40@#7"])
     (tmp_path / "prompts.json").write_text(prompts.to_json())
     again = read_prompts(tmp_path / "prompts.json")
@@ -67,7 +67,7 @@ def test_json_and_back(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_and_options_add_up(tmp_path: Path) -> None:
+def test_file_and_options(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(
         '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": 0, "points": [[1, 2]]}]}]}'
     )
@@ -98,7 +98,7 @@ def test_a_file_and_options_add_up(tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:90],
 )
-def test_files_that_hold_something_else(text: str, tmp_path: Path) -> None:
+def test_invalid_files(text: str, tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(UsageError, match=r"p\.json cannot be used"):
         read_prompts(tmp_path / "p.json")
@@ -106,7 +106,7 @@ def test_files_that_hold_something_else(text: str, tmp_path: Path) -> None:
         read_prompts(tmp_path / "missing.json")
 
 
-def test_what_is_wrong_with_a_value_names_the_file(tmp_path: Path) -> None:
+def test_invalid_value_names_file(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(
         '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": -1, "points": [[1, 2]]}]}]}'
     )
@@ -114,12 +114,12 @@ def test_what_is_wrong_with_a_value_names_the_file(tmp_path: Path) -> None:
         read_prompts(tmp_path / "p.json")
 
 
-def test_short_times_are_numbers_too() -> None:
+def test_short_times() -> None:
     text = '{"schema_version": 1, "objects": [{"id": 1, "prompts": [{"time": 0.00001, "points": [[1, 2]]}]}]}'
     assert Prompts.from_json(text).clicks[0].at == Moment(seconds=Fraction(1, 100_000))
 
 
-def test_prompts_that_contradict_each_other() -> None:
+def test_contradictions() -> None:
     with pytest.raises(UsageError, match="1,2 both on object 1 and not on it"):
         Prompts.parse(["1,2", "-1,2"])
     assert Prompts.parse(["1,2", "2:-1,2", "2:3,4", "-1,2@#1"])
@@ -129,7 +129,7 @@ def test_prompts_that_contradict_each_other() -> None:
         Prompts.parse(["1,2@0.5", "-1,2@#5"]).on_frames(lambda at: 5)
 
 
-def test_every_object_must_be_pointed_at() -> None:
+def test_objects_without_prompts() -> None:
     with pytest.raises(UsageError, match="not on object 2"):
         Prompts.parse(["1,2"], ["2:3,4"])
     with pytest.raises(UsageError, match="two object boxes"):
@@ -138,7 +138,7 @@ def test_every_object_must_be_pointed_at() -> None:
         Prompting(Prompts())
 
 
-def test_prompts_lie_in_the_picture_as_it_is_shown(tmp_path: Path) -> None:
+def test_prompts_outside_the_picture(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "turned.mp4", n=2, size=(64, 96), rotation=90).path)
     Prompts.parse(["63,95"]).check_inside(info)
     with pytest.raises(MaskError, match="within 64x96"):

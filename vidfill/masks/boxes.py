@@ -1,4 +1,4 @@
-"""Time ranges and boxes as the command line spells them: `x,y,w,h[@start-end]`."""
+"""Times, time ranges and boxes in the notation of the command line: `x,y,w,h[@start-end]`."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class Moment:
     def is_reached(self, index: int, time_s: Fraction, *, slack_s: Fraction) -> bool:
         """Whether the frame at `index`, shown `time_s` after the first, is at or after this moment.
 
-        Seconds are matched with `slack_s` to spare (half a frame), so that a time rounded by hand or by the
-        container still names the frame that it was read from.
+        Seconds have a tolerance of `slack_s` (half a frame), so that a time rounded by hand or by the container still
+        means the frame that it was read from.
         """
         if self.seconds is None:
             return self.frame is None or index >= self.frame
         return time_s >= self.seconds - slack_s
 
     def is_after(self, other: Moment) -> bool:
-        """Whether this is `other` or later, as far as two times of one kind show."""
+        """Whether this is `other` or later; False where one is a frame and the other a time."""
         if self.seconds is not None and other.seconds is not None:
             return self.seconds >= other.seconds
         return self.frame is not None and other.frame is not None and self.frame >= other.frame
@@ -85,7 +85,7 @@ class TimeRange:
 
     @property
     def uses_seconds(self) -> bool:
-        """Whether an end is given in seconds, so that the first frame's time must be known."""
+        """Whether an end is given in seconds, which needs the first frame's time."""
         return any(moment is not None and moment.seconds is not None for moment in (self.start, self.end))
 
     def holds(self, index: int, time_s: Fraction, *, slack_s: Fraction) -> bool:
@@ -97,13 +97,7 @@ class TimeRange:
 
 @dataclass(frozen=True, slots=True)
 class TimedBox:
-    """A rectangle of the picture as it is shown, and when it is a hole.
-
-    Attributes:
-        x, y: its left and upper edge in pixels of the displayed picture; may lie outside it.
-        width, height: in pixels, 1 or more.
-        when: the frames that it applies to.
-    """
+    """A rectangle that is a hole during a time range; in pixels of the displayed picture, which it may exceed."""
 
     x: int
     y: int
@@ -131,17 +125,9 @@ class TimedBox:
         start, _, end = (parts[5] or "-").partition("-")
         return cls(x, y, width, height, TimeRange.parse(start, end))
 
-    def draw(self, shown: Bool) -> None:
-        """Set the box's pixels in a (H, W) mask in display orientation."""
-        shown[max(0, self.y) : max(0, self.y + self.height), max(0, self.x) : max(0, self.x + self.width)] = True
-
 
 class Boxes:
-    """The union of the boxes that apply to a frame, drawn once for each combination of them.
-
-    Args:
-        boxes: what to draw.
-        info: the source; boxes are in pixels of its displayed picture.
+    """The union of the boxes that apply to a frame of a source, drawn once for each combination of them.
 
     Raises:
         MaskError: for a box that lies outside the picture.
@@ -167,7 +153,7 @@ class Boxes:
         if active not in self._drawn:
             shown = np.zeros(self._info.display_size, np.bool_)
             for box in active:
-                box.draw(shown)
+                shown[max(0, box.y) : box.y + box.height, max(0, box.x) : box.x + box.width] = True
             coded = self._info.orientation.to_coded(shown).astype(np.bool_, copy=False)
             coded.setflags(write=False)
             self._drawn = {active: coded}

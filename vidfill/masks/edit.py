@@ -1,4 +1,4 @@
-"""Grow a mask by an exact disc and give it a soft rim."""
+"""Grow a mask by an exact disc, and give it a soft edge."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ from vidfill.video.frame import Bool, Box, Float
 
 
 def dilate(mask: Bool, px: float) -> Bool:
-    """Grow a mask by a Euclidean disc: every pixel whose centre is at most `px` from that of a masked one.
-
-    Args:
-        mask: (H, W).
-        px: radius in pixels, 0 or more.
-
-    Returns:
-        (H, W), a new array.
+    """Grow a (H, W) mask to every pixel whose centre is at most `px` from that of a masked one; a new array.
 
     Raises:
         ValueError: if `px` is negative.
@@ -37,8 +30,8 @@ def soft_alpha(mask: Bool, *, dilate_px: float, feather_px: float) -> NDArray[np
 
     Args:
         mask: (H, W).
-        dilate_px: how far the mask is grown, in pixels, 0 or more.
-        feather_px: width of the band around it, in pixels, 0 or more.
+        dilate_px: how far the mask is grown, in pixels.
+        feather_px: width of the band around it, in pixels.
 
     Returns:
         (H, W) in [0, 255].
@@ -59,10 +52,10 @@ def soft_alpha(mask: Bool, *, dilate_px: float, feather_px: float) -> NDArray[np
 
 
 def _distance(mask: Bool, reach: float) -> tuple[Box | None, Float]:
-    """Distance of each pixel to the mask, in the box that a disc of radius `reach` can get to; no box without a mask.
+    """The mask's box grown by `reach`, and each of its pixels' distance to the mask; no box for an empty mask.
 
-    The transform is exact (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012): its
-    float32 roots of whole numbers compare rightly with any radius that pictures have.
+    The transform is exact (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012): float32
+    roots of integers are precise enough to compare with any radius.
     """
     if reach < 0:
         raise ValueError(f"a radius must be 0 or more, found {reach}")

@@ -8,53 +8,39 @@ import numpy as np
 from vidfill.masks.files import MaskCursor
 from vidfill.video.frame import Bool, Box, Frame
 
-_GROWTH_OF_PICTURE = 120  # the shorter side over this: 4 px at 480 rows, 9 px at 1080
-_GROWTH_OF_THICKNESS = 8  # strokes of text are grown by less, so that what is known between letters stays known
+_SIDE_PER_GROWTH = 120  # 4 px at 480 rows, 9 px at 1080
+_THICKNESS_PER_GROWTH = 8  # strokes of text are grown by less, so that the background between letters is kept
 
 
 def thickness(mask: Bool) -> float:
-    """How thick the shapes of a mask are, in pixels: the width of strokes, two thirds of the width of solid shapes.
+    """Thickness of the shapes of a (H, W) mask in pixels: the width of strokes, two thirds of that of solid shapes.
 
-    This is four times the mean distance to the outline. Unlike the largest distance it hardly depends on where strokes
-    cross, or on a small blob beside much text.
-
-    Args:
-        mask: (H, W).
-
-    Returns:
-        0 for an empty mask.
+    It is four times the mean distance to the outline, which, unlike the maximum, hardly depends on crossing strokes or
+    on a small blob beside much text. An empty mask has 0.
     """
     if not mask.any():
         return 0.0
     padded = np.pad(mask, 1).view(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)
-    # The transform goes to the nearest pixel outside, which is half a pixel beyond the outline.
+    # Distances are to the nearest pixel outside, which is half a pixel beyond the outline.
     return 4 * (float(distance[padded > 0].mean()) - 0.5)
 
 
 def automatic_growth(thickness_px: float, *, height: int, width: int) -> int:
-    """By how many pixels masks are grown, and over how many they are feathered outside that, unless told otherwise.
+    """Default width in pixels by which masks are grown, and of the feathering outside that.
 
-    Args:
-        thickness_px: of the masks, see `thickness`.
-        height: of the picture.
-        width: of the picture.
-
-    Returns:
-        A share of the picture's shorter side, less for thin masks, at least 1.
+    It is proportional to the shorter side of the (height, width) picture, less for masks of little `thickness`, and at
+    least 1.
     """
-    return max(1, round(min(min(height, width) / _GROWTH_OF_PICTURE, thickness_px / _GROWTH_OF_THICKNESS)))
+    return max(1, round(min(min(height, width) / _SIDE_PER_GROWTH, thickness_px / _THICKNESS_PER_GROWTH)))
 
 
 class HoleSurvey:
-    """Notes where the holes of consecutive frames are, before they are grown.
-
-    Args:
-        cursor: reads their masks.
+    """Collects the boxes of the holes of consecutive frames, before masks are grown.
 
     Attributes:
         boxes: of each frame so far, None without a hole.
-        thickness_px: the largest of all masks so far, see `thickness`.
+        thickness_px: maximum `thickness` of all masks so far.
     """
 
     def __init__(self, cursor: MaskCursor) -> None:
@@ -66,7 +52,7 @@ class HoleSurvey:
         self._shown: Box | None = None
 
     def add(self, frame: Frame) -> None:
-        """Note the hole of the next frame."""
+        """Add the hole of the next frame."""
         mask = self._cursor.at(frame)
         if mask is not self._mask:
             self._mask, self._box = mask, Box.around(mask)
@@ -76,6 +62,6 @@ class HoleSurvey:
             self._shown = self._box
             self.boxes.append(self._box)
         else:
-            # A held frame shows the picture before it, so the object is where it was there as well.
+            # A held frame shows the picture before it, so the object is also where it was there.
             both = self._box.union(self._shown) if self._box and self._shown else self._box or self._shown
             self.boxes.append(both)

@@ -1,4 +1,4 @@
-"""One mask image: which of its pixels are the hole, and how it is laid over the source's picture."""
+"""One mask image: which of its pixels are the hole, and how it is fitted to the source's picture."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from vidfill.video.frame import Bool, VideoInfo
 from vidfill.video.read_images import SUFFIXES, natural_key
 
 THRESHOLD = 127
-"""A pixel is in the hole if its luma, on a scale of 0 to 255, is above this; JPEG noise is not."""
+"""A pixel is hole if its luma, on a scale of 0 to 255, is above this; JPEG noise is not."""
 
 IMAGE_SUFFIXES = frozenset({*SUFFIXES, ".pgm", ".ppm", ".pbm"})
 
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of B, G, R as OpenCV orders them (BT.601)
 _PNG_PALETTE = 3  # colour type, byte 25 of a PNG file
-_ASPECT_SLACK_PX = 1.0
+_ASPECT_TOLERANCE_PX = 1.0
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in natural order (`2.png` before `10.png`); hidden files and others are left out."""
+    """The images of a folder in natural order (`2.png` before `10.png`), without hidden and other files."""
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted(found, key=lambda path: (natural_key(path), path.name))
 
@@ -35,14 +35,14 @@ def list_images(folder: Path) -> list[Path]:
 def read_mask(path: Path, *, note: Callable[[str], None]) -> Bool:
     """Read one mask image.
 
-    Grey and colour images, of 1, 8 or 16 bits, are cut at `THRESHOLD` of their luma; an alpha channel is laid over
-    black first, so what is transparent is not hole. Two kinds of label image are understood: where the brightest
-    sample of a lossless image is 1, 1 is hole; in a PNG with a palette every index but 0 is hole (dark red is an
-    object in DAVIS), unless its colours are just greys, a bright one among them: a plain mask that a tool has packed.
+    The luma of gray and colour images of 1, 8 or 16 bits is compared with `THRESHOLD`; transparent pixels count as
+    black. Two kinds of label image are supported: where the maximum of a lossless image is 1, 1 is hole; in a PNG with
+    a palette every index but 0 is hole (dark red is an object in DAVIS), unless all its colours are gray and one of
+    them bright: a plain mask saved with a palette.
 
     Args:
         path: the file.
-        note: told, in one line, when the image is taken for a label image.
+        note: called with a line of text when the image is taken for a label image.
 
     Returns:
         (H, W) of the image's own size.
@@ -64,15 +64,11 @@ def read_mask(path: Path, *, note: Callable[[str], None]) -> Bool:
     color = pixels[..., :3] if pixels.ndim == 3 else pixels
     if path.suffix.lower() not in _LOSSY and int(color.max(initial=0)) == 1:
         note("the masks hold only 0 and 1: 1 is taken as the hole")
-        return _any_channel(color == 1)
-    return _bright(pixels)
+        return np.asarray(color.any(axis=2) if color.ndim == 3 else color == 1)
+    return _is_bright(pixels)
 
 
-def _any_channel(pixels: Bool) -> Bool:
-    return np.asarray(pixels.any(axis=2)) if pixels.ndim == 3 else pixels
-
-
-def _bright(pixels: NDArray[Any]) -> Bool:
+def _is_bright(pixels: NDArray[Any]) -> Bool:
     """Whether luma times opacity is above the threshold; (H, W), (H, W, 3) BGR or (H, W, 4) BGRA."""
     full = float(np.iinfo(pixels.dtype).max)
     limit = THRESHOLD / 255 * full
@@ -81,11 +77,11 @@ def _bright(pixels: NDArray[Any]) -> Bool:
     luma = pixels[..., :3].astype(np.float32) @ _LUMA
     if pixels.shape[2] == 4:
         luma *= pixels[..., 3].astype(np.float32) / full
-    return np.asarray(luma > limit + 1e-3 * full / 255)  # the slack keeps a grey of just 127 below
+    return np.asarray(luma > limit + 1e-3 * full / 255)  # the tolerance keeps a gray of exactly 127 below
 
 
 def _read_palette(path: Path) -> Bool:
-    """The hole of a PNG with a palette; OpenCV would turn its indices into colours, so FFmpeg reads it."""
+    """The hole of a PNG with a palette, read by FFmpeg, since OpenCV would turn its indices into colours."""
     try:
         with av.open(str(path)) as container:
             indices, palette = next(container.decode(video=0)).to_ndarray()
@@ -106,20 +102,19 @@ def _unreadable(path: Path) -> MaskError:
 
 
 class Fit:
-    """Lays masks of any size over one source.
+    """Brings masks of any size to the size and orientation of one source.
 
-    A mask is taken as drawn on the picture as a player shows it. One whose size is that of the coded picture of a
-    turned video, and not of the displayed one, is accepted as well; so is any size of the same aspect (to about a pixel
-    of the smaller of the two; the displayed aspect of non-square pixels included), which is scaled with a note.
+    Masks are drawn on the picture as a player shows it. A mask of the coded size of a turned video is accepted as well,
+    and so is any size of the same aspect (to about a pixel of the smaller of the two, also that of non-square pixels as
+    displayed), which is scaled with a note.
 
     Args:
         info: the source.
-        note: told once, in one line, when masks are scaled.
+        note: called with a line of text when masks are scaled.
     """
 
     def __init__(self, info: VideoInfo, *, note: Callable[[str], None]) -> None:
-        self._info = info
-        self._note = note
+        self._info, self._note = info, note
         self._shown = info.display_size
         height, width = info.height, round(info.width * info.sample_aspect)
         self._square = (width, height) if info.orientation.quarter_turns % 2 else (height, width)
@@ -129,19 +124,18 @@ class Fit:
 
         Args:
             mask: (h, w) of any size.
-            name: what to call it in messages, most often its path.
+            name: its name in messages, usually its path.
 
         Raises:
             MaskError: if its aspect is not that of the picture.
         """
         size = (mask.shape[0], mask.shape[1])
         coded = (self._info.height, self._info.width)
-        if size == self._shown:
-            return self._turn(mask)
-        if size == coded:
+        if size == coded != self._shown:
             return mask
-        if _same_aspect(size, self._shown) or _same_aspect(size, self._square):
-            return self._turn(self._scale(mask, self._shown))
+        if size == self._shown or _same_aspect(size, self._shown) or _same_aspect(size, self._square):
+            shown = mask if size == self._shown else self._scale(mask, self._shown)
+            return self._info.orientation.to_coded(shown).astype(np.bool_, copy=False)
         if _same_aspect(size, coded):
             return self._scale(mask, coded)
         raise MaskError(
@@ -150,25 +144,21 @@ class Fit:
             todo="draw the mask on a frame of this very video, without cropping",
         )
 
-    def _turn(self, mask: Bool) -> Bool:
-        return self._info.orientation.to_coded(mask).astype(np.bool_, copy=False)
-
     def _scale(self, mask: Bool, size: tuple[int, int]) -> Bool:
-        """Resize; when shrinking, any bit of the hole makes a pixel hole, when enlarging half of it does."""
+        """Resize; a pixel is hole if any part of it is when shrinking, if half of it is when enlarging."""
         shrinking = size[0] < mask.shape[0]
         self._note(
             f"the masks are {mask.shape[1]}x{mask.shape[0]}, scaled to the picture's {size[1]}x{size[0]}"
             + ("" if shrinking else "; draw them at full size for exact edges")
         )
-        how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        grey = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=how)
-        return np.asarray(grey > (1e-6 if shrinking else 0.5 - 1e-6))
+        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        coverage = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=interpolation)
+        return np.asarray(coverage > (1e-6 if shrinking else 0.5 - 1e-6))
 
 
 def _same_aspect(a: tuple[int, int], b: tuple[int, int]) -> bool:
     """Whether two (height, width) agree up to the rounding of the smaller one to whole pixels."""
     small, large = (a, b) if a[0] <= b[0] else (b, a)
-    scale = small[0] / large[0]
-    by_height = abs(large[1] * scale - small[1])
+    by_height = abs(large[1] * (small[0] / large[0]) - small[1])
     by_width = abs(large[0] * small[1] / large[1] - small[0])
-    return min(by_height, by_width) <= _ASPECT_SLACK_PX
+    return min(by_height, by_width) <= _ASPECT_TOLERANCE_PX

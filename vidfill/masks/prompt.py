@@ -1,4 +1,4 @@
-"""Prompts: clicks on an object and beside it, and boxes round it, as the command line and JSON files spell them."""
+"""Prompts: clicks on an object or beside it and boxes round it, in the notation of command line and JSON files."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Click:
 
     Attributes:
         x, y: in pixels of the picture as a player shows it; (0, 0) is the upper left pixel.
-        is_object: whether the object is there; else it is surely not.
-        object_id: which object is meant, from 1.
-        at: the frame that the click was made on.
+        is_object: whether the point is on the object.
+        object_id: from 1.
+        at: the frame that was clicked.
     """
 
     x: float
@@ -58,8 +58,8 @@ class Click:
                 expected="x,y in pixels, or x,y@time; 2:x,y@time for a second object, -x,y for a point beside it",
                 todo="write it like 412,180 or 412,180@1.5",
             )
-        on_object = is_object and parts[2] is None
-        return cls(float(parts[3]), float(parts[4]), on_object, int(parts[1] or 1), _moment(parts[5]))
+        x, y, on_object = float(parts[3]), float(parts[4]), is_object and parts[2] is None
+        return cls(x, y, on_object, int(parts[1] or 1), Moment.parse(parts[5] or "#0"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,11 @@ class ObjectBox:
 
     Attributes:
         x0, y0, x1, y1: its edges in pixels of the picture as a player shows it, half-open.
-        object_id: which object is meant, from 1.
+        object_id: from 1.
         at: the frame that the box was drawn on.
+
+    Raises:
+        UsageError: the box has no width or no height, or no end.
     """
 
     x0: float
@@ -78,6 +81,17 @@ class ObjectBox:
     y1: float
     object_id: int = 1
     at: Moment = FIRST_FRAME
+
+    def __post_init__(self) -> None:
+        if not (self.x0 < self.x1 < math.inf and self.y0 < self.y1 < math.inf):
+            raise UsageError(
+                str(self),
+                expected="x1 greater than x0 and y1 greater than y0",
+                todo="give its corners: left, top, right, bottom",
+            )
+
+    def __str__(self) -> str:
+        return f"the object box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}"
 
     @classmethod
     def parse(cls, text: str) -> ObjectBox:
@@ -94,29 +108,15 @@ class ObjectBox:
                 todo="write it like 380,120,470,300 or 380,120,470,300@1.5",
             )
         x0, y0, x1, y1 = (float(number) for number in parts.group(2, 3, 4, 5))
-        return cls(x0, y0, x1, y1, int(parts[1] or 1), _moment(parts[6])).checked()
-
-    def checked(self) -> ObjectBox:
-        """Itself.
-
-        Raises:
-            UsageError: the box has no width or no height, or no end.
-        """
-        if not (self.x0 < self.x1 < math.inf and self.y0 < self.y1 < math.inf):
-            raise UsageError(
-                f"the object box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}",
-                expected="x1 greater than x0 and y1 greater than y0",
-                todo="give its corners: left, top, right, bottom",
-            )
-        return self
+        return cls(x0, y0, x1, y1, int(parts[1] or 1), Moment.parse(parts[6] or "#0"))
 
 
 class FramePrompt(NamedTuple):
     """All prompts of one object on one frame.
 
     Attributes:
-        points: (N, 2) x and y in pixels of the picture that they are for.
-        is_object: (N,) whether the object is there.
+        points: (N, 2) x and y in pixels.
+        is_object: (N,) whether each point is on the object.
         box: x0, y0, x1, y1 round the object, None without one.
     """
 
@@ -134,11 +134,6 @@ class FramePrompt(NamedTuple):
         """(N, 2) the points that are not."""
         return self.points[~self.is_object]
 
-    @property
-    def names_an_object(self) -> bool:
-        """Whether it says where the object is, and not only where it is not."""
-        return self.box is not None or bool(self.is_object.any())
-
     def scaled(self, x: float, y: float) -> FramePrompt:
         """The same prompts for a picture `x` times as wide and `y` times as high."""
         box = self.box and (self.box[0] * x, self.box[1] * y, self.box[2] * x, self.box[3] * y)
@@ -147,7 +142,7 @@ class FramePrompt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Everything that says which objects are meant, at any number of times; later ones correct the track."""
+    """All prompts of all objects, at any number of times; later ones correct the track."""
 
     clicks: tuple[Click, ...] = ()
     boxes: tuple[ObjectBox, ...] = ()
@@ -170,10 +165,10 @@ class Prompts:
         *,
         file: Path | None = None,
     ) -> Prompts:
-        """Read the forms of the command line; what a JSON file holds is added.
+        """Read the options of the command line, and a JSON file in addition.
 
         Raises:
-            UsageError: for a text or a file that cannot be read, or an object that is never pointed at.
+            UsageError: for a text or a file that cannot be read; see also `check_named`.
         """
         given = read_prompts(file) if file is not None else cls()
         clicks = [Click.parse(text) for text in points]
@@ -183,11 +178,11 @@ class Prompts:
         return found
 
     def check_named(self) -> None:
-        """Check that every object is pointed at.
+        """Check that every object has a point on it or a box, and that its prompts do not contradict each other.
 
         Raises:
-            UsageError: an object has nothing but points that are not on it, two boxes at one time, or a point that
-                is both on it and not.
+            UsageError: an object has nothing but points that are not on it, two boxes at one time, or a point that is
+                both on it and not.
         """
         named = {click.object_id for click in self.clicks if click.is_object} | {box.object_id for box in self.boxes}
         if nameless := set(self.object_ids) - named:
@@ -199,7 +194,7 @@ class Prompts:
         self._check_agreed(lambda at: at)
 
     def _check_agreed(self, place: Callable[[Moment], Hashable]) -> None:
-        """Check that the prompts of an object at one place in time do not contradict each other."""
+        """Check that the prompts of an object at the same `place` in time do not contradict each other."""
         places = [(box.object_id, place(box.at)) for box in self.boxes]
         if len(set(places)) < len(places):
             raise UsageError("two object boxes for one object at one time", expected="one", todo="leave one out")
@@ -225,7 +220,7 @@ class Prompts:
                 raise _outside(f"the point {click.x:g},{click.y:g}", height, width)
         for box in self.boxes:
             if not (box.x0 < width and box.y0 < height and box.x1 > 0 and box.y1 > 0):
-                raise _outside(f"the object box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}", height, width)
+                raise _outside(str(box), height, width)
 
     @property
     def moments(self) -> tuple[Moment, ...]:
@@ -245,19 +240,16 @@ class Prompts:
             UsageError: prompts at two times that are one frame contradict each other.
         """
         self._check_agreed(frame_of)
-        points: dict[tuple[int, int], list[Click]] = defaultdict(list)
-        boxes: dict[tuple[int, int], ObjectBox] = {}
-        for click in self.clicks:
-            points[frame_of(click.at), click.object_id].append(click)
-        for box in self.boxes:
-            boxes[frame_of(box.at), box.object_id] = box
+        placed = [(frame_of(prompt.at), prompt) for prompt in (*self.clicks, *self.boxes)]
         found: dict[int, dict[int, FramePrompt]] = defaultdict(dict)
-        for index, object_id in sorted(points.keys() | boxes.keys()):
-            clicks, around = points.get((index, object_id), []), boxes.get((index, object_id))
+        for index, object_id in sorted({(index, prompt.object_id) for index, prompt in placed}):
+            here = [prompt for at, prompt in placed if (at, prompt.object_id) == (index, object_id)]
+            clicks = [prompt for prompt in here if isinstance(prompt, Click)]
+            boxes = [prompt for prompt in here if isinstance(prompt, ObjectBox)]
             found[index][object_id] = FramePrompt(
                 np.array([(click.x, click.y) for click in clicks], np.float32).reshape(-1, 2),
                 np.array([click.is_object for click in clicks], np.bool_),
-                None if around is None else (around.x0, around.y0, around.x1, around.y1),
+                (boxes[0].x0, boxes[0].y0, boxes[0].x1, boxes[0].y1) if boxes else None,
             )
         return dict(found)
 
@@ -268,8 +260,7 @@ class Prompts:
             clicks = [click for click in self.clicks if click.object_id == object_id]
             boxes = [box for box in self.boxes if box.object_id == object_id]
             moments = dict.fromkeys([*(click.at for click in clicks), *(box.at for box in boxes)])
-            prompts = [_entry(at, clicks, boxes) for at in moments]
-            objects.append({"id": object_id, "prompts": prompts})
+            objects.append({"id": object_id, "prompts": [_entry(at, clicks, boxes) for at in moments]})
         return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}) + "\n"
 
     @classmethod
@@ -277,8 +268,8 @@ class Prompts:
         """Read a JSON object with `schema_version` 1 and `objects`.
 
         An object has `id` (from 1) and `prompts`; a prompt has `time` (seconds as a number, or text as on the command
-        line; 0 if left out), `points` and `not_points` (lists of [x, y]) and `box` ([x0, y0, x1, y1]), each of which
-        may be left out. Coordinates are pixels of the picture as a player shows it.
+        line), `points` and `not_points` (lists of [x, y]) and `box` ([x0, y0, x1, y1]), all of them optional.
+        Coordinates are pixels of the picture as a player shows it.
 
         Raises:
             UsageError: for anything else.
@@ -344,10 +335,6 @@ def read_prompts(path: Path) -> Prompts:
     return Prompts.from_json(text, name=f"the file of prompts {path}")
 
 
-def _moment(text: str | None) -> Moment:
-    return Moment.parse(text) if text else FIRST_FRAME
-
-
 def spelled(at: Moment) -> str:
     """A moment as `Moment.parse` reads it: `#120`, or seconds."""
     if at.seconds is None:
@@ -378,11 +365,11 @@ def _read_entry(object_id: int, entry: dict[str, Any], clicks: list[Click], boxe
         clicks += [Click(_number(x), _number(y), is_object, object_id, at) for x, y in entry.get(name, ())]
     if "box" in entry:
         x0, y0, x1, y1 = (_number(edge) for edge in entry["box"])
-        boxes.append(ObjectBox(x0, y0, x1, y1, object_id, at).checked())
+        boxes.append(ObjectBox(x0, y0, x1, y1, object_id, at))
 
 
 def _number(value: object) -> float:
-    """A number as JSON holds it: no text, no truth value, and not infinite."""
+    """A finite number of a JSON file; neither text nor a truth value."""
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ValueError(f"{value!r} is no number")
     return float(value)  # type: ignore[arg-type]
