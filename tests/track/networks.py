@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from vidfill.track.sam_network import import_segment_anything
+from vidfill.track.sam_network import sam_classes
 
 
 def tiny_sam(*, side_px: int = 64) -> Any:
     """A SAM for pictures of 64 pixels: two blocks, one of them global; nearly all of it is the decoder."""
-    modeling = import_segment_anything().modeling
+    classes = sam_classes()
     torch.manual_seed(0)
     side = side_px // 16
-    return modeling.Sam(
-        image_encoder=modeling.ImageEncoderViT(
+    return classes.Sam(
+        image_encoder=classes.ImageEncoderViT(
             img_size=side_px,
             embed_dim=32,
             depth=2,
@@ -30,12 +30,12 @@ def tiny_sam(*, side_px: int = 64) -> Any:
             global_attn_indexes=(1,),
             out_chans=256,
         ),
-        prompt_encoder=modeling.PromptEncoder(
+        prompt_encoder=classes.PromptEncoder(
             embed_dim=256, image_embedding_size=(side, side), input_image_size=(side_px, side_px), mask_in_chans=16
         ),
-        mask_decoder=modeling.MaskDecoder(
+        mask_decoder=classes.MaskDecoder(
             num_multimask_outputs=3,
-            transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+            transformer=classes.TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
             transformer_dim=256,
         ),
     )

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
 from vidfill.settings import TrackSettings
 from vidfill.settings.define import choices_of, types_of
-from vidfill.track.base import CONFIDENT, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
 from vidfill.track.clip import Tools, track
 from vidfill.track.layer import TrackLayer, default_growth
 from vidfill.track.merge import Passing, between, merge
@@ -51,14 +51,7 @@ class Given:
         self.confidence = confidence
         self.asked: list[tuple[FramePrompt, Bool | None, list[int]]] = []
 
-    def select(
-        self,
-        picture: Picture,
-        prompt: FramePrompt,
-        *,
-        prior: Bool | None = None,
-        near: Mapping[int, Picture] | None = None,
-    ) -> Tracked:
+    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         self.asked.append((prompt, prior, sorted(near or {})))
         return Tracked(np.ones(picture.shape[:2], np.bool_), self.confidence, "" if self.confidence > 0.5 else "unsure")
 

@@ -18,7 +18,7 @@ def _follow(pictures: Pictures, masks: Bool) -> list[Tracked]:
     return [tracker.step(picture) for picture in pictures[1:]]
 
 
-def test_a_moving_object_is_followed() -> None:
+def test_moving_object() -> None:
     pictures, masks = crossing()
     found = _follow(pictures, masks)
     overlaps = [iou(step.mask, mask) for step, mask in zip(found, masks[1:], strict=True)]
@@ -26,13 +26,13 @@ def test_a_moving_object_is_followed() -> None:
     assert min(step.confidence for step in found) >= CONFIDENT
 
 
-def test_it_is_followed_backward_as_well() -> None:
+def test_moving_object_backward() -> None:
     pictures, masks = crossing()
     found = _follow(pictures[::-1], masks[::-1])
     assert min(iou(step.mask, mask) for step, mask in zip(found, masks[-2::-1], strict=True)) > 0.8
 
 
-def test_a_mask_that_is_a_little_off_gets_better() -> None:
+def test_inaccurate_mask_improves() -> None:
     pictures, masks = crossing()
     tracker = FlowTracker()
     first = np.roll(masks[0], (3, -3), (0, 1))
@@ -41,7 +41,7 @@ def test_a_mask_that_is_a_little_off_gets_better() -> None:
     assert iou(last.mask, masks[7]) > iou(first, masks[0]) + 0.1
 
 
-def test_an_object_that_is_hidden_is_lost_and_never_taken_for_what_hides_it() -> None:
+def test_hidden_object_is_lost() -> None:
     pictures, masks = hidden()
     assert masks[8].any()
     assert not masks[-1].any()
@@ -53,7 +53,7 @@ def test_an_object_that_is_hidden_is_lost_and_never_taken_for_what_hides_it() ->
     assert all(step.confidence < CONFIDENT for step in found[lost:])
 
 
-def test_an_object_that_leaves_is_not_lost() -> None:
+def test_object_that_leaves() -> None:
     pictures, masks = leaving()
     found = _follow(pictures, masks)
     assert found[-1].has_left
@@ -63,7 +63,7 @@ def test_an_object_that_leaves_is_not_lost() -> None:
     assert masks[gone + 1].sum() < 0.15 * masks[0].sum()
 
 
-def test_an_object_that_trembles_at_the_edge_does_not_leave() -> None:
+def test_object_that_trembles_at_the_border() -> None:
     n = 45
     centres = np.stack([103.0 + 2 * (np.arange(n) % 2), np.full(n, 36.0)], axis=1)
     pictures, masks = painted(moving_texture(n, SIZE, shift=(1, 0)) // 2, centres)
@@ -84,7 +84,7 @@ def test_an_object_that_trembles_at_the_edge_does_not_leave() -> None:
         (Signs(0.95, 1, 1, 1, 500), "little is left"),
     ],
 )
-def test_doubt_has_its_reasons(signs: Signs, reason: str) -> None:
+def test_reasons_for_doubt(signs: Signs, reason: str) -> None:
     doubt = Doubt()
     n = next(n for n in range(60) if not doubt.judge(signs))
     assert reason in doubt.reason
@@ -92,27 +92,28 @@ def test_doubt_has_its_reasons(signs: Signs, reason: str) -> None:
     assert n < 30
 
 
-def test_what_goes_well_is_not_doubted() -> None:
+def test_no_doubt() -> None:
     doubt = Doubt()
     assert all(doubt.judge(Signs(1, 0.95, 0.9, 0.9, 500)) for _ in range(500))
     assert doubt.confidence == 1.0
     assert doubt.reason == ""
 
 
-@pytest.mark.parametrize("box", [True, False])
-def test_an_object_is_selected_by_a_box_or_a_click(box: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("has_box", [True, False])
+def test_selection_by_box_or_click(*, has_box: bool) -> None:
     pictures, masks = crossing()
     pictures[~masks] = pictures[~masks] // 8 + 60
     edges = Box.around(masks[4])
     assert edges is not None
-    prompt = FramePrompt(np.array([[33, 36]], np.float32), np.array([True]), tuple(map(float, edges)) if box else None)  # type: ignore[arg-type]
+    x0, y0, x1, y1 = map(float, edges)
+    prompt = FramePrompt(np.array([[33, 36]], np.float32), np.array([True]), (x0, y0, x1, y1) if has_box else None)
     near = {offset: pictures[4 + offset] for offset in (-4, -2, 2, 4)}
     found = ColorMotionSelector().select(pictures[4], prompt, near=near)
     assert iou(found.mask, masks[4]) > 0.75
     assert found.confidence >= CONFIDENT
 
 
-def test_what_is_nowhere_different_is_not_selected_with_confidence() -> None:
+def test_selection_in_a_flat_picture() -> None:
     flat = np.full((72, 112, 3), 90, np.uint8)
     prompt = FramePrompt(np.array([[33, 36]], np.float32), np.array([True]))
     found = ColorMotionSelector().select(flat, prompt)
@@ -120,7 +121,7 @@ def test_what_is_nowhere_different_is_not_selected_with_confidence() -> None:
     assert found.reason
 
 
-def test_a_point_beside_the_object_takes_a_part_away() -> None:
+def test_point_beside_the_object() -> None:
     pictures, masks = crossing()
     prior = masks[4].copy()
     prior[30:42, 60:80] = True  # the track has taken in a piece of the background
@@ -141,13 +142,13 @@ def test_flow_and_camera() -> None:
     assert not dense_flow(grey[0, :16, :16], grey[1, :16, :16]).any()
 
 
-def test_histograms_count_every_pixel_once() -> None:
+def test_histograms() -> None:
     picture = moving_texture(1, (24, 32))[0]
-    places = ColorPlaces(Box(0, 0, 32, 24), n_places=4)
+    places = ColorPlaces(n_places=4)
     weight = np.random.default_rng(0).random((24, 32), np.float32)
     bins = places.bins(picture)
     assert places.counts(bins, weight, n_place_blurs=0).sum() <= weight.sum() * 1.001
-    flat = ColorPlaces(Box(0, 0, 32, 24), n_places=1)
+    flat = ColorPlaces(n_places=1)
     assert len(np.unique(flat.bins(np.full((24, 32, 3), 77, np.uint8)))) == 1
     assert similarity(weight, weight) == pytest.approx(1)
     assert similarity(np.array([1, 0], np.float32), np.array([0, 1], np.float32)) == 0

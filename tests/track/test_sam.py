@@ -1,6 +1,9 @@
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +15,8 @@ from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture
-from vidfill.track.sam import AGREE, SamSelector, SamTracker, carried_points, find_sam
-from vidfill.track.sam_network import Answers, SamNetwork, build_sam, import_segment_anything
+from vidfill.track.sam import SamSelector, SamTracker, find_sam, representative_points
+from vidfill.track.sam_network import Answers, SamNetwork, build_sam
 from vidfill.track.select import iou
 from vidfill.track.tools import open_tools
 from vidfill.video.frame import Bool
@@ -30,24 +33,43 @@ def network(checkpoint: Path) -> SamNetwork:
     return SamNetwork(checkpoint)
 
 
-def test_the_sizes_come_from_the_tensors(checkpoint: Path) -> None:
-    tensors = torch.load(checkpoint, weights_only=True)
-    built = build_sam(import_segment_anything(), tensors, name="x")
-    original = tiny_sam()
-    assert str(built) == str(original)
+def _resize(picture: Picture, size: tuple[int, int]) -> Picture:
+    """In the place of torchvision's."""
+    image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+    return np.asarray(resized[0].permute(1, 2, 0).numpy(), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def package() -> Iterator[Any]:
+    """The whole of segment_anything, which needs four functions of torchvision."""
+    names = ["torchvision", "torchvision.transforms.functional", "torchvision.ops.boxes"]
+    stand_ins: list[Any] = [ModuleType(name) for name in names]
+    stand_ins[1].resize, stand_ins[1].to_pil_image = _resize, lambda picture: picture
+    stand_ins[2].batched_nms = stand_ins[2].box_area = None
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in zip(names, stand_ins, strict=True):
+            patch.setitem(sys.modules, name, module)
+        yield importlib.import_module("segment_anything")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "segment_anything"]:
+            del sys.modules[name]
+
+
+def test_sizes_come_from_the_tensors(checkpoint: Path) -> None:
+    built = build_sam(torch.load(checkpoint, weights_only=True), name="x")
+    assert str(built) == str(tiny_sam())
     assert [block.window_size for block in built.image_encoder.blocks] == [14, 0]
 
 
-def test_the_real_sizes_are_recognised() -> None:
-    package = import_segment_anything()
+def test_sizes_of_vit_b(package: Any) -> None:
     with torch.device("meta"):
         real = package.sam_model_registry["vit_b"]()
-        built = build_sam(package, real.state_dict(), name="x")
+        built = build_sam(real.state_dict(), name="x")
     assert [tuple(p.shape) for p in built.parameters()] == [tuple(p.shape) for p in real.parameters()]
     assert [b.window_size for b in built.image_encoder.blocks] == [b.window_size for b in real.image_encoder.blocks]
 
 
-def test_what_is_no_sam_is_refused(tmp_path: Path) -> None:
+def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="no checkpoint of Segment Anything"):
         SamNetwork(tmp_path / "x.pth")
@@ -58,9 +80,8 @@ def test_what_is_no_sam_is_refused(tmp_path: Path) -> None:
         SamNetwork(tmp_path / "y.pth")
 
 
-def test_our_way_to_the_predictor_is_its_own(network: SamNetwork, checkpoint: Path) -> None:
+def test_same_answers_as_sam_predictor(network: SamNetwork, checkpoint: Path, package: Any) -> None:
     pictures, _ = crossing(2)
-    package = import_segment_anything()
     model = tiny_sam()
     model.load_state_dict(torch.load(checkpoint, weights_only=True))
     predictor = package.SamPredictor(model.eval())
@@ -71,31 +92,36 @@ def test_our_way_to_the_predictor_is_its_own(network: SamNetwork, checkpoint: Pa
             point_coords=points, point_labels=labels.astype(int), box=np.array([9, 9, 60, 60]), return_logits=True
         )
         answers = network.predict(picture, points=points, is_object=labels, box=(9, 9, 60, 60))
-        assert np.allclose(answers.logits, logits, atol=1e-5)
-        assert np.allclose(answers.scores, scores, atol=1e-6)
+        assert np.array_equal(answers.logits, logits)
+        assert np.array_equal(answers.scores, scores)
     assert answers.logits.shape == (3, *pictures[0].shape[:2])
 
 
-def test_an_embedding_is_worked_out_once(network: SamNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_are_cached(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, _ = crossing(7)
-    looked: list[int] = []
-    encode = network._predictor.set_image
+    built = build_sam(torch.load(checkpoint, weights_only=True), name="x")
+    n_encoded = 0
 
-    def look(picture: Picture) -> None:
-        looked.append(1)
-        encode(picture)
+    def count(*_: object) -> None:
+        nonlocal n_encoded
+        n_encoded += 1
 
-    monkeypatch.setattr(network._predictor, "set_image", look)
+    built.image_encoder.register_forward_hook(count)
+    monkeypatch.setattr("vidfill.track.sam_network.build_sam", lambda *_, name: built)
+    network = SamNetwork(checkpoint)
     point = np.array([[33, 36]], np.float32)
-    for _ in range(3):
-        network.predict(pictures[3].copy(), points=point, is_object=np.array([True]))
-    assert len(looked) == 1
-    for picture in pictures:
+
+    def ask(picture: Picture) -> int:
         network.predict(picture, points=point, is_object=np.array([True]))
-    assert len(network._embeddings) == 4
+        return n_encoded
+
+    assert [ask(pictures[3].copy()) for _ in range(3)] == [1, 1, 1]
+    assert [ask(picture) for picture in pictures] == [2, 3, 4, 4, 5, 6, 7]
+    assert [ask(picture) for picture in pictures[3:]] == [7, 7, 7, 7]  # the last four
+    assert ask(pictures[2]) == 8
 
 
-def test_masks_are_chosen_by_score_and_stability_and_size() -> None:
+def test_choice_of_answers() -> None:
     logits = np.full((3, 10, 10), -5, np.float32)
     logits[0, :2, :2] = 5  # small, sharp
     logits[1, :6, :6] = 0.5  # medium, hangs on the threshold
@@ -123,7 +149,7 @@ class _Oracle:
         return Answers(np.where(mask, 9, -9)[None].astype(np.float32), np.array([self._score], np.float32))
 
 
-def test_the_tracker_asks_with_what_flow_carries_along() -> None:
+def test_prompts_of_the_tracker() -> None:
     pictures, masks = crossing(10)
     oracle = _Oracle(pictures, masks)
     tracker = SamTracker(oracle)  # type: ignore[arg-type]
@@ -139,7 +165,7 @@ def test_the_tracker_asks_with_what_flow_carries_along() -> None:
     assert np.asarray(asked["prior"]).shape == masks[0].shape
 
 
-def test_an_answer_about_something_else_is_not_taken_and_ends_the_track_when_it_goes_on() -> None:
+def test_answers_about_something_else() -> None:
     pictures, masks = crossing(14)
     wrong = np.roll(masks, 40, axis=2)
     mixed = np.where((np.arange(14) % 7 == 3)[:, None, None], wrong, masks)
@@ -153,10 +179,9 @@ def test_an_answer_about_something_else_is_not_taken_and_ends_the_track_when_it_
     last = [tracker.step(picture) for picture in pictures[1:]][-1]
     assert last.confidence < CONFIDENT
     assert "outline" in last.reason
-    assert 0 < AGREE < 1
 
 
-def test_a_random_sam_selects_and_tracks_without_falling_over(network: SamNetwork) -> None:
+def test_random_sam(network: SamNetwork) -> None:
     pictures, masks = crossing(4)
     prompt = FramePrompt(np.array([[33, 36]], np.float32), np.array([True]))
     for whole in (None, True, False):
@@ -171,15 +196,15 @@ def test_a_random_sam_selects_and_tracks_without_falling_over(network: SamNetwor
     assert all(0 <= tracker.step(picture).confidence <= 1 for picture in pictures[1:])
 
 
-def test_points_that_stand_for_a_mask() -> None:
+def test_representative_points() -> None:
     _, masks = crossing(1)
-    points, is_inside = carried_points(masks[0])
+    points, is_inside = representative_points(masks[0])
     assert is_inside.tolist() == [True, True, True, False, False]
     hits = masks[0][points[:, 1].astype(int), points[:, 0].astype(int)]
     assert np.array_equal(hits, is_inside)
 
 
-def test_the_best_sam_that_is_here_is_taken(checkpoint: Path, tmp_path: Path) -> None:
+def test_best_installed_sam(checkpoint: Path, tmp_path: Path) -> None:
     assert find_sam(tmp_path) is None
     with pytest.raises(WeightsError, match="weights fetch sam_vit_b"):
         open_tools("sam", model_dir=tmp_path)
@@ -189,43 +214,3 @@ def test_the_best_sam_that_is_here_is_taken(checkpoint: Path, tmp_path: Path) ->
     assert find_sam(tmp_path) == tmp_path / "sam_vit_l.pth"
     assert open_tools("auto", model_dir=tmp_path).name == "sam"
     assert open_tools("flow", model_dir=tmp_path).name == "flow"
-
-
-@pytest.mark.parametrize("state", ["missing", "broken", "working"])
-def test_segment_anything_is_imported_whatever_torchvision_is(
-    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "torchvision"
-    for folder in (package, package / "transforms", package / "ops"):
-        folder.mkdir()
-        (folder / "__init__.py").write_text("")
-    (package / "transforms" / "functional.py").write_text("def resize(): ...\ndef to_pil_image(): ...\n")
-    (package / "ops" / "boxes.py").write_text("def batched_nms(): ...\ndef box_area(): ...\n")
-    if state == "broken":
-        (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    if state == "missing":
-        monkeypatch.setattr(sys, "meta_path", [_NoTorchvision(), *sys.meta_path])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = _taken_out()
-    try:
-        assert import_segment_anything().SamPredictor.__name__ == "SamPredictor"
-        resize = sys.modules["segment_anything.utils.transforms"].resize
-        assert (resize.__module__ == "torchvision.transforms.functional") == (state == "working")
-        assert ("torchvision" in sys.modules) == (state == "working")
-    finally:
-        _taken_out()
-        sys.modules.update(before)
-
-
-def _taken_out() -> dict[str, ModuleType]:
-    """Take both packages out of the imported modules."""
-    names = [name for name in sys.modules if name.partition(".")[0] in ("segment_anything", "torchvision")]
-    return {name: sys.modules.pop(name) for name in names}
-
-
-class _NoTorchvision:
-    """A finder that hides torchvision, installed or not."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] == "torchvision":
-            raise ModuleNotFoundError(f"No module named {name!r}")

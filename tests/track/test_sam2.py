@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tests.track.networks import save_sam2
 from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
+from vidfill.track.base import Picture
 from vidfill.track.sam2 import FOLDER, Sam2Network, Sam2Tracker, find_sam2
 from vidfill.track.tools import open_tools
 
@@ -18,7 +20,15 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_is_found_in_the_folder_of_weights(model_dir: Path, tmp_path: Path) -> None:
+class Watched(Sam2Network):
+    """Shows its last session."""
+
+    def begin(self, picture: Picture) -> Any:
+        self.session = super().begin(picture)
+        return self.session
+
+
+def test_find_sam2(model_dir: Path, tmp_path: Path) -> None:
     assert find_sam2(model_dir) == model_dir / FOLDER
     assert find_sam2(tmp_path) is None
     with pytest.raises(WeightsError, match="hf download"):
@@ -29,7 +39,7 @@ def test_it_is_found_in_the_folder_of_weights(model_dir: Path, tmp_path: Path) -
         open_tools("sam2", model_dir=tmp_path)
 
 
-def test_it_selects_and_follows_in_bounded_memory(model_dir: Path) -> None:
+def test_selection_and_tracking_in_bounded_memory(model_dir: Path) -> None:
     tools = open_tools("auto", model_dir=model_dir)
     assert tools.name == "sam2"
     pictures, masks = crossing(6)
@@ -37,7 +47,7 @@ def test_it_selects_and_follows_in_bounded_memory(model_dir: Path) -> None:
     found = tools.selector.select(pictures[0], prompt, prior=masks[0])
     assert found.mask.shape == masks[0].shape
     assert 0 <= found.confidence <= 1
-    network = Sam2Network(model_dir / FOLDER)
+    network = Watched(model_dir / FOLDER)
     network.n_remembered = 3
     tracker = Sam2Tracker(network)
     tracker.start(pictures[0], masks[0])
@@ -45,15 +55,14 @@ def test_it_selects_and_follows_in_bounded_memory(model_dir: Path) -> None:
         found = tracker.step(picture)
         assert found.mask.shape == masks[0].shape
         assert 0 <= found.confidence <= 1
-    session = tracker._session
-    assert list(session.processed_frames) == [5]
-    outputs = session.output_dict_per_obj[0]
+    assert list(network.session.processed_frames) == [5]
+    outputs = network.session.output_dict_per_obj[0]
     assert list(outputs["cond_frame_outputs"]) == [0]
     assert list(outputs["non_cond_frame_outputs"]) == [3, 4, 5]
 
 
-def test_what_is_forgotten_is_not_missed(model_dir: Path) -> None:
-    """Frames beyond the network's own memory change nothing: dropping them gives the same masks."""
+def test_dropping_memory_changes_nothing(model_dir: Path) -> None:
+    """The network does not use frames beyond its own memory."""
     pictures, masks = crossing(20)
     found = []
     for n_remembered in (None, 10**6):

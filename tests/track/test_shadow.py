@@ -22,7 +22,7 @@ def _others(*places: float, pan: int = 0) -> list[Other]:
     return [Other(picture, ball) for picture, ball, _ in (_scene(x, pan=pan) for x in places)]
 
 
-def test_a_shadow_is_found_from_frames_where_the_object_is_elsewhere() -> None:
+def test_shadow() -> None:
     for left in (0.35, 0.6):
         picture, ball, shadow = _scene(40, left=left)
         found = shadow_of(ball, picture, _others(80, 20, pan=4))
@@ -31,13 +31,13 @@ def test_a_shadow_is_found_from_frames_where_the_object_is_elsewhere() -> None:
         assert not (found & ball).any()
 
 
-def test_a_shadow_is_found_though_the_others_cover_parts_of_the_place() -> None:
+def test_shadow_partly_covered_on_other_frames() -> None:
     picture, ball, shadow = _scene(40)
     found = shadow_of(ball, picture, _others(56, 22))
     assert (found & shadow).sum() > 0.7 * shadow.sum()
 
 
-def test_nothing_is_found_without_a_shadow_or_without_other_frames() -> None:
+def test_no_shadow_or_no_other_frames() -> None:
     picture, ball, _ = _scene(40, left=1.0)
     assert shadow_of(ball, picture, _others(80, 20)).sum() < 0.05 * ball.sum()
     picture, ball, _ = _scene(40)
@@ -46,7 +46,7 @@ def test_nothing_is_found_without_a_shadow_or_without_other_frames() -> None:
     assert not shadow_of(np.zeros_like(ball), picture, _others(80)).any()
 
 
-def test_what_differs_in_colour_is_no_shadow() -> None:
+def test_other_colour_is_no_shadow() -> None:
     picture, ball, shadow = _scene(40, left=1.0)
     picture[shadow] = (30, 110, 30)
     assert not (shadow_of(ball, picture, _others(80, 20)) & shadow).sum() > 0.1 * shadow.sum()

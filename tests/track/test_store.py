@@ -12,7 +12,7 @@ from vidfill.video.index import SourceIndex
 from vidfill.video.read import probe
 
 
-def test_masks_come_back_as_they_were_in_any_order() -> None:
+def test_round_trip_in_any_order() -> None:
     rng = np.random.default_rng(0)
     masks = rng.random((6, 13, 29)) > 0.7
     masks[2] = False
@@ -32,7 +32,7 @@ def test_masks_come_back_as_they_were_in_any_order() -> None:
     assert len(again.offsets) == 6
 
 
-def test_a_damaged_mask_is_refused() -> None:
+def test_damaged_mask() -> None:
     file = io.BytesIO()
     stored = MaskFile(file, (4, 4), 1)
     stored.put(0, np.eye(4, dtype=np.bool_))
@@ -43,14 +43,14 @@ def test_a_damaged_mask_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
-def test_a_file_that_is_cut_short_is_refused(cut: int) -> None:
+def test_truncated_file(cut: int) -> None:
     file = io.BytesIO()
     finish(MaskFile(file, (4, 4), 3), file, {})
     with pytest.raises(InputError, match="not a finished track"):
         open_stored(Path("x"), io.BytesIO(file.getvalue()[:-cut]))
 
 
-def test_a_track_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timeline = SourceIndex(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0])
 
     def full(*words: object) -> None:

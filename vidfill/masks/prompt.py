@@ -240,7 +240,8 @@ class Prompts:
             UsageError: prompts at two times that are one frame contradict each other.
         """
         self._check_agreed(frame_of)
-        placed = [(frame_of(prompt.at), prompt) for prompt in (*self.clicks, *self.boxes)]
+        prompts: list[Click | ObjectBox] = [*self.clicks, *self.boxes]
+        placed = [(frame_of(prompt.at), prompt) for prompt in prompts]
         found: dict[int, dict[int, FramePrompt]] = defaultdict(dict)
         for index, object_id in sorted({(index, prompt.object_id) for index, prompt in placed}):
             here = [prompt for at, prompt in placed if (at, prompt.object_id) == (index, object_id)]

@@ -14,6 +14,9 @@ from vidfill.video.frame import Bool, Float
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB at the size that tracking works at, turned as a player shows it."""
 
+Near = Mapping[int, Picture] | None
+"""Frames of the same scene by their distance in frames from one, which show how things move."""
+
 CONFIDENT = 0.5
 """From this confidence on a mask is taken for the object; below it the object is lost."""
 
@@ -39,21 +42,14 @@ class Tracked(NamedTuple):
 class Selector(Protocol):
     """Finds the object that the prompts of one frame are about."""
 
-    def select(
-        self,
-        picture: Picture,
-        prompt: FramePrompt,
-        *,
-        prior: Bool | None = None,
-        near: Mapping[int, Picture] | None = None,
-    ) -> Tracked:
+    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """The object's mask on this frame.
 
         Args:
             picture: the frame.
             prompt: points and a box in pixels of `picture`.
             prior: (H, W), what a track made of this frame before the prompts corrected it; None where there is none.
-            near: frames of the same scene by their distance in frames, which show how things move.
+            near: other frames, by their distance from this one.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What tracking did, drawn for people: the prompts, the confidence over time, where an object is lost."""
+"""Draw the result of tracking: prompts, confidence over time, where an object is lost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vidfill.track.base import CONFIDENT, Picture
 from vidfill.track.result import Track
 
 STRIP_PX = 16
-_ON_OBJECT, _BESIDE, _EDGE = (60, 220, 60), (240, 60, 60), (255, 255, 255)
-_SURE, _DOUBTFUL, _LOST, _ABSENT, _NOW = (60, 170, 60), (230, 190, 40), (200, 40, 40), (70, 70, 70), (255, 255, 255)
+_ON_OBJECT, _BESIDE, _OUTLINE = (60, 220, 60), (240, 60, 60), (255, 255, 255)
+_SURE, _DOUBTFUL, _LOST, _UNTRACKED, _MARK = (60, 170, 60), (230, 190, 40), (200, 40, 40), (70, 70, 70), _OUTLINE
 
 
 def annotate(picture: Picture, track: Track, index: int) -> Picture:
@@ -21,7 +21,7 @@ def annotate(picture: Picture, track: Track, index: int) -> Picture:
 
     Args:
         picture: (H, W, 3) as a player shows it; not changed.
-        track: what was found.
+        track: the result of tracking.
         index: of the frame.
 
     Returns:
@@ -45,40 +45,35 @@ def draw_prompts(picture: Picture, prompts: Mapping[int, FramePrompt]) -> None:
             cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), _ON_OBJECT, max(1, radius // 3))
             _label(picture, str(object_id), (x0 + 3, y0 + 14))
         for (x, y), is_object in zip(prompt.points, prompt.is_object, strict=True):
-            place = round(float(x)), round(float(y))
-            cv2.circle(picture, place, radius + 1, _EDGE, -1, cv2.LINE_AA)
-            cv2.circle(picture, place, radius, _ON_OBJECT if is_object else _BESIDE, -1, cv2.LINE_AA)
-            _label(picture, str(object_id), (place[0] + radius + 2, place[1] - radius))
+            center = round(float(x)), round(float(y))
+            cv2.circle(picture, center, radius + 1, _OUTLINE, -1, cv2.LINE_AA)
+            cv2.circle(picture, center, radius, _ON_OBJECT if is_object else _BESIDE, -1, cv2.LINE_AA)
+            _label(picture, str(object_id), (center[0] + radius + 2, center[1] - radius))
 
 
 def strip(track: Track, index: int, width: int) -> Picture:
-    """(`STRIP_PX`, width, 3) the lowest confidence over time, green to yellow, red where lost; a line marks `index`."""
+    """(`STRIP_PX`, width, 3) minimum confidence over time, green to yellow, red where lost; a line marks `index`."""
     columns = np.minimum(np.arange(width) * track.n_frames // width, track.n_frames - 1)
     confidence = track.confidences()[columns]
     sure = np.clip((confidence - CONFIDENT) / (1 - CONFIDENT), 0, 1)[:, None]
     colors = sure * np.array(_SURE) + (1 - sure) * np.array(_DOUBTFUL)
-    colors[confidence < CONFIDENT] = _ABSENT  # outside --start and --end nothing is tracked
+    colors[confidence < CONFIDENT] = _UNTRACKED  # outside --start and --end
     for lost in track.lost:
         colors[(columns >= lost.start) & (columns < lost.stop)] = _LOST
     drawn = np.repeat(colors[None].astype(np.uint8), STRIP_PX, axis=0)
-    for prompted in track.prompted:
-        _mark(drawn, prompted, track.n_frames, rows=slice(0, STRIP_PX // 3))
-    _mark(drawn, index, track.n_frames, rows=slice(0, STRIP_PX))
+    for marked, n_rows in (*((prompted, STRIP_PX // 3) for prompted in track.prompted), (index, STRIP_PX)):
+        x = round((marked + 0.5) * width / track.n_frames)
+        drawn[:n_rows, max(0, x - 1) : x + 1] = _MARK
     return drawn
 
 
-def _mark(drawn: Picture, index: int, n_frames: int, *, rows: slice) -> None:
-    x = round((index + 0.5) * drawn.shape[1] / n_frames)
-    drawn[rows, max(0, x - 1) : x + 1] = _NOW
-
-
-def _label(picture: Picture, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _EDGE, 1, cv2.LINE_AA)
+def _label(picture: Picture, text: str, origin: tuple[int, int]) -> None:
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _OUTLINE, 1, cv2.LINE_AA)
 
 
 def _write(picture: Picture, text: str) -> None:
-    """A line on top of the picture, on a dark ground so that it can be read."""
+    """A line of text at the top of the picture, on a dark background."""
     scale = max(0.4, picture.shape[1] / 1000)
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     picture[: height + 14, : width + 16] //= 4

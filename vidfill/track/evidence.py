@@ -1,8 +1,7 @@
-"""What tells an object from its surroundings without learned weights: dense motion, and colours with their places."""
+"""Evidence for an object without learned weights: dense motion, and colours with their positions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.track.base import Picture
-from vidfill.video.frame import Bool, Box, Float
+from vidfill.video.frame import Bool, Float
 
 Bins = NDArray[np.int32]
 
@@ -22,19 +21,18 @@ MIN_CAMERA_POINTS = 15
 
 LIGHT_BINS, COLOR_BINS, COLOR_STEP = 16, 14, 6
 MOTION_BINS = 12
-LOG_RATIO = 3.0
-"""Colours say at most this much (natural logarithm of the ratio of likelihoods)."""
-MOTION_LOG_RATIO = 1.5
+# Evidence is the natural logarithm of a likelihood ratio, clipped to these absolute values.
+MAX_COLOR_EVIDENCE, MAX_MOTION_EVIDENCE = 3.0, 1.5
 GUIDE_RADIUS_PX, GUIDE_EPSILON = 4, 5e-4
 
 
 def dense_flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> Float:
     """(H, W, 2) DIS flow (Kroeger et al., ECCV 2016) at full resolution, `image[y, x] = other[y + v, x + u]`.
 
-    Patches of the finest scale are used as they are: refining them blurs the motion of an object over its outline.
+    It is not refined, which would blur the motion of an object over its outline. For small pictures it is 0.
 
     Args:
-        image: (H, W) grey; the flow is 0 for pictures too small for it.
+        image: (H, W) grey.
         other: (H, W) grey.
     """
     if min(image.shape) < MIN_SIDE_PX:
@@ -44,17 +42,17 @@ def dense_flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> Float:
     dis.setPatchSize(PATCH_PX)
     dis.setPatchStride(STRIDE_PX)
     dis.setVariationalRefinementIterations(0)
-    # None: a flow passed in would be taken for a first guess. The stubs do not know it.
+    # None: a flow passed in would be used as the initial flow. The stubs do not allow it.
     return np.asarray(dis.calc(image, other, None), np.float32)  # type: ignore[call-overload]
 
 
 def grey(picture: Picture) -> NDArray[np.uint8]:
-    """(H, W) the luma of an RGB picture."""
+    """(H, W) luma of an RGB picture."""
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def sample(image: NDArray[Any], flow: Float) -> NDArray[Any]:
-    """An (H, W, ...) array where a flow points to, bilinear; beyond the border its nearest pixel."""
+    """An (H, W, ...) array sampled where a flow points to, bilinear; beyond the border its nearest pixel."""
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     return cv2.remap(
         image, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -62,7 +60,7 @@ def sample(image: NDArray[Any], flow: Float) -> NDArray[Any]:
 
 
 def residual_motion(flow: Float, surroundings: Bool) -> Float:
-    """(H, W, 2) the part of a flow that the camera's motion, a homography fitted to the surroundings, leaves over."""
+    """(H, W, 2) flow minus the camera's motion, a homography fitted to the surroundings."""
     height, width = surroundings.shape
     half = CAMERA_STEP_PX // 2
     rows, columns = np.mgrid[half:height:CAMERA_STEP_PX, half:width:CAMERA_STEP_PX]
@@ -81,21 +79,19 @@ def residual_motion(flow: Float, surroundings: Bool) -> Float:
 
 
 class ColorPlaces:
-    """A five-dimensional histogram of lightness, colour (CIE L*a*b*) and place, as in bilateral space.
+    """A five-dimensional histogram of lightness, colour (CIE L*a*b*) and position, as in bilateral space.
 
     Source: Märki et al., "Bilateral Space Video Segmentation" (CVPR 2016), section 3, without its graph cut.
 
     Args:
-        region: the part of the picture that places count in.
-        n_places: bins along each side of it; 1 for colours alone.
+        n_places: bins of position along each side; 1 for colours alone.
     """
 
-    def __init__(self, region: Box, *, n_places: int) -> None:
-        self._region = region
+    def __init__(self, *, n_places: int) -> None:
         self._shape = (LIGHT_BINS, COLOR_BINS, COLOR_BINS, n_places, n_places)
 
     def bins(self, picture: Picture) -> Bins:
-        """(h, w) the bin of each pixel of the region; `picture` is the region alone."""
+        """(h, w) the bin of each pixel; positions are relative to the picture's size."""
         n_places = self._shape[-1]
         lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
         light = _bin(lab[..., 0] * (LIGHT_BINS / 256), LIGHT_BINS)
@@ -108,22 +104,23 @@ class ColorPlaces:
         return np.asarray(((light * COLOR_BINS + red) * COLOR_BINS + yellow) * n_places**2 + place, np.int32)
 
     def counts(self, bins: Bins, weight: Float, *, n_place_blurs: int) -> Float:
-        """The weights of all pixels by bin, each spread to its neighbours: once in colour, `n_place_blurs` in place."""
+        """Total weight of the pixels of each bin, blurred once along colour, `n_place_blurs` times along position."""
         total = np.bincount(bins.ravel(), weights=weight.ravel(), minlength=int(np.prod(self._shape)))
         grid = total.reshape(self._shape).astype(np.float32)
         for axis, n_blurs in enumerate((1, 1, 1, n_place_blurs, n_place_blurs)):
             for _ in range(n_blurs if self._shape[axis] > 1 else 0):
-                grid = _spread(grid, axis)
+                grid = _blur(grid, axis)
         return grid.ravel()
 
 
 def color_evidence(bins: Bins, inside: Float, outside: Float) -> Float:
-    """(h, w) log of how much more likely a pixel's colour is in the object, given the counts of both by bin."""
-    return np.clip(np.log((inside[bins] + 0.3) / (outside[bins] + 0.3)), -LOG_RATIO, LOG_RATIO)
+    """(h, w) log-likelihood ratio of each pixel's colour, given the counts by bin of object and surroundings."""
+    ratio = (inside[bins] + 0.3) / (outside[bins] + 0.3)
+    return np.clip(np.log(ratio), -MAX_COLOR_EVIDENCE, MAX_COLOR_EVIDENCE)
 
 
 def motion_bins(residual: Float, surroundings: Bool) -> Bins:
-    """(h, w) bins of residual motion, finer for slow motion, in units of what the surroundings have of it."""
+    """(h, w) bins of residual motion, finer for slow motion, relative to that of the surroundings."""
     around = np.linalg.norm(residual[surroundings], axis=1)
     noise = max(0.15, float(np.median(around)) if len(around) else 0.15)
     scaled = np.sign(residual) * np.log1p(np.abs(residual) / noise) * 2.5
@@ -132,19 +129,19 @@ def motion_bins(residual: Float, surroundings: Bool) -> Bins:
 
 
 def motion_evidence(bins: Bins, inside: Float, outside: Float) -> Float:
-    """(h, w) log of how much more likely a pixel's motion is in the object.
+    """(h, w) log-likelihood ratio of each pixel's motion.
 
     Args:
         bins: of `motion_bins`.
-        inside: (h, w), how much each pixel counts for the object.
-        outside: (h, w), how much for its surroundings.
+        inside: (h, w) weight of each pixel in the object.
+        outside: (h, w) weight in its surroundings.
     """
-    ratio = (_motion_share(bins, inside) + 0.003) / (_motion_share(bins, outside) + 0.003)
-    return np.asarray(np.clip(np.log(ratio), -MOTION_LOG_RATIO, MOTION_LOG_RATIO)[bins], np.float32)
+    ratio = (_motion_ratios(bins, inside) + 0.003) / (_motion_ratios(bins, outside) + 0.003)
+    return np.asarray(np.clip(np.log(ratio), -MAX_MOTION_EVIDENCE, MAX_MOTION_EVIDENCE)[bins], np.float32)
 
 
 def along_edges(probability: Float, picture: Picture) -> Float:
-    """A map in [0, 1] smoothed where the picture is smooth: He et al., "Guided Image Filtering" (ECCV 2010), eq. 5."""
+    """Smooth a map in [0, 1] where the picture is smooth: He et al., "Guided Image Filtering" (ECCV 2010), eq. 5."""
     guide = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2GRAY)
     mean, mean_p = _box(guide), _box(probability)
     slope = (_box(guide * probability) - mean * mean_p) / (_box(guide * guide) - mean * mean + GUIDE_EPSILON)
@@ -153,21 +150,16 @@ def along_edges(probability: Float, picture: Picture) -> Float:
 
 
 def similarity(a: Float, b: Float) -> float:
-    """Bhattacharyya coefficient of two histograms, 1 for the same shape, 0 for no bin in common."""
+    """Bhattacharyya coefficient of two histograms: 1 for the same distribution, 0 for no common bin."""
     total = float(a.sum()) * float(b.sum())
     return float(np.sqrt(a * b).sum()) / total**0.5 if total > 0 else 0.0
 
 
-def mean_motion(flows: Sequence[Float]) -> Float:
-    """The median of several motions at each pixel."""
-    return np.asarray(np.median(np.stack(flows), axis=0), np.float32)
-
-
-def _motion_share(bins: Bins, weight: Float) -> Float:
+def _motion_ratios(bins: Bins, weight: Float) -> Float:
+    """The ratio of the weight that each bin has, blurred."""
     counts = np.bincount(bins.ravel(), weights=weight.ravel(), minlength=MOTION_BINS**2).astype(np.float32)
-    blurred = cv2.GaussianBlur(
-        counts.reshape(MOTION_BINS, MOTION_BINS), (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT
-    ).ravel()
+    grid = counts.reshape(MOTION_BINS, MOTION_BINS)
+    blurred = cv2.GaussianBlur(grid, (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT).ravel()
     return np.asarray(blurred / (counts.sum() + 1), np.float32)
 
 
@@ -175,8 +167,8 @@ def _bin(value: NDArray[Any], n: int) -> Bins:
     return np.asarray(np.clip(value, 0, n - 1), np.float32).astype(np.int32)
 
 
-def _spread(grid: Float, axis: int) -> Float:
-    """[1 2 1] / 4 along one axis."""
+def _blur(grid: Float, axis: int) -> Float:
+    """[1 2 1] / 4 along one axis, without what falls off its ends."""
     moved = np.moveaxis(grid, axis, 0)
     result = moved * 0.5
     result[1:] += moved[:-1] * 0.25

@@ -1,4 +1,4 @@
-"""Follow an object without weights: dense flow carries its mask, colours and motion correct it, doubt stops it."""
+"""Follow an object without weights: dense flow propagates its mask, colours and motion correct it, doubt stops it."""
 
 from __future__ import annotations
 
@@ -29,38 +29,39 @@ from vidfill.video.frame import Bool, Box, Float
 PRIOR_WEIGHT, COLOR_WEIGHT, ANCHOR_WEIGHT, MOTION_WEIGHT = 1.0, 0.5, 0.3, 0.5
 PRIOR_BLUR_PX = 1.5
 INCONSISTENT_WEIGHT = 0.4
-"""What the mask moved along still counts where flow forward and backward disagree."""
+"""Of the propagated mask where forward and backward flow disagree."""
 N_PLACES = 8
+# Relative to the size of the object, the square root of its area:
 MARGIN = 0.5
-"""Surroundings looked at, as a part of the object's size (the root of its area)."""
-REACH = 0.12
-"""How far outside the mask moved along the object may be found, as a part of its size."""
-SMALLEST_PART = 0.05
-"""Of the main one; smaller parts are dropped."""
-STRAY = 0.35
-"""How far off the main part others may be, as a part of the object's size; what an obstacle cuts off is near."""
-GONE = 0.08
-"""An object at the border of which this part or less is still in the picture has left it."""
+"""Width of the surroundings that are used."""
+MAX_GROWTH = 0.12
+"""How far outside the propagated mask the object may be found."""
+MAX_GAP = 0.35
+"""Distance of other parts from the main one; parts cut off by an obstacle are near."""
+MIN_PART_RATIO = 0.05
+"""Area of other parts relative to the main one; smaller ones are dropped."""
+MAX_RATIO_GONE = 0.08
+"""An object of which at most this ratio is still in the picture has left it."""
 
 
 class FlowTracker:
-    """Carries a probability along dense flow and weighs it against colours and motion at every step.
+    """Propagates a probability along dense flow, and weighs it with colours and motion at every step.
 
-    See `vidfill.track.base.Tracker`. A step compares the colours of each pixel, and their places, with those of the
-    object and of its surroundings on the frame before; the colours with those at the prompt; and its motion with that
-    of both, less the camera's. What flow forward and backward disagree on counts less. `Doubt` judges every step.
+    See `vidfill.track.base.Tracker`. A step compares each pixel's colour and position with those of the object and its
+    surroundings on the frame before, its colour with those at the prompt, and its motion relative to the camera with
+    that of object and surroundings. Pixels with inconsistent flow count less. `Doubt` judges every step.
     """
 
     def __init__(self) -> None:
-        self._state: _State | None = None
+        self._state: _FlowState | None = None
         self._lost: Tracked | None = None
 
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         points = np.zeros((0, 2), np.float32) if clicked is None else clicked
         area = float(np.count_nonzero(mask))
-        self._state = _State(picture, grey(picture), mask.astype(np.float32), 1.0, area, points)
-        self._anchor = ColorsOf(picture, self._state.probability)
+        self._state = _FlowState(picture, grey(picture), mask.astype(np.float32), 1.0, area, points)
+        self._anchor = ObjectColors(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
 
@@ -72,127 +73,126 @@ class FlowTracker:
         before, now = self._state, grey(picture)
         back, forth = dense_flow(now, before.grey), dense_flow(before.grey, now)
         motion = _motion_of(before.probability > 0.5, forth, back)
-        in_picture = before.in_picture * motion.share_inside
-        if in_picture <= GONE:
+        in_picture = before.in_picture * motion.inside_ratio
+        if in_picture <= MAX_RATIO_GONE:
             self._lost = Tracked(np.zeros(now.shape, np.bool_), 1.0, has_left=True)
             return self._lost
-        carried = np.asarray(sample(before.probability, back), np.float32)
+        propagated = np.asarray(sample(before.probability, back), np.float32)
         consistent = _is_consistent(back, forth)
-        if np.count_nonzero(carried > 0.5) < MIN_AREA_PX:
+        was_object = propagated > 0.5
+        if np.count_nonzero(was_object) < MIN_AREA_PX:
             return self._lose(Tracked(np.zeros(now.shape, np.bool_), 0.0, "nothing is left of it"))
-        weighed, agreement = self._weigh(picture, carried, back, consistent)
-        clicked = _carried(before.clicked, forth)
-        probability = _without_strays(weighed, clicked)
+        weighted, agreement = self._weigh(picture, propagated, back, consistent)
+        clicked = _propagate_points(before.clicked, forth)
+        probability = _without_stray_parts(weighted, clicked)
         mask = probability > 0.5
-        # A part that comes off and is dropped is no sign that the object shrinks.
-        still_there = mask | ((weighed > 0.5) & (carried > 0.5))
-        expected = np.count_nonzero(before.probability > 0.5) * motion.scale * motion.share_inside
+        # A part that comes off and is dropped does not mean that the object shrinks.
+        still_there = mask | ((weighted > 0.5) & was_object)
+        expected = np.count_nonzero(before.probability > 0.5) * motion.scale * motion.inside_ratio
         signs = Signs(
             kept=np.count_nonzero(still_there) / max(1.0, expected),
-            overlap=min(agreement, iou(still_there, carried > 0.5)),
-            consistent=float(consistent[carried > 0.5].mean()),
+            overlap=min(agreement, iou(still_there, was_object)),
+            consistent=float(consistent[was_object].mean()),
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
         )
-        largest = max(before.largest_px * motion.scale, signs.area_px)
-        # What trembles at the border goes out a little on every other frame and has not left: its area says so.
+        largest = max(before.max_area_px * motion.scale, signs.area_px)
+        # An object that trembles at the border crosses it on every other frame; its area shows that it has not left.
         in_picture = max(in_picture, signs.area_px / largest)
-        self._state = _State(picture, now, probability, in_picture, largest, clicked)
+        self._state = _FlowState(picture, now, probability, in_picture, largest, clicked)
         if not self._doubt.judge(signs):
             return self._lose(Tracked(mask, self._doubt.confidence, self._doubt.reason))
         return Tracked(mask, self._doubt.confidence)
 
     def _lose(self, found: Tracked) -> Tracked:
-        """The track ends; what led to its end is not to be believed either."""
+        """End the track; the frames that led to its end are withdrawn as well."""
         self._lost = found._replace(n_withdrawn=WINDOW)
         return self._lost
 
-    def _weigh(self, picture: Picture, carried: Float, back: Float, consistent: Bool) -> Weighed:
-        """The object on a frame, from all that is known of it.
+    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> Weighted:
+        """Combine all evidence on a frame.
 
         Args:
             picture: (H, W, 3).
-            carried: (H, W) the probability that flow brings from the frame before.
+            propagated: (H, W) the probability propagated from the frame before.
             back: (H, W, 2) the flow to the frame before.
-            consistent: (H, W) whether flow forward and backward agree.
+            consistent: (H, W) whether forward and backward flow agree.
         """
         assert self._state is not None
-        around = Box.around(carried > 0.5)
+        around = Box.around(propagated > 0.5)
         assert around is not None
-        size = math.sqrt(np.count_nonzero(carried > 0.5))
-        region = around.grow(max(12, round(MARGIN * size)), height=carried.shape[0], width=carried.shape[1])
-        inside, agreed, now = carried[region.slices], consistent[region.slices], picture[region.slices]
-        moved = residual_motion(back, (carried <= 0.5) & consistent)[region.slices]
+        height, width = propagated.shape
+        size = math.sqrt(np.count_nonzero(propagated > 0.5))
+        region = around.grow(max(12, round(MARGIN * size)), height=height, width=width)
+        inside, agreed, now = propagated[region.slices], consistent[region.slices], picture[region.slices]
+        moved = residual_motion(back, (propagated <= 0.5) & consistent)[region.slices]
         outside = 1 - inside
-        places = ColorPlaces(region, n_places=N_PLACES)
+        places = ColorPlaces(n_places=N_PLACES)
         then = places.bins(np.asarray(sample(self._state.picture, back)[region.slices], np.uint8))
-        by_place = color_evidence(
-            places.bins(now),
-            places.counts(then, inside * agreed, n_place_blurs=1),
-            places.counts(then, outside * agreed, n_place_blurs=1),
-        )
-        moves = motion_evidence(motion_bins(moved, inside <= 0.5), inside, outside)
+        of_object, of_rest = (places.counts(then, part * agreed, n_place_blurs=1) for part in (inside, outside))
+        by_place = color_evidence(places.bins(now), of_object, of_rest)
+        by_motion = motion_evidence(motion_bins(moved, inside <= 0.5), inside, outside)
         soft = cv2.GaussianBlur(inside, (0, 0), PRIOR_BLUR_PX)
         prior = np.log((soft + 0.05) / (1.05 - soft)) * np.where(agreed, 1, INCONSISTENT_WEIGHT)
-        odds = PRIOR_WEIGHT * prior + COLOR_WEIGHT * by_place + MOTION_WEIGHT * moves
+        odds = PRIOR_WEIGHT * prior + COLOR_WEIGHT * by_place + MOTION_WEIGHT * by_motion
         odds += ANCHOR_WEIGHT * self._anchor.evidence(now, inside)
-        too_far = cv2.distanceTransform((inside <= 0.5).view(np.uint8), cv2.DIST_L2, 5) > max(4.0, REACH * size)
+        too_far = cv2.distanceTransform((inside <= 0.5).view(np.uint8), cv2.DIST_L2, 5) > max(4.0, MAX_GROWTH * size)
         odds[too_far] = -6
         probability = along_edges((1 / (1 + np.exp(-odds))).astype(np.float32), now)
         probability[too_far] = 0
-        whole = np.zeros_like(carried)
+        whole = np.zeros_like(propagated)
         whole[region.slices] = probability
-        return Weighed(whole, 1.0)
+        return Weighted(whole, 1.0)
 
 
-class Weighed(NamedTuple):
+class Weighted(NamedTuple):
     """The object on a frame.
 
     Attributes:
         probability: (H, W) in [0, 1].
-        agreement: in [0, 1], how far what was found agrees with what was carried along, where it is not taken over.
+        agreement: in [0, 1], of a network's answer with the propagated mask.
     """
 
     probability: Float
     agreement: float
 
 
-class _State(NamedTuple):
+class _FlowState(NamedTuple):
     """What a step needs of the frame before.
 
     Attributes:
         picture: (H, W, 3).
         grey: (H, W).
         probability: (H, W) of the object, in [0, 1].
-        in_picture: how much of the object has not moved out of the picture since it was selected, in [0, 1].
-        largest_px: its largest area so far, at its size now.
-        clicked: (N, 2) where flow has brought the points that were clicked.
+        in_picture: ratio of the object that has not moved out of the picture since it was selected.
+        max_area_px: so far, at its present scale.
+        clicked: (N, 2) the clicked points, propagated by flow.
     """
 
     picture: Picture
     grey: NDArray[np.uint8]
     probability: Float
     in_picture: float
-    largest_px: float
+    max_area_px: float
     clicked: Float
 
 
 class _Motion(NamedTuple):
-    """How the object moves in one step: by what its area grows, and which share of it stays in the picture."""
+    """How the object moves in one step: the factor of its area, and the ratio of it that stays in the picture."""
 
     scale: float
-    share_inside: float
+    inside_ratio: float
 
 
-class ColorsOf:
-    """The colours of the object at the prompt, without their places."""
+class ObjectColors:
+    """The colours of an object at its prompt, without their positions."""
 
     def __init__(self, picture: Picture, probability: Float) -> None:
-        self._places = ColorPlaces(Box(0, 0, picture.shape[1], picture.shape[0]), n_places=1)
+        self._places = ColorPlaces(n_places=1)
         self._counts = self._count(picture, probability)
 
     def evidence(self, picture: Picture, inside: Float) -> Float:
-        """(h, w) log of how much likelier a pixel's colour is in the object at the prompt than in the surroundings now.
+        """(h, w) log-likelihood ratio of each pixel's colour: object at the prompt over surroundings now.
 
         Args:
             picture: (h, w, 3) the object and its surroundings now.
@@ -205,7 +205,7 @@ class ColorsOf:
         return np.asarray(np.clip(np.log(ratio), -3, 3), np.float32)
 
     def likeness(self, picture: Picture, probability: Float) -> float:
-        """How alike the object's colours are to those at the prompt, in [0, 1]."""
+        """Similarity of the object's colours to those at the prompt, in [0, 1]."""
         return similarity(self._counts, self._count(picture, probability))
 
     def _count(self, picture: Picture, probability: Float) -> Float:
@@ -214,13 +214,13 @@ class ColorsOf:
 
 
 def _is_consistent(flow: Float, reverse: Float) -> Bool:
-    """(H, W) whether a flow and then its reverse lead back, to within a pixel and a tenth of the way."""
+    """(H, W) whether a flow and its reverse cancel, to within a pixel and a tenth of the flow."""
     miss = np.linalg.norm(flow + sample(reverse, flow), axis=2)
     return np.asarray(miss < 1 + 0.1 * np.linalg.norm(flow, axis=2))
 
 
 def _motion_of(inside: Bool, forth: Float, back: Float) -> _Motion:
-    """How an object moves, from the flow of its pixels to the next frame; they are all of its mask."""
+    """How an object moves, from the flow of the pixels inside it to the next frame."""
     rows, columns = np.nonzero(inside)
     if len(rows) == 0:
         return _Motion(1.0, 0.0)
@@ -240,8 +240,8 @@ def _motion_of(inside: Bool, forth: Float, back: Float) -> _Motion:
     return _Motion(scale, float(is_in.mean()))
 
 
-def _carried(points: Float, forth: Float) -> Float:
-    """(N, 2) points moved along a flow, kept in the picture."""
+def _propagate_points(points: Float, forth: Float) -> Float:
+    """(N, 2) points moved by a flow, kept in the picture."""
     if len(points) == 0:
         return points
     limit = np.array([forth.shape[1] - 1, forth.shape[0] - 1])
@@ -249,14 +249,10 @@ def _carried(points: Float, forth: Float) -> Float:
     return np.asarray(np.clip(points + forth[rows, columns], 0, limit), np.float32)
 
 
-def _without_strays(probability: Float, clicked: Float) -> Float:
-    """The same without parts far smaller than the main one, or far off it.
+def _without_stray_parts(probability: Float, clicked: Float) -> Float:
+    """(H, W) probability without parts that are much smaller than the main one or far from it.
 
-    The main part is the one that holds most of what was clicked, else the largest.
-
-    Args:
-        probability: (H, W).
-        clicked: (N, 2) x and y.
+    The main part has most of the (N, 2) clicked points in it; without clicks it is the largest.
     """
     mask = probability > 0.5
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
@@ -269,10 +265,7 @@ def _without_strays(probability: Float, clicked: Float) -> Float:
     hits[0] = 0
     main = int(hits.argmax() if hits.any() else areas.argmax())
     distance = cv2.distanceTransform((labels != main).view(np.uint8), cv2.DIST_L2, 5)
-    reach = 3 + STRAY * math.sqrt(areas[main])
-    kept = [
-        part
-        for part in range(1, n)
-        if areas[part] >= SMALLEST_PART * areas[main] and float(distance[labels == part].min()) <= reach
-    ]
+    max_gap = 3 + MAX_GAP * math.sqrt(areas[main])
+    large = [part for part in range(1, n) if areas[part] >= MIN_PART_RATIO * areas[main]]
+    kept = [part for part in large if float(distance[labels == part].min()) <= max_gap]
     return np.where(mask & ~np.isin(labels, kept), np.float32(0.2), probability)

@@ -1,4 +1,4 @@
-"""Tracked masks as the masks of a source: brought to its size and orientation, grown."""
+"""Tracked masks as masks of the source: grown, at its size and orientation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from vidfill.track.result import Track
 from vidfill.track.timeline import working_size
 from vidfill.video.frame import Bool, Frame, VideoInfo
 
-GROWN_PX = 1.5
-"""How far masks are grown unless told otherwise, in pixels of the size that tracking works at."""
+DEFAULT_GROWTH_PX = 1.5
+"""How far masks are grown by default, in pixels of the size that tracking works at."""
 
 
 class TrackLayer:
-    """A `vidfill.masks.layers.Layer` of what tracking found.
+    """A `vidfill.masks.layers.Layer` of tracked masks.
 
     Args:
-        path: the file that `vidfill.track.clip.track` leaves; it need not be there before the layer is opened.
+        path: the file that `vidfill.track.clip.track` writes; it need not exist before the layer is opened.
         info: the source.
         prompting: how far the masks are grown.
     """
 
     def __init__(self, path: Path, info: VideoInfo, prompting: Prompting) -> None:
         self._path, self._info = path, info
-        self._grow_px = prompting.grow_px
-        if self._grow_px is None:
-            self._grow_px = default_growth(info)
+        self._grow_px = default_growth(info) if prompting.grow_px is None else prompting.grow_px
 
     @contextmanager
     def open(self) -> Iterator[MaskAt]:
@@ -55,16 +53,13 @@ class TrackLayer:
 
     def _full_size(self, mask: Bool) -> Bool:
         """A mask at the size and orientation of the coded picture."""
-        assert self._grow_px is not None
-        shown = full_size(mask, self._info)
-        if self._grow_px:
-            shown = dilate(shown, self._grow_px)
+        shown = dilate(full_size(mask, self._info), self._grow_px)
         return self._info.orientation.to_coded(shown).astype(np.bool_, copy=False)
 
 
 def default_growth(info: VideoInfo) -> int:
-    """How far tracked masks are grown unless told otherwise, in pixels of the source."""
-    return math.ceil(GROWN_PX * info.display_size[0] / working_size(info)[0])
+    """How far tracked masks are grown by default, in pixels of the source."""
+    return math.ceil(DEFAULT_GROWTH_PX * info.display_size[0] / working_size(info)[0])
 
 
 def full_size(mask: Bool, info: VideoInfo) -> Bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -10,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Picture, Tracked
-from vidfill.track.flow import FlowTracker, Weighed
+from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
+from vidfill.track.flow import FlowTracker, Weighted
 from vidfill.track.sam_network import SamNetwork
-from vidfill.track.select import connected, iou
+from vidfill.track.select import connected, iou, selected
 from vidfill.video.frame import Bool, Box, Float
 from vidfill.weights import find_weights
 
 SAM_NAMES = ("sam_vit_h", "sam_vit_l", "sam_vit_b")
 """As `vidfill weights fetch` knows them, the best first."""
-AGREE = 0.5
-"""An answer that overlaps the mask carried along less than this (IoU) is about something else."""
+MIN_AGREEMENT = 0.5
+"""An answer whose IoU with the propagated mask is lower is about something else."""
 N_POSITIVE, N_NEGATIVE = 3, 2
 
 
@@ -35,15 +34,8 @@ class SamSelector:
     def __init__(self, network: SamNetwork, *, whole: bool | None = None) -> None:
         self._network, self._whole = network, whole
 
-    def select(
-        self,
-        picture: Picture,
-        prompt: FramePrompt,
-        *,
-        prior: Bool | None = None,
-        near: Mapping[int, Picture] | None = None,
-    ) -> Tracked:
-        """See `vidfill.track.base.Selector`; how things move is of no interest to SAM."""
+    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+        """See `vidfill.track.base.Selector`; SAM does not use motion."""
         # A single click may mean a button, a shirt or a person; more prompts say which.
         is_ambiguous = prompt.box is None and prior is None and len(prompt.points) == 1
         answers = self._network.predict(
@@ -55,61 +47,53 @@ class SamSelector:
             several=is_ambiguous or self._whole is not None,
         )
         chosen = answers.choose(whole=self._whole)
-        mask = connected(answers.logits[chosen] > 0, prompt.on_object)
-        if not mask.any():
-            return Tracked(mask, 0.0, "SAM finds nothing there")
-        confidence = float(answers.values()[chosen])
-        reason = "" if confidence >= CONFIDENT else "SAM is not sure what is meant: add points or a box"
-        return Tracked(mask, confidence, reason)
+        return selected(answers.logits[chosen], float(answers.values()[chosen]), prompt, network="SAM")
 
 
 class SamTracker(FlowTracker):
-    """Asks SAM about every frame, with the mask carried along by flow as its box, points and mask input.
+    """Asks SAM about every frame, with the mask propagated by flow as its box, points and mask input.
 
-    An answer that is about something else than the carried mask is not taken; the carried mask then stands in for it,
-    and `Doubt` hears of it. Areas, motion and colours are judged as those of `FlowTracker` are.
-
-    Args:
-        network: the network.
+    An answer about something else is replaced by the propagated mask, and `Doubt` is told. Areas, motion and colours
+    are judged as those of `FlowTracker` are.
     """
 
     def __init__(self, network: SamNetwork) -> None:
         super().__init__()
         self._network = network
 
-    def _weigh(self, picture: Picture, carried: Float, back: Float, consistent: Bool) -> Weighed:
-        mask = carried > 0.5
+    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> Weighted:
+        mask = propagated > 0.5
         box = Box.around(mask)
         assert box is not None
         grown = box.grow(2 + round(0.05 * max(box.width, box.height)), height=mask.shape[0], width=mask.shape[1])
-        points, is_object = carried_points(mask)
+        points, is_object = representative_points(mask)
         prompted = (float(grown.x0), float(grown.y0), float(grown.x1), float(grown.y1))
         answers = self._network.predict(
-            picture, points=points, is_object=is_object, box=prompted, prior=carried, several=False
+            picture, points=points, is_object=is_object, box=prompted, prior=propagated, several=False
         )
         found = connected(answers.logits[0] > 0, points[is_object])
         agreement = iou(found, mask) * float(answers.values()[0] >= CONFIDENT)
-        if agreement < AGREE:
-            return Weighed(carried, agreement)
-        return Weighed(np.where(found, 1 / (1 + np.exp(-answers.logits[0])), 0).astype(np.float32), agreement)
+        if agreement < MIN_AGREEMENT:
+            return Weighted(propagated, agreement)
+        return Weighted(np.where(found, 1 / (1 + np.exp(-answers.logits[0])), 0).astype(np.float32), agreement)
 
 
-def carried_points(mask: Bool) -> tuple[NDArray[np.float32], Bool]:
-    """Points that stand for a mask: the `N_POSITIVE` deepest inside it, and `N_NEGATIVE` well outside it.
+def representative_points(mask: Bool) -> tuple[NDArray[np.float32], Bool]:
+    """Points that represent a mask: the `N_POSITIVE` deepest inside it, and `N_NEGATIVE` well outside it.
 
     Returns:
         (N, 2) x and y, and (N,) whether each is inside.
     """
     size = float(np.sqrt(mask.sum()))
-    inside = _deepest(mask, N_POSITIVE, apart=0.3 * size)
+    inside = _deepest(mask, N_POSITIVE, min_distance=0.3 * size)
     ring = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 5)
-    outside = _deepest((ring > 0.15 * size) & (ring < 0.6 * size), N_NEGATIVE, apart=size)
+    outside = _deepest((ring > 0.15 * size) & (ring < 0.6 * size), N_NEGATIVE, min_distance=size)
     points = np.array(inside + outside, np.float32).reshape(-1, 2)
     return points, np.arange(len(points)) < len(inside)
 
 
-def _deepest(mask: Bool, n: int, *, apart: float) -> list[tuple[float, float]]:
-    """Up to `n` pixels (x, y) farthest from the mask's outline, each at least `apart` from the ones before."""
+def _deepest(mask: Bool, n: int, *, min_distance: float) -> list[tuple[float, float]]:
+    """Up to `n` pixels (x, y) farthest from the mask's outline, each at a minimum distance from the ones before."""
     depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     found: list[tuple[float, float]] = []
@@ -118,14 +102,11 @@ def _deepest(mask: Bool, n: int, *, apart: float) -> list[tuple[float, float]]:
         if depth[y, x] <= 0:
             break
         found.append((float(x), float(y)))
-        depth = np.where((columns - x) ** 2 + (rows - y) ** 2 < max(apart, 1.0) ** 2, 0, depth)
+        depth = np.where((columns - x) ** 2 + (rows - y) ** 2 < max(min_distance, 1.0) ** 2, 0, depth)
     return found
 
 
 def find_sam(model_dir: Path | None = None) -> Path | None:
-    """The best SAM checkpoint that is here; None where there is none."""
-    for name in SAM_NAMES:
-        installed = find_weights(name, model_dir=model_dir)
-        if installed is not None:
-            return installed.path
-    return None
+    """The best installed SAM checkpoint; None where there is none."""
+    installed = (find_weights(name, model_dir=model_dir) for name in SAM_NAMES)
+    return next((found.path for found in installed if found is not None), None)

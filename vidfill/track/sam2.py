@@ -1,12 +1,12 @@
-"""SAM 2 (Ravi et al., 2024) through transformers: select and follow with one network, frame by frame.
+"""SAM 2 (Ravi et al., 2024) through transformers: selects and follows objects with one network, frame by frame.
 
-Needs the extra `sam2`. Its weights are a folder as transformers saves one, in the user's folder of weights under
-`sam2`; nothing is ever fetched.
+It needs the extra `sam2`, and its weights as transformers saves them in the folder `sam2` of the user's folder of
+weights; nothing is downloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ import numpy as np
 
 from vidfill.errors import UsageError, WeightsError
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
 from vidfill.track.clip import Tools
 from vidfill.track.doubt import COLORS
-from vidfill.track.flow import ColorsOf
-from vidfill.track.select import connected
+from vidfill.track.flow import ObjectColors
+from vidfill.track.sam import representative_points
+from vidfill.track.sam_network import stability
+from vidfill.track.select import selected
 from vidfill.video.frame import Bool, Float
 from vidfill.weights import default_model_dir
 
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER = "sam2"
-STABILITY_OFFSET = 1.0
-"""Logits by which the threshold is moved to see whether a mask hangs on it."""
-# As the network was trained (ImageNet).
-_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+# Of the network's training data (ImageNet).
+_MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 _BOX_CORNERS = (2, 3)  # labels of a box's corners among the points
 
 
@@ -50,7 +50,7 @@ def has_transformers() -> bool:
 
 
 def open_sam2(*, device: str, model_dir: Path | None) -> Tools:
-    """The selector and the tracker that SAM 2 is.
+    """SAM 2 as selector and tracker.
 
     Raises:
         UsageError: the extra `sam2` is not installed.
@@ -66,14 +66,14 @@ def open_sam2(*, device: str, model_dir: Path | None) -> Tools:
             todo=f"fetch them with `hf download facebook/sam2.1-hiera-small --local-dir {place}`",
         )
     network = Sam2Network(folder, device=device)
-    return Tools(Sam2Selector(network), lambda: Sam2Tracker(network), "sam2")
+    return Tools(network, partial(Sam2Tracker, network), "sam2")
 
 
 class Sam2Network:
-    """A `Sam2VideoModel` in a folder.
+    """A `Sam2VideoModel`, which is also a selector; see `vidfill.track.base.Selector`.
 
     Args:
-        folder: as transformers saves one.
+        folder: of the weights.
         device: of torch. On CUDA the network runs in bfloat16.
 
     Raises:
@@ -114,15 +114,14 @@ class Sam2Network:
         return session
 
     def pixels(self, picture: Picture) -> Tensor:
-        """(1, 3, S, S) as the network takes a picture."""
+        """A picture as the network's input, (1, 3, S, S)."""
         import torch
 
         square = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        normal = (square / 255 - _MEAN) / _DEVIATION
-        return torch.from_numpy(normal).permute(2, 0, 1)[None].to(self._device, self._dtype)
+        return torch.from_numpy((square / 255 - _MEAN) / _STD).permute(2, 0, 1)[None].to(self._device, self._dtype)
 
     def run(self, session: Any, picture: Picture, index: int) -> tuple[Float, float]:
-        """Logits (H, W) of the object on a frame, and the probability that it is to be seen there."""
+        """Logits (H, W) of the object on a frame, and the probability that it is visible there."""
         import torch
 
         with torch.inference_mode():
@@ -133,7 +132,7 @@ class Sam2Network:
         return full, float(output.object_score_logits.float().sigmoid().max())
 
     def forget(self, session: Any, index: int) -> None:
-        """Drop what no later frame looks at: pictures, and all but the last outputs that were not given."""
+        """Drop what no later frame uses: pictures, and all but the last outputs that no prompt gave."""
         session.processed_frames = {i: frame for i, frame in session.processed_frames.items() if i >= index}
         for outputs in session.output_dict_per_obj.values():
             tracked = outputs["non_cond_frame_outputs"]
@@ -143,68 +142,39 @@ class Sam2Network:
             for old in [i for i in frames if i <= index - self.n_remembered]:
                 del frames[old]
 
-
-class Sam2Selector:
-    """Selects with SAM 2 what the prompts of a frame are about; see `vidfill.track.base.Selector`.
-
-    Args:
-        network: the network.
-    """
-
-    def __init__(self, network: Sam2Network) -> None:
-        self._network = network
-
-    def select(
-        self,
-        picture: Picture,
-        prompt: FramePrompt,
-        *,
-        prior: Bool | None = None,
-        near: Mapping[int, Picture] | None = None,
-    ) -> Tracked:
-        """See `vidfill.track.base.Selector`; what a track made of the frame counts by points inside it."""
+    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+        """See `vidfill.track.base.Selector`; a prior track is represented by points inside it."""
         import torch
-
-        from vidfill.track.sam import carried_points
 
         points, labels = prompt.points, prompt.is_object.astype(np.int64)
         if prior is not None and prior.any():
-            more, is_inside = carried_points(prior)
+            more, is_inside = representative_points(prior)
             points, labels = np.concatenate([points, more[is_inside]]), np.append(labels, [1] * int(is_inside.sum()))
         if prompt.box is not None:
             corners = np.array(prompt.box, np.float32).reshape(2, 2)
             points, labels = np.concatenate([corners, points]), np.append(_BOX_CORNERS, labels)
-        scale = self._network.side / np.array([picture.shape[1], picture.shape[0]], np.float32)
-        session = self._network.begin(picture)
+        scale = self.side / np.array([picture.shape[1], picture.shape[0]], np.float32)
+        session = self.begin(picture)
         given = {
             "point_coords": torch.from_numpy((points * scale).astype(np.float32))[None, None],
             "point_labels": torch.from_numpy(labels.astype(np.int32))[None, None],
         }
         session.add_point_inputs(0, 0, given)
         session.obj_with_new_inputs = [1]
-        logits, seen = self._network.run(session, picture, 0)
-        mask = connected(logits > 0, prompt.on_object)
-        if not mask.any():
-            return Tracked(mask, 0.0, "SAM 2 finds nothing there")
-        confidence = seen * _stability(logits)
-        reason = "" if confidence >= CONFIDENT else "SAM 2 is not sure what is meant: add points or a box"
-        return Tracked(mask, confidence, reason)
+        logits, visible = self.run(session, picture, 0)
+        return selected(logits, visible * float(stability(logits)), prompt, network="SAM 2")
 
 
 class Sam2Tracker:
     """Follows with SAM 2's memory; see `vidfill.track.base.Tracker`.
 
-    The memory has the frame that the track began with and the last ones; older ones are dropped, so that a long video
-    takes no more than a short one. An object that comes back into sight may be found again.
-
-    Args:
-        network: the network.
+    The memory holds the frame that the track began with and the last ones, so that it does not grow with the video. An
+    object that becomes visible again may be found again.
     """
 
     def __init__(self, network: Sam2Network) -> None:
         self._network = network
         self._session: Any = None
-        self._index = 0
 
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
@@ -216,28 +186,21 @@ class Sam2Tracker:
         self._session.add_mask_inputs(0, 0, torch.from_numpy(square.astype(np.float32))[None, None])
         self._session.obj_with_new_inputs = [1]
         self._network.run(self._session, picture, 0)
-        self._colors = ColorsOf(picture, mask.astype(np.float32))
+        self._colors = ObjectColors(picture, mask.astype(np.float32))
         self._index = 0
 
     def step(self, picture: Picture) -> Tracked:
         """See `vidfill.track.base.Tracker`."""
         assert self._session is not None, "start comes first"
         self._index += 1
-        logits, seen = self._network.run(self._session, picture, self._index)
+        logits, visible = self._network.run(self._session, picture, self._index)
         self._network.forget(self._session, self._index)
         mask = logits > 0
-        if seen < CONFIDENT or not mask.any():
-            return Tracked(np.zeros_like(mask), min(seen, CONFIDENT / 2), "SAM 2 sees it no more")
+        if visible < CONFIDENT or not mask.any():
+            return Tracked(np.zeros_like(mask), min(visible, CONFIDENT / 2), "SAM 2 sees it no more")
         likeness = self._colors.likeness(picture, mask.astype(np.float32))
-        verdicts = [
-            (seen * _stability(logits), "SAM 2 is not sure of it"),
+        confidence, reason = min(
+            (visible * float(stability(logits)), "SAM 2 is not sure of it"),
             (COLORS.confidence(likeness), "its colours are no longer those of the object"),
-        ]
-        confidence, reason = min(verdicts)
+        )
         return Tracked(mask, confidence, "" if confidence >= CONFIDENT else reason)
-
-
-def _stability(logits: Float) -> float:
-    """How little a mask hangs on its threshold, in [0, 1]."""
-    low = int((logits > -STABILITY_OFFSET).sum())
-    return int((logits > STABILITY_OFFSET).sum()) / max(1, low)

@@ -1,10 +1,10 @@
-"""The Segment Anything network: imported, built from the sizes of a checkpoint, asked about pictures."""
+"""The Segment Anything network: built from the sizes of a checkpoint, and asked for masks."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
+import importlib.util
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -28,87 +28,34 @@ if TYPE_CHECKING:
 N_CACHED = 4
 """Embeddings kept, one for each picture: 4 MB each."""
 STABILITY_OFFSET = 1.0
-"""Logits by which the threshold is moved to see whether a mask hangs on it (SAM's own automatic masks do the same)."""
-NEARLY_BEST = 0.85
-"""A mask of this part of the best one's score is good enough to be chosen for its size."""
+"""Change of the threshold of logits in `stability`, as in SAM's own automatic masks."""
+MIN_SCORE_RATIO = 0.85
+"""Masks of at least this ratio of the best score may be chosen for their size."""
 PRIOR_LOGIT = 8.0
 WINDOW_REL_POS = 27
-"""Rows of relative positions in blocks whose attention is within windows of 14 patches."""
-
-_TORCHVISION = (
-    "torchvision",
-    "torchvision.transforms",
-    "torchvision.transforms.functional",
-    "torchvision.ops",
-    "torchvision.ops.boxes",
-)
+"""Rows of relative positions in blocks with attention within windows of 14 patches."""
 
 
-def import_segment_anything() -> ModuleType:
-    """The package segment_anything, also where torchvision is missing or broken.
-
-    It imports four small functions of torchvision. Where torchvision cannot be imported (found or not: a build for
-    another torch is found, and fails), stand-ins take their place while segment_anything is imported, and go again.
-    """
-    if "segment_anything" not in sys.modules and not _torchvision_works():
-        before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torchvision"}
-        for name in before:
-            del sys.modules[name]
-        sys.modules.update(_stand_ins())
-        try:
-            importlib.import_module("segment_anything")
-        finally:
-            for name in _TORCHVISION:
-                del sys.modules[name]
-            sys.modules.update(before)
-    return importlib.import_module("segment_anything")
-
-
-def _torchvision_works() -> bool:
-    try:
-        importlib.import_module("torchvision.ops.boxes")
-        importlib.import_module("torchvision.transforms.functional")
-    except Exception:  # noqa: BLE001 - a build for another torch fails in ways of its own
-        return False
-    return True
-
-
-def _stand_ins() -> dict[str, ModuleType]:
-    modules = {name: ModuleType(name) for name in _TORCHVISION}
-    for name, module in modules.items():
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(modules[parent], child, module)
-    functions: dict[str, Any] = {"to_pil_image": _as_it_is, "resize": _resize}
-    vars(modules["torchvision.transforms.functional"]).update(functions)
-    vars(modules["torchvision.ops.boxes"]).update({"batched_nms": _no_nms, "box_area": _box_area})
-    return modules
-
-
-def _as_it_is(picture: Picture) -> Picture:
-    return picture
-
-
-def _resize(picture: Picture, size: tuple[int, int]) -> Picture:
-    """(h, w, 3) at another (height, width), bilinear with antialiasing, as Pillow does it."""
-    import torch
-    import torch.nn.functional as F  # noqa: N812 - the name the field uses
-
-    image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    resized = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
-    return np.asarray(resized[0].permute(1, 2, 0).numpy(), np.uint8)
-
-
-def _box_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _no_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    raise RuntimeError("batched_nms needs torchvision; SamPredictor does without")
+def sam_classes() -> ModuleType:
+    """The package `segment_anything.modeling`, without the rest of segment_anything, which needs torchvision."""
+    name = "segment_anything_modeling"
+    if name not in sys.modules:
+        package = importlib.util.find_spec("segment_anything")
+        assert package is not None and package.submodule_search_locations is not None, "a dependency of vidfill"
+        folder = Path(package.submodule_search_locations[0], "modeling")
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 class SamNetwork:
-    """A SAM and its predictor; the embedding of each picture is worked out once.
+    """A SAM that computes the embedding of each picture once.
+
+    `predict` does what `segment_anything.SamPredictor` does.
 
     Args:
         path: a checkpoint of vit_b, vit_l or vit_h, or of the same classes in other sizes.
@@ -119,12 +66,10 @@ class SamNetwork:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        package = import_segment_anything()
         self._device = device
-        network = build_sam(package, read_torch_checkpoint(path), name=path.name).to(device).eval()
-        self._predictor: Any = package.SamPredictor(network)
-        self._low_side = 4 * network.prompt_encoder.image_embedding_size[0]
-        self._embeddings: OrderedDict[bytes, tuple[Tensor, tuple[int, int], tuple[int, int]]] = OrderedDict()
+        self._network = build_sam(read_torch_checkpoint(path), name=path.name).to(device).eval()
+        self._side: int = self._network.image_encoder.img_size
+        self._embeddings: OrderedDict[bytes, Tensor] = OrderedDict()
 
     def predict(
         self,
@@ -146,49 +91,73 @@ class SamNetwork:
             prior: (H, W) probability of the object before.
             several: three masks of different extent, for prompts that may mean several things; else one.
         """
-        with self._computing():
-            self._look(picture)
-            logits, scores, _ = self._predictor.predict(
-                point_coords=points if len(points) else None,
-                point_labels=is_object.astype(np.int32) if len(points) else None,
-                box=None if box is None else np.array(box, np.float32),
-                mask_input=None if prior is None else self._as_mask_input(prior),
-                multimask_output=several,
-                return_logits=True,
-            )
-        return Answers(np.asarray(logits, np.float32), np.asarray(scores, np.float32))
+        import torch
 
-    def _look(self, picture: Picture) -> None:
+        height, width = picture.shape[:2]
+        input_size = self._input_size(height, width)
+        scale = np.array([input_size[1] / width, input_size[0] / height])
+        network = self._network
+        given = None
+        if len(points):
+            labels = torch.as_tensor(is_object.astype(np.int32), device=self._device)
+            given = self._tensor(points * scale)[None], labels[None]
+        with self._computing():
+            sparse, dense = network.prompt_encoder(
+                points=given,
+                boxes=None if box is None else self._tensor(np.array([box], np.float32) * np.tile(scale, 2)),
+                masks=None if prior is None else self._tensor(self._as_mask_input(prior))[None],
+            )
+            masks, scores = network.mask_decoder(
+                image_embeddings=self._embed(picture, input_size),
+                image_pe=network.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=several,
+            )
+            logits = network.postprocess_masks(masks, input_size, (height, width))
+        return Answers(*(np.asarray(found[0].cpu().numpy(), np.float32) for found in (logits, scores)))
+
+    def _input_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of a picture whose longer side is that of the network's input."""
+        scale = self._side / max(height, width)
+        return int(height * scale + 0.5), int(width * scale + 0.5)
+
+    def _embed(self, picture: Picture, size: tuple[int, int]) -> Tensor:
+        import torch
+        import torch.nn.functional as F  # noqa: N812 - the name the field uses
+
         key = hashlib.blake2b(picture.tobytes(), digest_size=16).digest() + str(picture.shape).encode()
-        known = self._embeddings.pop(key, None)
-        if known is None:
-            self._predictor.set_image(np.ascontiguousarray(picture))
-            known = self._predictor.features, self._predictor.input_size, self._predictor.original_size
-        else:
-            predictor = self._predictor
-            predictor.features, predictor.input_size, predictor.original_size = known
-            predictor.is_image_set = True
-        self._embeddings[key] = known
+        embedding = self._embeddings.pop(key, None)
+        if embedding is None:
+            image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+            resized = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+            embedding = self._network.image_encoder(self._network.preprocess(resized.to(self._device)))
+        self._embeddings[key] = embedding
         while len(self._embeddings) > N_CACHED:
             self._embeddings.popitem(last=False)
+        return embedding
 
     def _as_mask_input(self, prior: Float) -> Float:
         """(1, S, S) logits as the prompt encoder takes them: the picture in the upper left, its longer side S."""
-        scale = self._low_side / max(prior.shape)
+        low_side = 4 * self._network.prompt_encoder.image_embedding_size[0]
+        scale = low_side / max(prior.shape)
         height, width = (max(1, round(side * scale)) for side in prior.shape)
         small = cv2.resize(prior.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        logits = np.full((1, self._low_side, self._low_side), -PRIOR_LOGIT, np.float32)
+        logits = np.full((1, low_side, low_side), -PRIOR_LOGIT, np.float32)
         logits[0, :height, :width] = (2 * small - 1) * PRIOR_LOGIT
         return logits
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        import torch
+
+        return torch.as_tensor(values, dtype=torch.float32, device=self._device)
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
         import torch
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if self._device.startswith("cuda"):
-                stack.enter_context(torch.autocast("cuda", torch.float16))
+        on_cuda = self._device.startswith("cuda")
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=on_cuda):
             yield
 
 
@@ -204,27 +173,30 @@ class Answers(NamedTuple):
     scores: Float
 
     def values(self) -> Float:
-        """(N,) in [0, 1]: the expected IoU times how little the mask hangs on the threshold."""
-        high = (self.logits > STABILITY_OFFSET).sum(axis=(1, 2))
-        low = (self.logits > -STABILITY_OFFSET).sum(axis=(1, 2))
-        return np.asarray(np.clip(self.scores, 0, 1) * (high / np.maximum(low, 1)), np.float32)
+        """(N,) in [0, 1]: the expected IoU times the `stability`."""
+        return np.asarray(np.clip(self.scores, 0, 1) * stability(self.logits), np.float32)
 
     def choose(self, *, whole: bool | None) -> int:
-        """The best of them; the largest or the smallest of those nearly as good where that is asked for."""
+        """The best of them; if `whole` is given, the largest (True) or smallest of those nearly as good."""
         values = self.values()
         best = int(values.argmax())
         if whole is None:
             return best
-        good = [i for i, value in enumerate(values) if value >= NEARLY_BEST * values[best]]
+        good = [i for i, value in enumerate(values) if value >= MIN_SCORE_RATIO * values[best]]
         areas = (self.logits > 0).sum(axis=(1, 2))
         return int((max if whole else min)(good, key=lambda i: areas[i]))
 
 
-def build_sam(package: ModuleType, tensors: Mapping[str, Tensor], *, name: str) -> Any:
-    """A SAM of the sizes that its tensors have, with them in it.
+def stability(logits: Float) -> NDArray[np.float64]:
+    """How little the area of a (..., H, W) mask changes with the threshold of its logits, in [0, 1]."""
+    high = (logits > STABILITY_OFFSET).sum(axis=(-2, -1))
+    return np.asarray(high / np.maximum((logits > -STABILITY_OFFSET).sum(axis=(-2, -1)), 1), np.float64)
+
+
+def build_sam(tensors: Mapping[str, Tensor], *, name: str) -> Any:
+    """A SAM with these tensors, of the sizes that they have.
 
     Args:
-        package: segment_anything.
         tensors: of a checkpoint, by name.
         name: of the checkpoint, for messages.
 
@@ -232,7 +204,7 @@ def build_sam(package: ModuleType, tensors: Mapping[str, Tensor], *, name: str) 
         WeightsError: they are not those of a SAM.
     """
     try:
-        network = _empty_sam(package, tensors)
+        network = _empty_sam(tensors)
         network.load_state_dict(dict(tensors), strict=True)
     except (KeyError, RuntimeError, ZeroDivisionError, ValueError) as error:
         raise WeightsError(
@@ -242,17 +214,20 @@ def build_sam(package: ModuleType, tensors: Mapping[str, Tensor], *, name: str) 
     return network
 
 
-def _empty_sam(package: ModuleType, tensors: Mapping[str, Tensor]) -> Any:
+def _empty_sam(tensors: Mapping[str, Tensor]) -> Any:
     """The network of `segment_anything.build_sam`, of any size."""
     import torch
 
-    modeling = package.modeling
+    classes = sam_classes()
     patch = tensors["image_encoder.patch_embed.proj.weight"]
     width, patch_px = patch.shape[0], patch.shape[2]
     side = tensors["image_encoder.pos_embed"].shape[1]
-    rows = [tensors[key] for key in _block_keys(tensors)]
+    keys = [key for key in tensors if key.startswith("image_encoder.blocks.") and key.endswith(".attn.rel_pos_h")]
+    if not keys:
+        raise KeyError("image_encoder.blocks")
+    rows = [tensors[key] for key in sorted(keys, key=lambda key: int(key.split(".")[2]))]
     prompt_width = tensors["prompt_encoder.no_mask_embed.weight"].shape[1]
-    encoder = modeling.ImageEncoderViT(
+    encoder = classes.ImageEncoderViT(
         depth=len(rows),
         embed_dim=width,
         img_size=side * patch_px,
@@ -266,30 +241,15 @@ def _empty_sam(package: ModuleType, tensors: Mapping[str, Tensor]) -> Any:
         window_size=(WINDOW_REL_POS + 1) // 2,
         out_chans=prompt_width,
     )
-    prompts = modeling.PromptEncoder(
+    prompts = classes.PromptEncoder(
         embed_dim=prompt_width,
         image_embedding_size=(side, side),
         input_image_size=(side * patch_px, side * patch_px),
         mask_in_chans=16,
     )
-    decoder = modeling.MaskDecoder(
+    decoder = classes.MaskDecoder(
         num_multimask_outputs=3,
-        transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=prompt_width, mlp_dim=2048, num_heads=8),
+        transformer=classes.TwoWayTransformer(depth=2, embedding_dim=prompt_width, mlp_dim=2048, num_heads=8),
         transformer_dim=prompt_width,
-        iou_head_depth=3,
-        iou_head_hidden_dim=256,
     )
-    return modeling.Sam(
-        image_encoder=encoder,
-        prompt_encoder=prompts,
-        mask_decoder=decoder,
-        pixel_mean=[123.675, 116.28, 103.53],
-        pixel_std=[58.395, 57.12, 57.375],
-    )
-
-
-def _block_keys(tensors: Mapping[str, Tensor]) -> list[str]:
-    keys = [key for key in tensors if key.startswith("image_encoder.blocks.") and key.endswith(".attn.rel_pos_h")]
-    if not keys:
-        raise KeyError("image_encoder.blocks")
-    return sorted(keys, key=lambda key: int(key.split(".")[2]))
+    return classes.Sam(encoder, prompts, decoder)

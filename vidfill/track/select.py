@@ -1,9 +1,8 @@
-"""Select an object from clicks without any weights: what has the colours and the motion of what was clicked."""
+"""Select an object from clicks or a box without weights: what has the colours and the motion of what was clicked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
@@ -13,15 +12,13 @@ from numpy.typing import NDArray
 from vidfill.errors import UsageError
 from vidfill.masks.edit import dilate
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
 from vidfill.track.evidence import (
-    Bins,
     ColorPlaces,
     along_edges,
     color_evidence,
     dense_flow,
     grey,
-    mean_motion,
     motion_bins,
     motion_evidence,
     residual_motion,
@@ -30,28 +27,28 @@ from vidfill.video.frame import Bool, Box, Float
 
 N_ITERATIONS = 5
 MARGIN = 0.4
-"""Surroundings looked at, as a part of the longer side of the box."""
+"""Width of the surroundings that are used, relative to the longer side of the box."""
 CLICK_SCALES = (0.03, 0.05, 0.08, 0.12, 0.17, 0.23)
-"""Radii of objects that a click without a box may mean, as parts of the picture's diagonal."""
-SAME = 0.25
-"""What a box holds and what is clicked in it are two things if they overlap less than this (IoU)."""
-MOST = 0.6
-"""A disc that covers more of the picture than this leaves no surroundings to compare with."""
-STEADY = 0.05
-"""What the overlap of selections in two discs must exceed the ratio of the discs' areas by."""
+"""Radii of objects that a click without a box may mean, relative to the picture's diagonal."""
+MIN_AGREEMENT = 0.25
+"""If their IoU is lower, what a box holds and what is clicked in it are different things."""
+MAX_COVERAGE = 0.6
+"""A disc that covers a larger ratio of the picture leaves no surroundings to compare with."""
+MIN_STEADINESS = 0.05
+"""By how much the IoU of selections in two discs must exceed the ratio of the discs' areas."""
 CLICK_RADIUS = 0.06
-"""Of the disc that a click stands for, as a part of the object's size."""
-SMALL_HOLE = 0.02
-"""A hole in a mask of up to this part of its area is closed."""
+"""Of the disc round a click that is surely object, relative to the object's size."""
+MAX_HOLE_RATIO = 0.02
+"""Holes in a mask of up to this ratio of its area are filled."""
 
 
-class Ways(NamedTuple):
-    """How the evidence is weighed; selections that hang on these numbers are not to be trusted.
+class Weights(NamedTuple):
+    """How the evidence is weighted; selections that depend on these numbers are not confident.
 
     Attributes:
-        motion: weight of motion against colour.
+        motion: weight of motion relative to colour.
         place: weight of the distance from the middle of the box.
-        n_places: bins of place along each side.
+        n_places: bins of position along each side.
     """
 
     motion: float
@@ -59,20 +56,20 @@ class Ways(NamedTuple):
     n_places: int
 
 
-USUAL = Ways(1.0, 2.0, 5)
-OTHERS = (Ways(0.5, 3.0, 3), Ways(1.0, 1.5, 8))
+DEFAULT_WEIGHTS = Weights(1.0, 2.0, 5)
+OTHER_WEIGHTS = (Weights(0.5, 3.0, 3), Weights(1.0, 1.5, 8))
 
 
 class ColorMotionSelector:
-    """Selects what differs in colour and motion from what is around it.
+    """Selects what differs in colour and motion from its surroundings.
 
-    Colours are looked at together with their places (see `ColorPlaces`), motion against the camera's; object and
-    surroundings are told apart again and again, each time with what the time before has learnt of both, as GrabCut
-    (Rother et al., SIGGRAPH 2004) does with colours alone. A box says what surely is not the object. Without one,
-    discs of several sizes round the clicks stand for it, and what grows least from one to the next is taken.
+    Colours are used with their positions (see `ColorPlaces`), motion relative to the camera's. Object and surroundings
+    are separated iteratively, each time with the histograms of the last result, as GrabCut (Rother et al., SIGGRAPH
+    2004) does with colours alone. Outside a box surely is not the object. Without a box, discs of several sizes round
+    the clicks take its place, and the selection that grows least from one to the next is chosen.
 
-    The confidence is, with a box, how much selections overlap that weigh the evidence differently; without one, how
-    much less than the discs the selection grows.
+    The confidence is, with a box, the overlap of selections with different weights; without one, how much less than the
+    discs the selection grows.
 
     Args:
         whole: of what a click may mean take the largest (True), the smallest (False), the steadiest (None).
@@ -81,14 +78,7 @@ class ColorMotionSelector:
     def __init__(self, *, whole: bool | None = None) -> None:
         self._whole = whole
 
-    def select(
-        self,
-        picture: Picture,
-        prompt: FramePrompt,
-        *,
-        prior: Bool | None = None,
-        near: Mapping[int, Picture] | None = None,
-    ) -> Tracked:
+    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """See `vidfill.track.base.Selector`.
 
         Raises:
@@ -96,44 +86,45 @@ class ColorMotionSelector:
         """
         if prior is not None and not prior.any():
             prior = None
-        if not prompt.names_an_object and prior is None:
+        if prompt.box is None and not prompt.is_object.any() and prior is None:
             raise UsageError(
                 "only points that are not on the object, where no track leads to",
                 expected="a point on it, or a box round it",
                 todo="add --point or --object-box at that time",
             )
-        scene = _Scene(picture, near or {})
+        scene = _Scene(picture, near)
         if prompt.box is not None:
             height, width = picture.shape[:2]
             x0, y0, x1, y1 = prompt.box
             box = Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)).grow(0, height=height, width=width)
-            allowed = _inside(box, picture)
-            found = _judged([_select(scene, prompt, box, allowed, ways) for ways in (USUAL, *OTHERS)])
-            return self._checked(found, scene, prompt, allowed)
+            allowed = np.zeros((height, width), np.bool_)
+            allowed[box.slices] = True
+            masks = [_select(scene, prompt, box, allowed, weights) for weights in (DEFAULT_WEIGHTS, *OTHER_WEIGHTS)]
+            return self._checked(_judged(masks), scene, prompt, allowed)
         if prior is not None:
             return self._corrected(scene, prompt, prior)
         return self._from_clicks(scene, prompt)
 
     def _checked(self, found: Tracked, scene: _Scene, prompt: FramePrompt, allowed: Bool) -> Tracked:
-        """What was found in a box, doubted if the clicks alone find something quite different in it."""
+        """What was found in a box, not confident if the clicks alone find something else in it."""
         if len(prompt.on_object) == 0 or found.confidence < CONFIDENT:
             return found
         clicked = self._from_clicks(scene, prompt)
         agreement = iou(found.mask, clicked.mask & allowed)
-        if clicked.confidence < CONFIDENT or agreement >= SAME:
+        if clicked.confidence < CONFIDENT or agreement >= MIN_AGREEMENT:
             return found
         reason = "the box holds much besides what was clicked: draw it closer, or leave it out"
-        return Tracked(found.mask, CONFIDENT * agreement / SAME, reason)
+        return Tracked(found.mask, CONFIDENT * agreement / MIN_AGREEMENT, reason)
 
     def _corrected(self, scene: _Scene, prompt: FramePrompt, prior: Bool) -> Tracked:
-        """What the track made of the frame, less what is near points beside it and more of what is near those on it."""
+        """The mask of the track, without what is near points beside the object, extended near points on it."""
         size = math.sqrt(prior.sum())
         allowed = dilate(prior, 0.15 * size)
         for x, y in prompt.on_object:
             _draw_disc(allowed, x, y, 0.5 * size)
         box = Box.around(allowed)
         assert box is not None
-        mask = _select(scene, prompt, box, allowed, USUAL, prior=prior)
+        mask = _select(scene, prompt, box, allowed, DEFAULT_WEIGHTS, prior)
         return Tracked(mask, 1.0) if mask.any() else Tracked(mask, 0.0, "nothing is left of the object")
 
     def _from_clicks(self, scene: _Scene, prompt: FramePrompt) -> Tracked:
@@ -146,14 +137,14 @@ class ColorMotionSelector:
             allowed = _hull(allowed)
             box = Box.around(allowed)
             assert box is not None
-            if len(masks) >= 2 and allowed.mean() > MOST:
+            if len(masks) >= 2 and allowed.mean() > MAX_COVERAGE:
                 break
-            masks.append(_select(scene, prompt, box, allowed, USUAL))
-        # A mask hardly larger than what a click stands for says that nothing around it goes with it.
-        least = 2 * len(prompt.on_object) * math.pi * _click_radius(3 * CLICK_SCALES[0] * diagonal) ** 2
+            masks.append(_select(scene, prompt, box, allowed, DEFAULT_WEIGHTS))
+        # A mask hardly larger than the discs of the clicks means that nothing around them belongs to the object.
+        min_area = 2 * len(prompt.on_object) * math.pi * _click_radius(3 * CLICK_SCALES[0] * diagonal) ** 2
         steadiness = [
             _steadiness(masks[i], masks[i + 1], (CLICK_SCALES[i] / CLICK_SCALES[i + 1]) ** 2)
-            if np.count_nonzero(masks[i + 1]) > least
+            if np.count_nonzero(masks[i + 1]) > min_area
             else 0.0
             for i in range(len(masks) - 1)
         ]
@@ -167,18 +158,27 @@ class ColorMotionSelector:
 
 
 class _Scene:
-    """A frame and how its pixels move, worked out when first asked for."""
+    """A frame and the flow to the frames near it."""
 
-    def __init__(self, picture: Picture, near: Mapping[int, Picture]) -> None:
-        self.picture = picture
-        own = grey(picture)
-        self._flows = [dense_flow(own, grey(other)) / np.float32(offset) for offset, other in near.items()]
+    def __init__(self, picture: Picture, near: Near) -> None:
+        self.picture, own = picture, grey(picture)
+        self._flows = [dense_flow(own, grey(other)) / np.float32(offset) for offset, other in (near or {}).items()]
 
     def motion(self, surroundings: Bool) -> Float:
-        """(H, W, 2) pixels a frame, less the camera's."""
+        """(H, W, 2) pixels a frame, relative to the camera: the median over the frames near it."""
         if not self._flows:
             return np.zeros((*surroundings.shape, 2), np.float32)
-        return mean_motion([residual_motion(flow, surroundings) for flow in self._flows])
+        flows = np.stack([residual_motion(flow, surroundings) for flow in self._flows])
+        return np.asarray(np.median(flows, axis=0), np.float32)
+
+
+def selected(logits: Float, confidence: float, prompt: FramePrompt, *, network: str) -> Tracked:
+    """A network's answer to the prompts of a frame, from the (H, W) logits of one mask; `network` is its name."""
+    mask = connected(logits > 0, prompt.on_object)
+    if not mask.any():
+        return Tracked(mask, 0.0, f"{network} finds nothing there")
+    reason = "" if confidence >= CONFIDENT else f"{network} is not sure what is meant: add points or a box"
+    return Tracked(mask, confidence, reason)
 
 
 def iou(a: Bool, b: Bool) -> float:
@@ -188,18 +188,18 @@ def iou(a: Bool, b: Bool) -> float:
 
 
 def _steadiness(small: Bool, large: Bool, ratio: float) -> float:
-    """How much less a selection grows than the disc that it is looked for in, in [0, 1]; `CONFIDENT` for hardly less.
+    """How much less a selection grows than its disc, in [0, 1]; `CONFIDENT` for hardly less.
 
     Args:
-        small: (H, W), what was found in the smaller disc.
-        large: (H, W), in the larger one.
+        small: (H, W) the selection in the smaller disc.
+        large: (H, W) in the larger one.
         ratio: of the discs' areas, below 1.
     """
-    return min(1.0, max(0.0, CONFIDENT + 2 * (iou(small, large) - ratio - STEADY)))
+    return min(1.0, max(0.0, CONFIDENT + 2 * (iou(small, large) - ratio - MIN_STEADINESS)))
 
 
 def _judged(masks: list[Bool]) -> Tracked:
-    """The first of several selections, as confident as the others agree with it."""
+    """The first of several selections; its confidence is the mean overlap with the others."""
     mask = masks[0]
     if not mask.any():
         return Tracked(mask, 0.0, "nothing in the box stands out from what is around it")
@@ -209,60 +209,36 @@ def _judged(masks: list[Bool]) -> Tracked:
 
 
 def _select(
-    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, ways: Ways, *, prior: Bool | None = None
+    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, weights: Weights, prior: Bool | None = None
 ) -> Bool:
-    """One selection.
-
-    Args:
-        scene: the frame.
-        prompt: its points.
-        box: of `allowed`.
-        allowed: (H, W), where the object may be.
-        ways: how the evidence is weighed.
-        prior: (H, W), what a track made of the frame.
-    """
+    """One selection by the points of a prompt, inside the (H, W) mask `allowed`, whose box is `box`."""
     height, width = allowed.shape
     region = box.grow(max(10, round(MARGIN * max(box.width, box.height))), height=height, width=width)
     picture, outside = scene.picture[region.slices], ~allowed[region.slices]
     moved = scene.motion(~allowed)[region.slices]
-    leaning = ways.place * (_nearness(box, region) - 0.4) if prior is None else 3.0 * (prior[region.slices] - 0.5)
+    by_place = weights.place * (_nearness(box, region) - 0.4) if prior is None else 3.0 * (prior[region.slices] - 0.5)
     radius = _click_radius(min(box.width, box.height))
     on_object, beside = (_discs(points, region, radius) for points in (prompt.on_object, prompt.beside))
-    places = ColorPlaces(region, n_places=ways.n_places)
+    places = ColorPlaces(n_places=weights.n_places)
     colors, motions = places.bins(picture), motion_bins(moved, outside)
-    sure = on_object.astype(np.float32)
-    probability = np.where(outside, 0, 0.5 / (1 + np.exp(-leaning - 1)) + 0.5 * sure).astype(np.float32)
+    sure, excluded = on_object.astype(np.float32), outside | beside
+    probability = np.where(outside, 0, 0.5 / (1 + np.exp(-by_place - 1)) + 0.5 * sure).astype(np.float32)
     for _ in range(N_ITERATIONS):
-        around = outside + ~outside * (0.7 * (1 - probability)) + beside
-        odds = _odds(places, colors, motions, probability + sure, around.astype(np.float32), ways.motion) + leaning
-        odds = np.where(outside | beside, -6, odds + 3 * sure).astype(np.float32)
-        probability = np.where(outside | beside, 0, along_edges(1 / (1 + np.exp(-odds)), picture)).astype(np.float32)
+        inside = probability + sure
+        around = (outside + ~outside * (0.7 * (1 - probability)) + beside).astype(np.float32)
+        counts = [places.counts(colors, part, n_place_blurs=2) for part in (inside, around)]
+        by_motion = weights.motion * motion_evidence(motions, inside, around)
+        odds = color_evidence(colors, *counts) + by_motion + by_place
+        odds = np.where(excluded, -6, odds + 3 * sure).astype(np.float32)
+        probability = np.where(excluded, 0, along_edges(1 / (1 + np.exp(-odds)), picture)).astype(np.float32)
     mask = np.zeros_like(allowed)
     origin = np.array([region.x0, region.y0], np.float32)
     mask[region.slices] = connected(probability > 0.5, prompt.on_object - origin)
     return mask
 
 
-def _odds(
-    places: ColorPlaces, colors: Bins, motions: Bins, inside: Float, outside: Float, motion_weight: float
-) -> Float:
-    """Log of how much likelier each pixel is in the object, by colour with place and by motion."""
-    by_color = color_evidence(
-        colors,
-        places.counts(colors, inside, n_place_blurs=2),
-        places.counts(colors, outside, n_place_blurs=2),
-    )
-    return by_color + motion_weight * motion_evidence(motions, inside, outside)
-
-
-def _inside(box: Box, picture: Picture) -> Bool:
-    mask = np.zeros(picture.shape[:2], np.bool_)
-    mask[box.slices] = True
-    return mask
-
-
 def _nearness(box: Box, region: Box) -> Float:
-    """1 in the middle of the box, less towards its edges, least in its corners; of the region's size."""
+    """1 in the middle of the box, falling towards its edges and corners; of the region's size."""
     rows, columns = np.mgrid[region.y0 : region.y1, region.x0 : region.x1].astype(np.float32)
     across = (columns + 0.5 - (box.x0 + box.x1) / 2) / (box.width / 2)
     down = (rows + 0.5 - (box.y0 + box.y1) / 2) / (box.height / 2)
@@ -270,11 +246,9 @@ def _nearness(box: Box, region: Box) -> Float:
 
 
 def connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
-    """The parts of a mask that are clicked, or not much smaller than those; without clicks the largest; no holes.
+    """The clicked parts of a (H, W) mask and those not much smaller, small holes filled; without clicks the largest.
 
-    Args:
-        mask: (H, W).
-        points: (N, 2) x and y of the clicks, in pixels of the mask.
+    `points` are (N, 2) x and y of the clicks.
     """
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if n <= 1:
@@ -285,18 +259,14 @@ def connected(mask: Bool, points: NDArray[np.float32]) -> Bool:
     rows = np.clip(points[:, 1].astype(int), 0, mask.shape[0] - 1)
     clicked = set(labels[rows, columns].tolist()) - {0}
     largest = max((int(areas[i]) for i in clicked), default=int(areas.max()))
-    return filled(np.isin(labels, [i for i in range(1, n) if i in clicked or areas[i] >= 0.1 * largest]))
-
-
-def filled(mask: Bool) -> Bool:
-    """A mask with its small holes closed: those of up to `SMALL_HOLE` of its area."""
-    n, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
-    small = [i for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] <= SMALL_HOLE * mask.sum()]
-    return np.asarray(mask | np.isin(labels, small)) if small else mask
+    kept = np.isin(labels, [i for i in range(1, n) if i in clicked or areas[i] >= 0.1 * largest])
+    n, labels, stats, _ = cv2.connectedComponentsWithStats((~kept).view(np.uint8), connectivity=4)
+    small = [i for i in range(1, n) if stats[i, cv2.CC_STAT_AREA] <= MAX_HOLE_RATIO * kept.sum()]
+    return np.asarray(kept | np.isin(labels, small))
 
 
 def _click_radius(size: float) -> float:
-    """Of the disc that a click stands for, in pixels, in an object of this size."""
+    """In pixels, in an object of this size."""
     return max(2.0, CLICK_RADIUS * size)
 
 
@@ -313,7 +283,7 @@ def _draw_disc(mask: Bool, x: float, y: float, radius: float) -> None:
 
 
 def _hull(mask: Bool) -> Bool:
-    """The convex hull of a mask: two clicks mean what lies between them as well."""
+    """The convex hull of a mask: two clicks also mean what is between them."""
     hull = np.zeros(mask.shape, np.uint8)
     cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(mask.view(np.uint8))), (1,))
     return hull.astype(np.bool_)

@@ -1,4 +1,4 @@
-"""The shadow that an object casts: ground that has more light, and the same colour, where the object is elsewhere."""
+"""The shadow of an object: ground that is brighter, and of the same colour, on frames where the object is elsewhere."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from vidfill.track.evidence import grey
 from vidfill.video.frame import Bool, Float
 
 SHADOW_OFFSETS = (-24, -16, -8, 8, 16, 24)
-"""Frames that are looked at for the ground without the shadow, relative to the one with it."""
-REACH = 1.0
-"""How far from the object a shadow is looked for, as a part of the object's size (the root of its area)."""
-DARKEST, BRIGHTEST = 0.2, 0.85
-"""Light that a shadow leaves of what falls there without it."""
-COLOR_DISTANCE = 9.0
-"""In a* and b* of CIE L*a*b* at equal light: a shadow keeps the colour, but for a little of the sky's blue."""
-SMALLEST, LARGEST = 0.01, 1.5
-"""Parts of the object's area that a shadow may have."""
+"""Frames that may show the ground without the shadow, relative to the one with it."""
+SEARCH_RADIUS = 1.0
+"""Around the object, relative to its size, the square root of its area."""
+MIN_LIGHT_RATIO, MAX_LIGHT_RATIO = 0.2, 0.85
+"""Light inside the shadow relative to that without it."""
+MAX_COLOR_DISTANCE = 9.0
+"""In a* and b* of CIE L*a*b* at equal light: a shadow keeps the colour but for a little of the sky's blue."""
+MIN_AREA_RATIO, MAX_AREA_RATIO = 0.01, 1.5
+"""Area of a shadow relative to that of the object."""
 BLUR_SIGMA_PX = 1.5
 """Frames are not aligned to the pixel."""
 RIM_PX = 2
 
 
 class Other(NamedTuple):
-    """Another frame of the scene: the picture, and where the objects are on it."""
+    """Another frame of the scene, and the mask of the objects on it."""
 
     picture: Picture
     mask: Bool
@@ -40,9 +40,9 @@ class Other(NamedTuple):
 def shadow_of(mask: Bool, picture: Picture, others: Sequence[Other]) -> Bool:
     """The shadow beside an object, as far as other frames show the ground without it.
 
-    The others are brought to the frame's place by homographies fitted outside the objects. What is darker now than it
-    is on any of them, has the same colour, and touches the object is its shadow: what else moves there is taken for it
-    as well, and an object that stays where it is has none.
+    The others are registered by homographies fitted outside the objects. Ground that is darker than on any of them, has
+    the same colour and touches the object is its shadow. Other things that move there may be mistaken for it, and the
+    shadow of an object that does not move is not found.
 
     Args:
         mask: (H, W), the object.
@@ -53,7 +53,7 @@ def shadow_of(mask: Bool, picture: Picture, others: Sequence[Other]) -> Bool:
         (H, W), without the object.
     """
     area = int(np.count_nonzero(mask))
-    around = dilate(mask, max(6.0, REACH * math.sqrt(area))) & ~mask
+    around = dilate(mask, max(6.0, SEARCH_RADIUS * math.sqrt(area))) & ~mask
     if area == 0 or not around.any():
         return np.zeros_like(mask)
     light, color = _light_and_color(picture)
@@ -62,35 +62,34 @@ def shadow_of(mask: Bool, picture: Picture, others: Sequence[Other]) -> Bool:
         matrix = _register(other, picture, mask)
         if matrix is None:
             continue
-        other_light, other_color, is_seen = _brought(other, matrix)
-        better = is_seen & (other_light > brightest)
+        other_light, other_color, is_ground = _warped(other, matrix)
+        better = is_ground & (other_light > brightest)
         brightest[better], its_color[better] = other_light[better], other_color[better]
-    left = np.exp(light - brightest)
-    same_color = np.linalg.norm(color - its_color, axis=2) < COLOR_DISTANCE
-    dark = around & (left > DARKEST) & (left < BRIGHTEST) & same_color
+    ratio = np.exp(light - brightest)
+    same_color = np.linalg.norm(color - its_color, axis=2) < MAX_COLOR_DISTANCE
+    dark = around & (ratio > MIN_LIGHT_RATIO) & (ratio < MAX_LIGHT_RATIO) & same_color
     dark = cv2.morphologyEx(dark.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).astype(np.bool_)
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
-    touching = set(np.unique(labels[dilate(mask, 4) & dark]).tolist())
-    kept = [i for i in range(1, n) if i in touching and SMALLEST * area <= stats[i, cv2.CC_STAT_AREA] <= LARGEST * area]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark.view(np.uint8), connectivity=8)
+    touching = set(np.unique(labels[dilate(mask, 4) & dark]).tolist()) - {0}
+    kept = [i for i in touching if MIN_AREA_RATIO * area <= stats[i, cv2.CC_STAT_AREA] <= MAX_AREA_RATIO * area]
     return dilate(np.isin(labels, kept), RIM_PX) & ~mask
 
 
 def _register(other: Other, picture: Picture, mask: Bool) -> Matrix | None:
-    """The homography from another frame to this one, from what is seen outside the objects of both."""
+    """The homography from another frame to this one, fitted outside the objects of both."""
     source = find_keypoints(grey(other.picture), ~other.mask)
     target = find_keypoints(grey(picture), ~mask)
     return fit_homography(*match(source, target))
 
 
-def _brought(other: Other, matrix: Matrix) -> tuple[Float, Float, Bool]:
-    """Light and colour of another frame in this one's place, and where it shows the ground."""
+def _warped(other: Other, matrix: Matrix) -> tuple[Float, Float, Bool]:
+    """Light and colour of another frame warped to this one, and where it shows the ground."""
     size_wh = (other.mask.shape[1], other.mask.shape[0])
-    light, color = _light_and_color(other.picture)
-    stacked = np.dstack([light, color])
+    stacked = np.dstack(_light_and_color(other.picture))
     moved = np.asarray(cv2.warpPerspective(stacked, matrix, size_wh), np.float32)
     ground = (~dilate(other.mask, 3)).astype(np.float32)
-    is_seen = np.asarray(cv2.warpPerspective(ground, matrix, size_wh) > 0.99)
-    return moved[..., 0], moved[..., 1:], is_seen
+    is_ground = np.asarray(cv2.warpPerspective(ground, matrix, size_wh) > 0.99)
+    return moved[..., 0], moved[..., 1:], is_ground
 
 
 def _light_and_color(picture: Picture) -> tuple[Float, Float]:

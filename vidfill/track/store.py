@@ -1,4 +1,4 @@
-"""Masks of a whole video on disk, a few hundred bytes each: packed bits of the mask's box, compressed."""
+"""Masks of a whole video in a file, a few hundred bytes each: packed bits of the mask's box, compressed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import zlib
 from array import array
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,15 +20,13 @@ _TAIL = struct.Struct("<QI")  # bytes of the table, bytes of the header
 
 
 class MaskFile:
-    """Masks of one size by frame, written in any order; those never written are empty.
-
-    In memory there are eight bytes a frame.
+    """Masks of one size by frame, written in any order; those never written are empty. Memory: 8 bytes a frame.
 
     Args:
         file: open for reading and writing.
         size: (height, width) of the masks.
-        n_frames: how many there may be.
-        offsets: where each mask lies in the file, -1 for none; all of them for a new file.
+        n_frames: maximum number of masks.
+        offsets: position of each mask in an existing file, -1 for none.
     """
 
     def __init__(self, file: BinaryIO, size: tuple[int, int], n_frames: int, offsets: array[int] | None = None) -> None:
@@ -37,7 +35,7 @@ class MaskFile:
         self.offsets = array("q", [-1]) * n_frames if offsets is None else offsets
 
     def put(self, index: int, mask: Bool) -> None:
-        """Write the mask of a frame; the last one put counts.
+        """Write the mask of a frame, in place of one that was written before.
 
         Raises:
             OutputError: the disk is full.
@@ -75,15 +73,8 @@ class MaskFile:
         return mask
 
 
-class Stored(NamedTuple):
-    """A file of masks that was finished, open for reading."""
-
-    masks: MaskFile
-    header: dict[str, Any]
-
-
 def finish(masks: MaskFile, file: BinaryIO, header: dict[str, Any]) -> None:
-    """Put the table and a header behind the masks; the file can then be opened again with `open_stored`."""
+    """Append the table of offsets and a header; the file can then be opened again with `open_stored`."""
     text = json.dumps(header | {"size": masks.size, "n_frames": len(masks.offsets)}).encode()
     table = zlib.compress(masks.offsets.tobytes(), 1)
     file.seek(0, 2)
@@ -91,11 +82,11 @@ def finish(masks: MaskFile, file: BinaryIO, header: dict[str, Any]) -> None:
     file.flush()
 
 
-def open_stored(path: Path, file: BinaryIO) -> Stored:
-    """Read what `finish` left.
+def open_stored(path: Path, file: BinaryIO) -> tuple[MaskFile, dict[str, Any]]:
+    """Read the masks and the header that `finish` wrote.
 
     Raises:
-        InputError: the file is not complete, or another one.
+        InputError: the file is not complete, or not a file of masks.
     """
     try:
         file.seek(-(len(_MAGIC) + _TAIL.size), 2)
@@ -106,6 +97,6 @@ def open_stored(path: Path, file: BinaryIO) -> Stored:
         offsets = array("q", zlib.decompress(file.read(n_table)))
         header = json.loads(file.read(n_text))
         height, width = header["size"]
-        return Stored(MaskFile(file, (height, width), len(offsets), offsets), header)
+        return MaskFile(file, (height, width), len(offsets), offsets), header
     except (OSError, ValueError, KeyError, TypeError, struct.error, zlib.error) as error:
         raise InputError(f"{path} is not a finished track ({error})", todo="track again") from error

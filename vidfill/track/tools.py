@@ -1,4 +1,4 @@
-"""Names to selectors and trackers."""
+"""Selectors and trackers by name."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import ColorMotionSelector
 
 TRACKER_NAMES = ("auto", "sam2", "sam", "flow")
-"""The best first; "auto" is the first one that can be had without fetching anything."""
+"""The best first; "auto" is the first one whose weights are installed."""
 
 
 def open_tools(
     name: str = "auto", *, whole: bool | None = None, device: str = "cpu", model_dir: Path | None = None
 ) -> Tools:
-    """What `--tracker` stands for; "auto" is the best whose weights are here. Nothing is ever fetched.
+    """The selector and tracker of a name. Nothing is downloaded.
 
     Args:
         name: one of `TRACKER_NAMES`.
-        whole: what a click may mean: the largest thing (True), the smallest (False), the most likely (None).
+        whole: of what a click may mean take the largest (True), the smallest (False), the most likely (None).
         device: of torch: "cpu", "cuda:0", "mps".
         model_dir: the user's folder of weights; None for the default one.
 
     Raises:
         UsageError: no such tracker, or one whose packages are not installed.
-        WeightsError: the weights that it needs are not here.
+        WeightsError: its weights are not installed.
     """
     if name not in TRACKER_NAMES:
         raise UsageError(f"the tracker {name!r}", expected="one of " + ", ".join(TRACKER_NAMES))
