@@ -263,6 +263,7 @@ AV1 = """
 import os, sys
 from pathlib import Path
 from tests.video.rewriting import rewrite
+from vidfill.settings import EncodeSettings
 before = dict(os.environ)
 rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="av1"))
 assert os.environ == before

@@ -117,12 +117,12 @@ def test_no_frames(tmp_path: Path, info: VideoInfo) -> None:
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from tests.video.rewriting import rewrite
+from tests.video.rewriting import FFV1, rewrite
 from vidfill.errors import OutputError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
-    rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="ffv1"))
+    rewrite(Path(sys.argv[1]), Path(sys.argv[2]), FFV1)
 except OutputError as error:
     print(error)
     sys.exit(5)
@@ -159,11 +159,11 @@ def test_system_errors(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.video.rewriting import rewrite
+from tests.video.rewriting import FFV1, rewrite
 def change(frame):
     if frame.index == 20:
         os.kill(os.getpid(), signal.SIGKILL)
-rewrite(Path(sys.argv[1]), Path(sys.argv[2]), EncodeSettings(codec="ffv1"), change=change)
+rewrite(Path(sys.argv[1]), Path(sys.argv[2]), FFV1, change=change)
 """
 
 
