@@ -1,8 +1,7 @@
-"""Locks that processes on many machines share through files; a heartbeat tells the living holder from the dead.
+"""Locks that processes on several machines share through files; a lock is never taken from a holder that lives.
 
-On one machine the process itself is asked after: its number and the time when it started. Across machines (and across
-containers, whose process numbers mean nothing to one another) a lock counts as long as its file is touched. A lock is
-never taken from a holder that lives.
+On one machine the process itself is looked up: its number and the time when it started. Across machines, and across
+containers, whose process numbers mean nothing to one another, a lock counts as long as its holder touches its file.
 """
 
 from __future__ import annotations
@@ -13,26 +12,21 @@ import platform
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
 HEARTBEAT_S = 5.0
 """Seconds between two touches of a lock that is held."""
 STALE_S = 60.0
-"""Seconds without a touch after which a lock of another machine is given up: far more than a busy server's delay."""
+"""Seconds without a touch after which a lock of another machine expires: far more than a busy server's delay."""
 
 
 class Holder(NamedTuple):
     """Who holds a lock.
 
-    Attributes:
-        host: name of the machine, for people.
-        pid: process number there.
-        machine: tells machines, boots and containers apart.
-        started: when the process started, in the system's own ticks; "" where the system does not tell.
-        token: of this one lock.
+    `machine` tells machines, boots and containers apart; `started` is when the process started, in the system's own
+    ticks, "" where the system does not tell; `token` belongs to this one lock.
     """
 
     host: str
@@ -60,14 +54,14 @@ class Holder(NamedTuple):
 
 
 class FileLock:
-    """An exclusive lock with a name in a folder that all who want it share.
+    """An exclusive lock with a name, in a folder that all who want it share.
 
-    The lock is a file made with O_EXCL. Files of dead holders do not count: whoever finds only such ones makes a file
-    with the next number, so that of several takers one wins, looks once more whether a living one has come in between,
-    and clears the dead away. No file is ever removed on the strength of what another one said.
+    The lock is a file made with O_EXCL. Where all its files are those of dead holders, a taker makes one with the next
+    number (".2", ".3"), so that of several takers one wins; it looks once more whether a living holder has come in
+    between, and then removes the files of the dead.
 
     Args:
-        path: the lock's file; ".2", ".3" are added to its name after a holder has died.
+        path: the lock's file.
         heartbeat_s: seconds between two touches while it is held.
         stale_s: seconds without a touch after which a holder on another machine counts as dead.
     """
@@ -79,7 +73,7 @@ class FileLock:
         self._released = threading.Event()
 
     def acquire(self) -> bool:
-        """Try to get the lock; at once, without waiting.
+        """Try to get the lock, without waiting.
 
         Raises:
             OSError: the folder is not there or cannot be written.
@@ -104,7 +98,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock up; nothing happens where it is not held, or was taken from a process that seemed dead."""
+        """Release the lock, unless it is not held or was taken from this process because it seemed dead."""
         self._released.set()
         if self._mine is not None and self.is_held:
             with suppress(OSError):
@@ -113,7 +107,7 @@ class FileLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object still has the lock: a process that slept for long may have lost it."""
+        """Whether this object still has the lock: a process that was suspended for long may have lost it."""
         if self._mine is None:
             return False
         path, holder = self._mine
@@ -121,19 +115,9 @@ class FileLock:
         return found is not None and found.token == holder.token
 
     def holder(self) -> Holder | None:
-        """Who has the lock and lives; None where nobody does, or nobody knows who."""
+        """The living holder; None where there is none, or its file does not name it."""
         living = self._living(self._files())
         return None if living is None else Holder.read(living)
-
-    @contextmanager
-    def held(self) -> Iterator[bool]:
-        """Hold the lock for a block; gives whether it was got."""
-        got = self.acquire()
-        try:
-            yield got
-        finally:
-            if got:
-                self.release()
 
     def _beat(self, path: Path, released: threading.Event) -> None:
         while not released.wait(self._heartbeat_s):
@@ -145,10 +129,10 @@ class FileLock:
         found = {}
         with os.scandir(self._path.parent) as entries:
             for entry in entries:
-                number = entry.name.removeprefix(f"{self._path.name}.")
+                name, _, number = entry.name.rpartition(".")
                 if entry.name == self._path.name:
                     found[1] = Path(entry.path)
-                elif number != entry.name and number.isdecimal():
+                elif name == self._path.name and number.isdecimal():
                     found[int(number)] = Path(entry.path)
         return found
 
@@ -170,7 +154,7 @@ class FileLock:
 
 
 def _machine() -> str:
-    """Equal for processes that can ask for one another by number."""
+    """Equal for processes that see one another's process numbers."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -179,7 +163,7 @@ def _machine() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process of this machine started, in ticks since boot; None where there is none or it is a zombie."""
+    """When a process of this machine started, in ticks since boot; None where it does not live."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -188,6 +172,6 @@ def _start_of(pid: int) -> str | None:
 
 
 def _now(folder: Path) -> float:
-    """The time by the clock that stamps the files of a folder, which may be a server's."""
+    """The time by the clock that sets the times of a folder's files, which may be a server's."""
     with tempfile.TemporaryFile(dir=folder) as probe:
         return os.fstat(probe.fileno()).st_mtime

@@ -1,4 +1,4 @@
-"""Processes of our own: how many this machine is good for, and who hears Ctrl-C."""
+"""Child processes: how many this machine has CPUs for, and how they ignore Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cpu_count() -> int:
 
 @contextmanager
 def no_interrupts() -> Iterator[None]:
-    """Let a process that starts here inherit that Ctrl-C is not for it; one that comes meanwhile waits."""
+    """Processes that start in this block never get Ctrl-C; one that arrives meanwhile is handled afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
