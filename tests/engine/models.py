@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidfill.models.base import Model, ReferenceSpec, SegmentViews, Step, Window, WindowSpec
+from vidfill.removal.request import LoadModel
 from vidfill.video.frame import Remembered
 
 
@@ -121,3 +122,8 @@ class Triplets(Model):
 
 
 WINDOW = WindowSpec(neighbours=(-2, 2), references=ReferenceSpec(stride=3, reach=4), previous=True)
+
+
+def loading(model: Model) -> LoadModel:
+    """For `load=`: this model, whichever is asked for."""
+    return lambda name, **options: model

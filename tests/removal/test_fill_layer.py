@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.clips import BT709, HDR10, write_clip
-from tests.engine.models import Raising, Recorder
+from tests.engine.models import Raising, Recorder, loading
 from tests.ffmpeg import run_ffmpeg
 from vidfill.errors import OutputError, UsageError
 from vidfill.masks.edit import soft_alpha
@@ -25,14 +25,7 @@ from vidfill.video.read import Reader, probe
 BOX = Box(20, 10, 50, 34)
 GROWTH = {"dilate": 4, "feather": 4}
 QUICK: dict[str, Any] = {"box": ["20,10,30,24@#2-#5"], "device": "cpu", "threads": 1, **GROWTH}
-
-
-@pytest.fixture(autouse=True)
-def quick_model(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """In the place of a real model: fills with a flat colour."""
-    model = Recorder(WindowSpec(neighbours=(-1, 1)))
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    return model
+FLAT = QUICK | {"load": loading(Recorder(WindowSpec(neighbours=(-1, 1))))}  # fills with a flat colour
 
 
 def _frames(path: Path) -> list[Frame]:
@@ -81,7 +74,7 @@ def test_the_layer_over_the_source_is_the_finished_picture(
 ) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=7, codec="ffv1", pix_fmt=pix_fmt)
     layer = tmp_path / name
-    result = remove(clip.path, tmp_path / "out.mkv", output_fill=layer, codec="ffv1", **QUICK)
+    result = remove(clip.path, tmp_path / "out.mkv", output_fill=layer, codec="ffv1", **FLAT)
     assert (result.output, result.output_fill) == (tmp_path / "out.mkv", layer)
     assert probe(layer).pixel_format.name.startswith(layer_format)
     for shown, finished in zip(_over(_rgb(clip.path), layer), _rgb(result.output), strict=True):
@@ -108,7 +101,7 @@ def test_what_the_source_leaves_transparent_stays_so(tmp_path: Path) -> None:
 
 def test_ffmpeg_lays_it_over_the_source_as_we_do(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=6, codec="ffv1", pix_fmt="yuv444p")
-    remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", codec="ffv1", **QUICK)
+    remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", codec="ffv1", **FLAT)
     how = ["-filter_complex", "[0][1]overlay=format=yuv444", "-pix_fmt", "yuv444p", "-f", "rawvideo", "-"]
     raw = run_ffmpeg("-i", clip.path, "-i", tmp_path / "fill.mkv", *how)
     shown = np.frombuffer(raw, np.uint8).reshape(6, 3, 64, 96).astype(int)
@@ -119,7 +112,7 @@ def test_ffmpeg_lays_it_over_the_source_as_we_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fill.mkv", "fill.mov", "fill/"])
 def test_only_the_patches_are_there_and_alpha_is_the_feathered_mask(tmp_path: Path, name: str) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=7)
-    result = remove(clip.path, None, output_fill=f"{tmp_path}/{name}", **QUICK)
+    result = remove(clip.path, None, output_fill=f"{tmp_path}/{name}", **FLAT)
     assert result.output == result.output_fill == tmp_path / name
     assert (result.n_frames, result.n_filled) == (7, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.mkv", name.removesuffix("/")])
@@ -135,7 +128,7 @@ def test_only_the_patches_are_there_and_alpha_is_the_feathered_mask(tmp_path: Pa
 
 def test_far_from_the_patches_the_layer_is_black_and_near_them_it_goes_on(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=5, size=(128, 160), codec="ffv1", pix_fmt="yuv444p")
-    remove(clip.path, None, output_fill=tmp_path / "fill.mkv", **QUICK)
+    remove(clip.path, None, output_fill=tmp_path / "fill.mkv", **FLAT)
     layer, source = _rgb(tmp_path / "fill.mkv"), _rgb(clip.path)
     assert layer[0].max() < 0.01
     assert layer[3][110:, 120:].max() < 0.01
@@ -156,7 +149,7 @@ def test_an_editor_finds_it_where_the_source_is(tmp_path: Path) -> None:
         audio_tracks=1,
         chapters=True,
     )
-    result = remove(clip.path, None, output_fill=tmp_path / "fill.mov", **QUICK)
+    result = remove(clip.path, None, output_fill=tmp_path / "fill.mov", **FLAT)
     assert result.warnings == ()
     before, after = probe(clip.path), probe(tmp_path / "fill.mov")
     assert (after.codec, after.profile) == ("prores", "4444")
@@ -171,17 +164,16 @@ def test_an_editor_finds_it_where_the_source_is(tmp_path: Path) -> None:
 
 def test_wide_colour_is_kept_and_said(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4, codec="libx265", pix_fmt="yuv420p10le", hdr10=True)
-    result = remove(clip.path, None, output_fill=tmp_path / "fill.mov", **QUICK)
+    result = remove(clip.path, None, output_fill=tmp_path / "fill.mov", **FLAT)
     assert probe(tmp_path / "fill.mov").color == HDR10
     assert result.warnings == ()
 
 
-def test_a_run_that_fails_leaves_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_leaves_neither(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=6)
     broken = Raising(WindowSpec(), RuntimeError("a fault"), calls=[2])
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: broken)
     with pytest.raises(RuntimeError, match="a fault"):
-        remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", **QUICK)
+        remove(clip.path, tmp_path / "out.mkv", output_fill=tmp_path / "fill.mkv", load=loading(broken), **QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mkv.vidfill", "in.mkv"]
 
 
@@ -209,7 +201,7 @@ def test_what_cannot_be_written_is_said_before_the_work_starts(
     before = sorted(tmp_path.rglob("*"))
     paths = [None if name is None else f"{tmp_path}/{name}" for name in (output, layer)]
     with pytest.raises(kind, match=message):
-        remove(tmp_path / "in.mkv", paths[0], output_fill=paths[1], **QUICK)
+        remove(tmp_path / "in.mkv", paths[0], output_fill=paths[1], **FLAT)
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.clips import write_clip
-from tests.engine.models import WINDOW, Chained, Raising, Recorder
+from tests.engine.models import WINDOW, Chained, Raising, Recorder, loading
 from vidfill.errors import OutputError, UsageError
-from vidfill.removal.run import Progress, remove
+from vidfill.models.base import Model
+from vidfill.removal.run import Progress, RemoveResult, remove
 
 # Holes far enough apart for three segments, of 4 frames each.
 BOXES = ("20,10,30,20@#2-#6", "40,20,30,20@#20-#24", "8,30,30,20@#38-#42")
@@ -25,56 +26,52 @@ def source(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "in.mkv", n=44, audio_tracks=1).path
 
 
-def _use(monkeypatch: pytest.MonkeyPatch, model: Recorder) -> Recorder:
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    return model
+def _remove(source: Path, model: Model | None = None, *, output: str = "out.mkv", **changes: Any) -> RemoveResult:
+    """By a model that fills with a flat colour unless another is given."""
+    settings = SETTINGS | {"load": loading(model or Recorder(WINDOW))} | changes
+    return remove(source, source.with_name(output), **settings)
 
 
-def _whole(source: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Recorder] = Recorder) -> tuple[bytes, int]:
-    """What an uninterrupted run gives, and how many steps it takes."""
-    model = _use(monkeypatch, kind(WINDOW))
-    result = remove(source, source.with_name("whole.mkv"), overwrite=True, **SETTINGS)
+def _whole(source: Path, kind: type[Recorder] = Recorder) -> tuple[bytes, int]:
+    """The bytes that an uninterrupted run writes, and how many steps it takes."""
+    model = kind(WINDOW)
+    result = _remove(source, model, output="whole.mkv", overwrite=True)
     return result.output.read_bytes(), len(model.windows)
 
 
-def test_after_an_error_only_what_is_missing_is_done_and_the_bytes_are_the_same(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected, n_steps = _whole(source, monkeypatch)
-    output = source.with_name("out.mkv")
-    k = n_steps * 2 // 3
-    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[k]))
+def _broken(at: int) -> Raising:
+    return Raising(WINDOW, RuntimeError("power"), calls=[at])
+
+
+def test_after_an_error_only_what_is_missing_is_done(source: Path) -> None:
+    expected, n_steps = _whole(source)
     with pytest.raises(RuntimeError, match="power"):
-        remove(source, output, **SETTINGS)
-    assert not output.exists()
+        _remove(source, _broken(n_steps * 2 // 3))
+    assert not source.with_name("out.mkv").exists()
     finished = list(source.with_name(".out.mkv.vidfill").glob("segment_*.patches"))
     assert 1 <= len(finished) <= 2
 
-    model = _use(monkeypatch, Recorder(WINDOW))
+    model = Recorder(WINDOW)
     seen: list[Progress] = []
-    remove(source, output, resume=True, progress=seen.append, **SETTINGS)
-    assert output.read_bytes() == expected
+    result = _remove(source, model, resume=True, progress=seen.append)
+    assert result.output.read_bytes() == expected
     assert 0 < len(model.windows) < n_steps
     assert not [p for p in seen if p.stage == "analyse"], "the plan is there already"
     assert not source.with_name(".out.mkv.vidfill").exists()
 
 
-def test_all_patches_stored_or_none_gives_the_same_bytes(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, _ = _whole(source, monkeypatch)
-    output = source.with_name("out.mkv")
-    remove(source, output, keep_work=True, **SETTINGS)
-    model = _use(monkeypatch, Recorder(WINDOW))
-    remove(source, output, resume=True, overwrite=True, **SETTINGS)
-    assert output.read_bytes() == expected
+def test_resume_with_all_patches_stored(source: Path) -> None:
+    expected, _ = _whole(source)
+    _remove(source, keep_work=True)
+    model = Recorder(WINDOW)
+    assert _remove(source, model, resume=True, overwrite=True).output.read_bytes() == expected
     assert model.windows == []
 
 
-def test_a_resumed_run_may_change_how_it_is_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _use(monkeypatch, Recorder(WINDOW))
-    remove(source, source.with_name("out.mkv"), keep_work=True, **SETTINGS)
-    model = _use(monkeypatch, Recorder(WINDOW))
-    changed = SETTINGS | {"codec": "h264", "grain": False}
-    remove(source, source.with_name("out.mkv"), resume=True, overwrite=True, **changed)
+def test_resume_with_other_output_settings(source: Path) -> None:
+    _remove(source, keep_work=True)
+    model = Recorder(WINDOW)
+    _remove(source, model, resume=True, overwrite=True, codec="h264", grain=False)
     assert model.windows == []
 
 
@@ -87,39 +84,33 @@ def test_a_resumed_run_may_change_how_it_is_written(source: Path, monkeypatch: p
         ({"precision": "bf16"}, "precision was auto, is bf16"),
     ],
 )
-def test_other_settings_are_refused_with_their_names(
-    source: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
-) -> None:
-    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[6]))
+def test_resume_with_other_fill_settings_is_refused(source: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(RuntimeError):
-        remove(source, source.with_name("out.mkv"), **SETTINGS)
+        _remove(source, _broken(6))
     with pytest.raises(UsageError, match=message):
-        remove(source, source.with_name("out.mkv"), resume=True, **(SETTINGS | change))
+        _remove(source, resume=True, **change)
 
 
-def test_a_changed_source_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[6]))
+def test_resume_of_a_changed_source_is_refused(source: Path) -> None:
     with pytest.raises(RuntimeError):
-        remove(source, source.with_name("out.mkv"), **SETTINGS)
+        _remove(source, _broken(6))
     os.utime(source, ns=(1, 1))
     with pytest.raises(UsageError, match="source was"):
-        remove(source, source.with_name("out.mkv"), resume=True, **SETTINGS)
+        _remove(source, resume=True)
 
 
-def test_without_resume_a_run_starts_over(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, n_steps = _whole(source, monkeypatch)
-    _use(monkeypatch, Raising(WINDOW, RuntimeError("power"), calls=[n_steps - 1]))
+def test_without_resume_a_run_starts_over(source: Path) -> None:
+    expected, n_steps = _whole(source)
     with pytest.raises(RuntimeError):
-        remove(source, source.with_name("out.mkv"), **SETTINGS)
-    model = _use(monkeypatch, Recorder(WINDOW))
-    result = remove(source, source.with_name("out.mkv"), **SETTINGS)
+        _remove(source, _broken(n_steps - 1))
+    model = Recorder(WINDOW)
+    assert _remove(source, model).output.read_bytes() == expected
     assert len(model.windows) == n_steps
-    assert result.output.read_bytes() == expected
 
 
-def test_resume_without_earlier_work_is_a_plain_run(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, _ = _whole(source, monkeypatch)
-    assert remove(source, source.with_name("out.mkv"), resume=True, **SETTINGS).output.read_bytes() == expected
+def test_resume_without_earlier_work(source: Path) -> None:
+    expected, _ = _whole(source)
+    assert _remove(source, resume=True).output.read_bytes() == expected
 
 
 KILLED = """
@@ -150,22 +141,19 @@ remove(sys.argv[1], sys.argv[2], load=lambda name, **options: Killed(WINDOW), **
 """
 
 
-def test_a_second_run_on_the_same_work_folder_is_refused_and_the_first_goes_on(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected, _ = _whole(source, monkeypatch)
-    output = source.with_name("out.mkv")
+def test_second_run_in_the_same_work_folder_is_refused(source: Path) -> None:
+    expected, _ = _whole(source)
     refusals: list[str] = []
 
     def start_another(step: Progress) -> None:
         if step.stage == "fill" and not refusals:
             with pytest.raises(OutputError, match="in use by process") as refused:
-                remove(source, output, **SETTINGS)
+                _remove(source)
             refusals.append(str(refused.value))
 
-    remove(source, output, progress=start_another, **SETTINGS)
+    result = _remove(source, progress=start_another)
     assert len(refusals) == 1
-    assert output.read_bytes() == expected
+    assert result.output.read_bytes() == expected
     assert not source.with_name(".out.mkv.vidfill").exists()
 
 
@@ -176,10 +164,8 @@ def test_a_second_run_on_the_same_work_folder_is_refused_and_the_first_goes_on(
         ("memory is kept", ["00000.memory", "00000.patches", "00001.memory"]),
     ],
 )
-def test_after_a_kill_without_warning_the_bytes_are_the_same(
-    source: Path, monkeypatch: pytest.MonkeyPatch, when: str, left: list[str]
-) -> None:
-    expected, n_steps = _whole(source, monkeypatch, Chained)
+def test_resume_after_a_kill(source: Path, when: str, left: list[str]) -> None:
+    expected, n_steps = _whole(source, Chained)
     output = source.with_name("out.mkv")
     run = subprocess.run(
         [sys.executable, "-c", KILLED, str(source), str(output), when], cwd=ROOT, check=False, capture_output=True
@@ -188,14 +174,14 @@ def test_after_a_kill_without_warning_the_bytes_are_the_same(
     assert not output.exists()
     folder = source.with_name(".out.mkv.vidfill")
     assert sorted(path.name.removeprefix("segment_") for path in folder.glob("segment_*[sy]")) == left
-    model = _use(monkeypatch, Chained(WINDOW))
-    result = remove(source, output, resume=True, **SETTINGS)
-    assert output.read_bytes() == expected
+    model = Chained(WINDOW)
+    result = _remove(source, model, resume=True)
+    assert result.output.read_bytes() == expected
     assert 0 < len(model.windows) < n_steps
     assert result.invented == 0.25, "of stored patches as of new ones"
 
 
-def test_what_a_model_remembers_changes_the_segments_after_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, _ = _whole(source, monkeypatch, Chained)
+def test_memory_changes_later_segments(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = _whole(source, Chained)
     monkeypatch.setattr(Chained, "recall", lambda self, pictures: None)
-    assert _whole(source, monkeypatch, Chained)[0] != expected, "else the tests above would say nothing"
+    assert _whole(source, Chained)[0] != expected, "else the tests above would say nothing"

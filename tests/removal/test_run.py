@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.clips import Clip, damage_packets, write_clip, write_images
-from tests.engine.models import Raising, Recorder
+from tests.engine.models import Raising, Recorder, loading
 from vidfill.errors import DeviceError, InputError, MaskError, OutputError, UsageError, VidfillError, WeightsError
 from vidfill.masks.edit import soft_alpha
 from vidfill.models import resolve_model
@@ -20,14 +20,7 @@ from vidfill.video.frame import Frame
 from vidfill.video.read import Reader
 
 QUICK: dict[str, Any] = {"codec": "ffv1", "device": "cpu"}
-
-
-@pytest.fixture
-def quick_model(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """In the place of a real model: fills with a flat colour."""
-    model = Recorder(WindowSpec(neighbours=(-1, 1)))
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    return model
+FLAT = QUICK | {"load": loading(Recorder(WindowSpec(neighbours=(-1, 1))))}  # fills with a flat colour
 
 
 def _crossing(tmp_path: Path, name: str = "in.mkv", **options: Any) -> tuple[Clip, Path]:
@@ -70,23 +63,21 @@ def _error(a: NDArray[Any], b: NDArray[Any], where: NDArray[np.bool_]) -> float:
     return float(np.abs(a.astype(float) - b)[where].mean())
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_what_alpha_left_transparent_is_opaque_afterwards(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4, codec="ffv1", pix_fmt="yuva444p", with_object=True)
     masks = write_images(tmp_path / "masks", clip.masks)[0].parent
-    remove(clip.path, tmp_path / "opaque.mkv", mask="alpha", **QUICK)
-    remove(clip.path, tmp_path / "as_before.mkv", mask=masks, **QUICK)
+    remove(clip.path, tmp_path / "opaque.mkv", mask="alpha", **FLAT)
+    remove(clip.path, tmp_path / "as_before.mkv", mask=masks, **FLAT)
     assert all((frame.planes[-1] == 255).all() for frame in _frames(tmp_path / "opaque.mkv"))
     for frame, mask in zip(_frames(tmp_path / "as_before.mkv"), clip.masks, strict=True):
         np.testing.assert_array_equal(frame.planes[-1] == 0, mask)
 
 
-@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
 def test_outside_the_mask_every_sample_and_every_time_stays(tmp_path: Path, pix_fmt: str) -> None:
     clip, masks = _crossing(tmp_path, n=10, pix_fmt=pix_fmt, vfr=True, audio_tracks=1)
     output = tmp_path / "out.mkv"
-    remove(clip.path, output, mask=masks, dilate=4, feather=4, **QUICK)
+    remove(clip.path, output, mask=masks, dilate=4, feather=4, **FLAT)
     rows = list(zip(_frames(clip.path), _frames(output), clip.masks, strict=True))
     assert len(rows) == 10
     for source, result, mask in rows:
@@ -101,10 +92,9 @@ def test_outside_the_mask_every_sample_and_every_time_stays(tmp_path: Path, pix_
         assert np.array_equal(source.planes[1][~touched], result.planes[1][~touched])
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_frames_without_a_mask_pass_through(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=30)
-    result = remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20@#5-#8"], **QUICK)
+    result = remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20@#5-#8"], **FLAT)
     assert (result.n_frames, result.n_filled) == (30, 3)
     changed = [
         source.index
@@ -114,7 +104,6 @@ def test_frames_without_a_mask_pass_through(tmp_path: Path) -> None:
     assert changed == [5, 6, 7]
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4)
     write_images(tmp_path / "images", clip.pictures)
@@ -122,34 +111,29 @@ def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in result.output.iterdir()) == [".png"] * 4
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_a_finished_run_leaves_the_output_and_nothing_else(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4)
-    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], **QUICK)
+    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], **FLAT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
-    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], overwrite=True, keep_work=True, **QUICK)
+    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], overwrite=True, keep_work=True, **FLAT)
     assert [path.name for path in _work_folders(tmp_path)] == [".out.mkv.vidfill"]
-    remove(clip.path, tmp_path / "b.mkv", box=["20,10,30,20"], work_dir=tmp_path / "w", keep_work=True, **QUICK)
+    remove(clip.path, tmp_path / "b.mkv", box=["20,10,30,20"], work_dir=tmp_path / "w", keep_work=True, **FLAT)
     assert (tmp_path / "w" / "plan.json").exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyboardInterrupt()])
-def test_a_run_that_stops_leaves_no_output_but_its_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+def test_a_run_that_stops_leaves_no_output_but_its_work(tmp_path: Path, error: BaseException) -> None:
     model = Raising(WindowSpec(), error, calls=[3])
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
     clip = write_clip(tmp_path / "in.mkv", n=8)
     with pytest.raises(type(error)):
-        remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], **QUICK)
+        remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], load=loading(model), **QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mkv.vidfill", "in.mkv"]
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_progress_goes_through_the_stages_frame_by_frame(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=6)
     seen: list[Progress] = []
-    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20@#2-#5"], progress=seen.append, **QUICK)
+    remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20@#2-#5"], progress=seen.append, **FLAT)
     assert [p.done for p in seen if p.stage == "analyse"] == [1, 2, 3, 4, 5, 6]
     assert [p[1:] for p in seen if p.stage == "assemble"] == [(n, 6) for n in range(1, 7)]
     filled = [p[1:] for p in seen if p.stage == "fill"]
@@ -207,13 +191,12 @@ def _damaged(tmp_path: Path) -> Path:
     return tmp_path / "bad.mkv"
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_held_frames_repeat_the_frame_before_them_bit_for_bit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = _damaged(tmp_path)
     # The box is there in every second frame only: what counts is the picture that a held frame repeats.
     boxes = [f"20,10,30,20@#{i}-#{i + 1}" for i in range(1, 16, 2)]
     with caplog.at_level(logging.WARNING, "vidfill"):
-        result = remove(source, tmp_path / "out.mkv", box=boxes, **QUICK)
+        result = remove(source, tmp_path / "out.mkv", box=boxes, **FLAT)
     assert (result.n_frames, result.n_held) == (16, 2)
     assert any("2 of 16 frames" in warning for warning in result.warnings)
     assert "2 of 16 frames" in caplog.text
@@ -224,11 +207,10 @@ def test_held_frames_repeat_the_frame_before_them_bit_for_bit(tmp_path: Path, ca
     assert not _same(frames[5], sources[5])
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_held_frames_before_the_first_good_one_repeat_it_without_the_object(tmp_path: Path) -> None:
     write_clip(tmp_path / "good.mkv", n=8, gop=1, b_frames=0)
     damage_packets(tmp_path / "good.mkv", tmp_path / "bad.mkv", [0, 1])
-    result = remove(tmp_path / "bad.mkv", tmp_path / "out.mkv", box=["20,10,30,20@#2-#6"], **QUICK)
+    result = remove(tmp_path / "bad.mkv", tmp_path / "out.mkv", box=["20,10,30,20@#2-#6"], **FLAT)
     assert (result.n_frames, result.n_held, result.n_filled) == (8, 2, 6)
     frames, sources = _frames(result.output), _frames(tmp_path / "bad.mkv")
     assert [frame.index for frame in sources if frame.held] == [0, 1]
@@ -238,15 +220,13 @@ def test_held_frames_before_the_first_good_one_repeat_it_without_the_object(tmp_
     assert [frame.time_s for frame in frames] == [frame.time_s for frame in sources]
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_strict_refuses_damage(tmp_path: Path) -> None:
     source = _damaged(tmp_path)
     with pytest.raises(InputError, match="damaged packets"):
-        remove(source, tmp_path / "out.mkv", box=["20,10,30,20"], strict=True, **QUICK)
+        remove(source, tmp_path / "out.mkv", box=["20,10,30,20"], strict=True, **FLAT)
     assert not (tmp_path / "out.mkv").exists()
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_warnings_come_back_in_the_result_each_once(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=3, subtitles=True, audio_tracks=1)
     result = remove(clip.path, tmp_path / "out.webm", box=["20,10,30,20"], codec="vp9", device="cpu")
@@ -265,13 +245,12 @@ def test_a_plan_is_made_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptu
         plan_removal(clip.path, tmp_path / "missing" / "out.mkv", box=["20,10,30,20"])
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_blending_and_grain_can_be_switched_off(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=3)
     outputs = {}
     for blend, grain in ((True, True), (False, True), (True, False), (False, False)):
         path = tmp_path / f"{blend}{grain}.mkv"
-        remove(clip.path, path, box=["20,10,30,20"], blend=blend, grain=grain, **QUICK)
+        remove(clip.path, path, box=["20,10,30,20"], blend=blend, grain=grain, **FLAT)
         outputs[blend, grain] = path.read_bytes()
     assert outputs[True, True] != outputs[False, True]
     assert outputs[True, False] != outputs[False, False]

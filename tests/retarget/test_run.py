@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import vidfill
 from tests.clips import HDR10, Clip, Pictures, damage_packets, moving_texture, write_clip, write_images
-from tests.engine.models import Raising, Recorder
+from tests.engine.models import Raising, Recorder, loading
 from vidfill.errors import MaskError, OutputError, UsageError, VidfillError
 from vidfill.models.base import WindowSpec
 from vidfill.removal.run import Progress
@@ -22,15 +22,8 @@ from vidfill.video.read import Reader, probe
 from vidfill.video.resample import Axis, resample
 
 QUICK: dict[str, Any] = {"codec": "ffv1", "device": "cpu", "threads": 1}
+FLAT = QUICK | {"load": loading(Recorder(WindowSpec(neighbours=(-1, 1))))}  # fills with a flat colour
 RED = (250, 20, 20)
-
-
-@pytest.fixture
-def quick_model(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """In the place of a real model: fills with a flat colour."""
-    model = Recorder(WindowSpec(neighbours=(-1, 1)))
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    return model
 
 
 def _with_boxes(background: Pictures, boxes: list[list[Box]]) -> tuple[Pictures, Bool]:
@@ -99,13 +92,12 @@ def test_object_crosses_half_the_width_unsqueezed(tmp_path: Path) -> None:
         assert np.abs(made.planes[0] - expected)[away].mean() < 4
 
 
-@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize(("shape", "scale"), [({"width": 80}, 0.92), ({"aspect": "9:16"}, 0.62), ({"height": 48}, 1.0)])
 def test_object_keeps_its_aspect(tmp_path: Path, shape: dict[str, Any], scale: float) -> None:
     """Measured by second moments, on edges that fall between pixels."""
     boxes = [[Box(20 + 7 * t, 30 + t, 100 + 7 * t, 70 + t)] for t in range(8)]
     clip = _clip(tmp_path, boxes, size=(96, 160))
-    result = retarget(clip.path, tmp_path / "out.mkv", mask=tmp_path / "masks", feather=0, **shape, **QUICK)
+    result = retarget(clip.path, tmp_path / "out.mkv", mask=tmp_path / "masks", feather=0, **shape, **FLAT)
     np.testing.assert_allclose(result.scale, scale, atol=0.01)
     for red in _redness(result.output):
         spreads = [_spread(red.sum(axis=axis)) for axis in (0, 1)]
@@ -119,11 +111,10 @@ def _spread(profile: NDArray[np.float64]) -> float:
     return float(np.sqrt((share * at**2).sum() - (share * at).sum() ** 2))
 
 
-@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
 def test_same_size_is_identical(tmp_path: Path, pix_fmt: str) -> None:
     clip = _clip(tmp_path, _crossing(6), pix_fmt=pix_fmt)
-    result = retarget(clip.path, tmp_path / "out.mkv", width=96, mask=tmp_path / "masks", **QUICK)
+    result = retarget(clip.path, tmp_path / "out.mkv", width=96, mask=tmp_path / "masks", **FLAT)
     for source, made, [box] in zip(_frames(clip.path), _frames(result.output), _crossing(6), strict=True):
         outside = np.ones((64, 96), np.bool_)
         outside[box.grow(8, height=64, width=96).slices] = False
@@ -132,11 +123,10 @@ def test_same_size_is_identical(tmp_path: Path, pix_fmt: str) -> None:
         np.testing.assert_array_equal(made.planes[0][inside], source.planes[0][inside])
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_two_objects_and_a_border(tmp_path: Path) -> None:
     left, right = Box(0, 30, 12, 64), Box(60, 10, 80, 40)
     clip = _clip(tmp_path, [[left, right]] * 5)
-    result = retarget(clip.path, tmp_path / "out.mkv", width=48, mask=tmp_path / "masks", **QUICK)
+    result = retarget(clip.path, tmp_path / "out.mkv", width=48, mask=tmp_path / "masks", **FLAT)
     assert result.n_objects == 2
     red = _redness(result.output)[2] > 0.5
     assert Box.around(red[:, :24]) == Box(0, 30, 12, 64)  # still cut off by the same border
@@ -145,11 +135,10 @@ def test_two_objects_and_a_border(tmp_path: Path) -> None:
     assert found.x0 + 24 == pytest.approx(70 / 2 - 10, abs=1)
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_frames_without_a_mask_are_only_resized(tmp_path: Path) -> None:
     boxes = [[], [], *_crossing(4), [], []]
     clip = _clip(tmp_path, boxes)
-    result = retarget(clip.path, tmp_path / "out.mkv", height=40, width=50, mask=tmp_path / "masks", **QUICK)
+    result = retarget(clip.path, tmp_path / "out.mkv", height=40, width=50, mask=tmp_path / "masks", **FLAT)
     assert result.n_filled == 4
     for index in (0, 1, 6, 7):
         expected = resample(_frames(clip.path)[index].planes[0], Axis.resize(64, 40), Axis.resize(96, 50))
@@ -157,7 +146,6 @@ def test_frames_without_a_mask_are_only_resized(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made, np.rint(np.clip(expected, 0, 255)))
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_timing_sound_colour_and_metadata_stay(tmp_path: Path) -> None:
     clip = _clip(
         tmp_path,
@@ -195,7 +183,6 @@ def test_timing_sound_colour_and_metadata_stay(tmp_path: Path) -> None:
         assert sound[0] == sound[1]
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_rotated_video_is_measured_as_shown(tmp_path: Path) -> None:
     clip = _clip(tmp_path, _crossing(4), codec="libx264", pix_fmt="yuv420p", rotation=90)
     for path in (tmp_path / "masks").iterdir():
@@ -213,12 +200,11 @@ def test_rotated_video_is_measured_as_shown(tmp_path: Path) -> None:
     assert box.height == pytest.approx(32, abs=2)
 
 
-@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize(("bad", "repeats", "good"), [([5], [5], 4), ([0, 1], [0, 1], 2)])
 def test_held_frames_repeat_a_good_one(tmp_path: Path, bad: list[int], repeats: list[int], good: int) -> None:
     clip = _clip(tmp_path, _crossing(12, step=5), codec="libx264", pix_fmt="yuv420p", gop=1, b_frames=0)
     damage_packets(clip.path, tmp_path / "bad.mp4", bad)
-    result = retarget(tmp_path / "bad.mp4", tmp_path / "out.mkv", width=60, mask=tmp_path / "masks", **QUICK)
+    result = retarget(tmp_path / "bad.mp4", tmp_path / "out.mkv", width=60, mask=tmp_path / "masks", **FLAT)
     assert (result.n_held, result.n_filled) == (len(bad), 12)
     frames = _frames(result.output)
     shown = frames[good].planes
@@ -227,7 +213,6 @@ def test_held_frames_repeat_a_good_one(tmp_path: Path, bad: list[int], repeats: 
     assert [frame.time_s for frame in frames] == [frame.time_s for frame in _frames(clip.path)]
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     clip = _clip(tmp_path, _crossing(3))
     write_images(tmp_path / "images", clip.pictures)
@@ -236,7 +221,6 @@ def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     assert (result.width, result.height) == (64, 64)
 
 
-@pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_object_on_a_transparent_background(tmp_path: Path, dtype: Any) -> None:
     """A source that is a layer with alpha; the object is put back at half its size, its foot where it was."""
@@ -252,33 +236,30 @@ def test_object_on_a_transparent_background(tmp_path: Path, dtype: Any) -> None:
         assert made[44, round((16 + 4 * t) * 64 / 96)] == 1
 
 
-def test_resume_to_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_to_another_size(tmp_path: Path) -> None:
     clip = _clip(tmp_path, _crossing(8))
     masks, output = tmp_path / "masks", tmp_path / "out.mkv"
     model = Recorder(WindowSpec(neighbours=(-1, 1)))
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    whole = retarget(clip.path, tmp_path / "whole.mkv", width=64, mask=masks, keep_work=True, **QUICK)
+    quick = QUICK | {"load": loading(model)}
+    whole = retarget(clip.path, tmp_path / "whole.mkv", width=64, mask=masks, keep_work=True, **quick)
     n_steps = len(model.windows)
     broken = Raising(WindowSpec(neighbours=(-1, 1)), RuntimeError("power"), calls=[n_steps - 1])
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: broken)
     with pytest.raises(RuntimeError, match="power"):
-        retarget(clip.path, output, width=48, mask=masks, **QUICK)
+        retarget(clip.path, output, width=48, mask=masks, load=loading(broken), **QUICK)
     assert not output.exists()
-    monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: model)
-    retarget(clip.path, output, width=64, mask=masks, resume=True, **QUICK)
+    retarget(clip.path, output, width=64, mask=masks, resume=True, **quick)
     assert output.read_bytes() == whole.output.read_bytes()
     n_steps = len(model.windows)
     again: dict[str, Any] = {"overwrite": True, "resume": True, "work_dir": tmp_path / ".whole.mkv.vidfill"}
-    retarget(clip.path, tmp_path / "tall.mkv", aspect="9:16", mask=masks, **again, **QUICK)
+    retarget(clip.path, tmp_path / "tall.mkv", aspect="9:16", mask=masks, **again, **quick)
     assert len(model.windows) == n_steps, "all that is filled there is filled"
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
 
 
-@pytest.mark.usefixtures("quick_model")
 def test_progress_tells_each_stage(tmp_path: Path) -> None:
     clip = _clip(tmp_path, _crossing(4))
     seen: list[Progress] = []
-    retarget(clip.path, tmp_path / "out.mkv", width=48, mask=tmp_path / "masks", progress=seen.append, **QUICK)
+    retarget(clip.path, tmp_path / "out.mkv", width=48, mask=tmp_path / "masks", progress=seen.append, **FLAT)
     assert {step.stage for step in seen} == {"analyse", "layout", "fill", "assemble"}
     for stage in ("layout", "assemble"):
         assert [step[1:] for step in seen if step.stage == stage] == [(n, 4) for n in range(1, 5)]

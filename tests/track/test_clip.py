@@ -11,7 +11,7 @@ from vidfill.errors import MaskError, UsageError
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
 from vidfill.settings import TrackSettings
-from vidfill.settings.define import choices_of, types_of
+from vidfill.settings.define import settings_of
 from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
 from vidfill.track.clip import Tools, track
 from vidfill.track.layer import TrackLayer, default_growth
@@ -330,6 +330,6 @@ def test_growth_reaches_that_far(tmp_path: Path) -> None:
 
 def test_trackers_have_names(tmp_path: Path) -> None:
     assert open_tools("auto", model_dir=tmp_path).name == "flow"
-    assert {*TRACKER_NAMES} == {*choices_of(types_of(TrackSettings)["tracker"])}
+    assert {*TRACKER_NAMES} == {*settings_of(TrackSettings)["tracker"].choices}
     with pytest.raises(UsageError, match="one of auto"):
         open_tools("best")

@@ -11,9 +11,9 @@ from vidfill.cli.batch_view import make_view
 from vidfill.cli.command import command
 from vidfill.cli.session import Session, printable
 from vidfill.errors import BatchError
-from vidfill.settings import OUTPUT, RemovalSettings
+from vidfill.settings import RemovalSettings
 from vidfill.settings.commands import BatchSettings
-from vidfill.settings.define import settings_of
+from vidfill.settings.define import OUTPUT, settings_of
 
 if TYPE_CHECKING:
     from vidfill.batch.events import BatchResult

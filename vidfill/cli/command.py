@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field
 from enum import Enum
 from fractions import Fraction
-from typing import Annotated, Any, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, get_origin
 
 import typer
 
 from vidfill.cli.session import Voice, session
 from vidfill.errors import UsageError
-from vidfill.settings import PANELS
-from vidfill.settings.define import Settings, about, choices_of, settings_of, types_of
+from vidfill.settings.define import PANELS, Setting, Settings, settings_of
 
 
 def command(
@@ -93,17 +92,14 @@ def _is_group(kind: Any) -> bool:
 
 
 def _options(group: type[Settings]) -> list[inspect.Parameter]:
-    types = types_of(group)
-    return [_option(name, each, types[name]) for name, each in settings_of(group).items()]
+    return [_option(name, known) for name, known in settings_of(group).items()]
 
 
-def _option(name: str, each: Field[Any], kind: Any) -> inspect.Parameter:
+def _option(name: str, known: Setting) -> inspect.Parameter:
     """The option of a setting, as typer wants it."""
-    known, dashed = about(each), name.replace("_", "-")
-    is_flag = bool in (kind, *get_args(kind))
-    spelled, default = _spelled(name, kind, each.default)
+    spelled, default = _spelled(name, known)
     option = typer.Option(
-        *(known.flags or ((f"--{dashed}/--no-{dashed}" if is_flag else f"--{dashed}"),)),
+        *known.flags,
         help=known.help,
         metavar=known.unit or None,
         min=known.min,
@@ -118,37 +114,38 @@ def _option(name: str, each: Field[Any], kind: Any) -> inspect.Parameter:
     )
 
 
-def _spelled(name: str, kind: Any, default: Any) -> tuple[Any, Any]:
-    """The type and the default of an option on the command line."""
-    inner = [part for part in (kind, *get_args(kind)) if part is not type(None)]
-    if choices := choices_of(kind):
-        names = Enum(name, {choice: choice for choice in choices})  # type: ignore[misc]
-        return (names | None, None) if default is None else (names, names(default))
-    if any(get_origin(part) in (Sequence, Mapping) for part in inner):
+def _spelled(name: str, known: Setting) -> tuple[Any, Any]:
+    """The type and the default of a setting on the command line."""
+    if known.choices:
+        names = Enum(name, {choice: choice for choice in known.choices})  # type: ignore[misc]
+        return (names | None, None) if known.default is None else (names, names(known.default))
+    if _has(known, Sequence) or _has(known, Mapping):
         return list[str] | None, None
-    if Fraction in inner or len(get_args(kind)) > 2:  # a path that may be text, whose slash at the end counts
-        return str | None, default
-    return kind, default
+    if Fraction in known.kinds or {Path, str} <= {*known.kinds}:  # of a path as text the slash at the end counts
+        return str | None, known.default
+    return known.kind, known.default
+
+
+def _has(known: Setting, collection: type) -> bool:
+    return any(get_origin(kind) is collection for kind in known.kinds)
 
 
 def _made(group: type[Settings], given: dict[str, Any]) -> Settings:
     """A group from the values of its options, which are taken out of `given`."""
-    types = types_of(group)
     values: dict[str, Any] = {}
-    for name in settings_of(group):
-        value, kinds = given.pop(name), (types[name], *get_args(types[name]))
-        if isinstance(value, Enum) and choices_of(types[name]):
+    for name, known in settings_of(group).items():
+        value = given.pop(name)
+        if known.choices and value is not None:
             value = value.value
-        elif Fraction in kinds:
+        elif Fraction in known.kinds:
             value = parse_rate(value)
-        elif any(get_origin(kind) is Mapping for kind in kinds):
+        elif _has(known, Mapping):
             value = parse_pairs(value)
-        elif any(get_origin(kind) is Sequence for kind in kinds):
+        elif _has(known, Sequence):
             value = tuple(value or ())
         values[name] = value
     return group(**values)
 
 
 def _panel(option: inspect.Parameter) -> int:
-    about_it = option.annotation.__metadata__[0]
-    return PANELS.index(about_it.rich_help_panel or "")
+    return PANELS.index(option.annotation.__metadata__[0].rich_help_panel or "")

@@ -10,9 +10,9 @@ from vidfill.cli import options as opt
 from vidfill.cli.command import command
 from vidfill.cli.session import Session
 from vidfill.errors import UsageError
-from vidfill.settings import OUTPUT, ClickSettings, PromptSettings
+from vidfill.settings import ClickSettings, PromptSettings
 from vidfill.settings.commands import WriteMasksSettings
-from vidfill.settings.define import converted
+from vidfill.settings.define import OUTPUT, converted
 
 
 @command("mask")

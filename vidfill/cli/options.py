@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidfill.errors import UsageError
-from vidfill.settings import OUTPUT, RUN, ClickSettings, ModelSettings, TrackSettings
-from vidfill.settings.define import converted
+from vidfill.settings import ClickSettings, ModelSettings, TrackSettings
+from vidfill.settings.define import OUTPUT, RUN, converted
 
 if TYPE_CHECKING:
     from vidfill.masks.prompt import Prompting

@@ -12,8 +12,8 @@ from vidfill.cli import options as opt
 from vidfill.cli.command import command
 from vidfill.cli.session import Session, invented_part
 from vidfill.errors import UsageError
-from vidfill.settings import RUN, ClickSettings, PromptSettings, RemoveSettings
-from vidfill.settings.define import converted
+from vidfill.settings import ClickSettings, PromptSettings, RemoveSettings
+from vidfill.settings.define import RUN, converted
 
 if TYPE_CHECKING:
     from vidfill.removal.run import RemoveResult

@@ -28,8 +28,7 @@ from rich.text import Text
 from vidfill import __version__
 from vidfill.cli.progress import ProgressMode, Reporter, Silent, Step, make_reporter
 from vidfill.errors import Interrupted, OutputError, VidfillError
-from vidfill.settings import SHOWN
-from vidfill.settings.define import Settings, setting
+from vidfill.settings.define import SHOWN, Settings, setting
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -12,8 +12,8 @@ import typer
 from vidfill.cli import options as opt
 from vidfill.cli.command import command
 from vidfill.cli.session import Session
-from vidfill.settings import OUTPUT
 from vidfill.settings.commands import UiSettings
+from vidfill.settings.define import OUTPUT
 
 
 @command("ui", voice=("quiet", "verbose", "debug"))

@@ -16,12 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidfill.errors import UsageError
-from vidfill.settings.define import Settings, setting
-
-MASKS, CLICKS, SHAPE, MODEL = "Masks", "Masks from clicks", "New shape", "Model"
-SCORED, OUTPUT, BATCH, RUN, SHOWN = "What is scored", "Output", "Batch", "Run", "What is shown"
-PANELS = ("", SHAPE, MASKS, CLICKS, SCORED, MODEL, OUTPUT, BATCH, RUN, SHOWN)
-"""The panels of `--help`, in order."""
+from vidfill.settings.define import CLICKS, MASKS, MODEL, OUTPUT, RUN, Settings, setting
 
 DEFAULT_WORKING_PIXELS = 432 * 240
 MIN_WORKING_PIXELS = 8 * 8

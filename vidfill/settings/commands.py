@@ -8,13 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from vidfill.settings import (
-    BATCH,
-    MASKS,
-    MODEL,
-    OUTPUT,
-    RUN,
-    SCORED,
-    SHAPE,
     ComposeSettings,
     DeviceSettings,
     EncodeSettings,
@@ -28,7 +21,7 @@ from vidfill.settings import (
     SourceSettings,
     TrackSettings,
 )
-from vidfill.settings.define import Settings, restated, setting
+from vidfill.settings.define import BATCH, MASKS, MODEL, OUTPUT, RUN, SCORED, SHAPE, Settings, restated, setting
 
 
 @dataclass(frozen=True, kw_only=True)

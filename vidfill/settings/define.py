@@ -6,7 +6,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import wraps
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -18,17 +18,24 @@ _S = TypeVar("_S", bound="Settings")
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+MASKS, CLICKS, SHAPE, MODEL = "Masks", "Masks from clicks", "New shape", "Model"
+SCORED, OUTPUT, BATCH, RUN, SHOWN = "What is scored", "Output", "Batch", "Run", "What is shown"
+PANELS = ("", SHAPE, MASKS, CLICKS, SCORED, MODEL, OUTPUT, BATCH, RUN, SHOWN)
+"""The panels of `--help`, in order."""
+
 
 class Setting(NamedTuple):
-    """What is known of a setting beside its name, type and default.
+    """What is known of a setting.
 
     Attributes:
         help: what it does, for `--help` and for the documentation of the functions that take it.
-        panel: of `--help`.
+        panel: of `--help`, one of `PANELS`.
         unit: what a value is or looks like, as `--help` shows it; "" for its type.
         min, max: the range, both included; None for no limit.
-        flags: of the command line; empty for `--name`.
+        flags: of the command line; "--a/--b" for a truth value that can be switched on and off.
         envvar: the environment variable that the command line reads it from; "" for none.
+        kind: its type.
+        default: `MISSING` where it must be given.
     """
 
     help: str
@@ -38,6 +45,8 @@ class Setting(NamedTuple):
     max: float | None = None
     flags: tuple[str, ...] = ()
     envvar: str = ""
+    kind: Any = None
+    default: Any = MISSING
 
     @property
     def range(self) -> str:
@@ -45,6 +54,29 @@ class Setting(NamedTuple):
         if self.min is None:
             return ""
         return f"{self.min:g} or more" if self.max is None else f"{self.min:g} to {self.max:g}"
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The type, or the parts of a union."""
+        return (self.kind, *get_args(self.kind))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What a `Literal` may be; empty for other types."""
+        return next((get_args(kind) for kind in self.kinds if get_origin(kind) is Literal), ())
+
+    def check(self, value: Any) -> None:
+        """Compare a value with the range and the choices.
+
+        Raises:
+            UsageError: it is neither.
+        """
+        if isinstance(value, (int, float)) and (
+            (self.min is not None and value < self.min) or (self.max is not None and value > self.max)
+        ):
+            raise UsageError(f"{self.flags[0]} {value:g}", expected=self.range)
+        if self.choices and value is not None and value not in self.choices:
+            raise UsageError(f"{self.flags[0]} {value}", expected="one of " + ", ".join(self.choices))
 
 
 def setting(
@@ -58,25 +90,19 @@ def setting(
     flags: tuple[str, ...] = (),
     envvar: str = "",
 ) -> Any:
-    """A field of a group; see `Setting`. A default of `MISSING` makes it one that must be given."""
+    """A field of a group; see `Setting`. Without flags it is `--name`, or `--name/--no-name` for a truth value."""
     return field(default=default, metadata={"setting": Setting(help, panel, unit, min, max, flags, envvar)})
 
 
 def restated(group: type[Settings], name: str, help: str = "") -> Any:  # noqa: A002
     """A field of another group once more, with a help text of its own if one is given."""
-    before = settings_of(group)[name]
-    known = about(before)
-    return field(default=before.default, metadata={"setting": known._replace(help=help or known.help)})
+    known = settings_of(group)[name]
+    return field(default=known.default, metadata={"setting": known._replace(help=help or known.help)})
 
 
-def about(of: Field[Any]) -> Setting:
-    """What is known of a setting."""
-    found: Setting = of.metadata["setting"]
-    return found
-
-
-def settings_of(group: type[Settings]) -> dict[str, Field[Any]]:
+def settings_of(group: type[Settings]) -> dict[str, Setting]:
     """The settings of a group by name: its own, then those of its bases from left to right."""
+    hints = get_type_hints(group)
     known = {each.name: each for each in fields(group) if "setting" in each.metadata}
 
     def names(of: type) -> Iterator[str]:
@@ -84,7 +110,13 @@ def settings_of(group: type[Settings]) -> dict[str, Field[Any]]:
         for base in of.__bases__:
             yield from names(base)
 
-    return {name: known[name] for name in names(group) if name in known}
+    def complete(name: str) -> Setting:
+        stated: Setting = known[name].metadata["setting"]
+        dashed = name.replace("_", "-")
+        flag = f"--{dashed}/--no-{dashed}" if hints[name] is bool else f"--{dashed}"
+        return stated._replace(kind=hints[name], default=known[name].default, flags=stated.flags or (flag,))
+
+    return {name: complete(name) for name in names(group) if name in known}
 
 
 def converted(to: type[_S], settings: Settings, **changes: Any) -> _S:
@@ -102,15 +134,8 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        types = types_of(type(self))
-        for name, each in settings_of(type(self)).items():
-            value, known = getattr(self, name), about(each)
-            flag = (known.flags or (f"--{name.replace('_', '-')}",))[0]
-            if isinstance(value, (int, float)) and not _is_within(value, known):
-                raise UsageError(f"{flag} {value:g}", expected=known.range)
-            choices = choices_of(types[name])
-            if choices and value is not None and value not in choices:
-                raise UsageError(f"{flag} {value}", expected="one of " + ", ".join(choices))
+        for name, known in settings_of(type(self)).items():
+            known.check(getattr(self, name))
 
 
 def flat(
@@ -132,47 +157,25 @@ def flat(
             return run(source, output, arguments(*args, **kwargs))
 
         assert isinstance(arguments, type)
-        assert issubclass(arguments, Settings)
         _describe(call, run, name, arguments)
-        return call  # type: ignore[return-value]  # the names of the first two are of no concern
+        return call  # type: ignore[return-value]  # source and output may be given by name, too
 
     return decorate
 
 
 def _describe(call: Callable[..., Any], run: Callable[..., Any], name: str, arguments: type[Settings]) -> None:
     """Give a flat function its name, its signature, and a docstring in which the settings follow the source's."""
-    taken, types = settings_of(arguments), types_of(arguments)
-    *given, last = inspect.signature(run).parameters.values()
-    named = [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=_default(each), annotation=types[key])
-        for key, each in taken.items()
-    ]
-    lines = []
-    for key, each in taken.items():
-        known = about(each)
-        text = f"{key}: {known.help}" + (f" Range: {known.range}." if known.range else "")
+    signature = inspect.signature(run)
+    *given, last = signature.parameters.values()
+    ordered = sorted(settings_of(arguments).items(), key=lambda item: PANELS.index(item[1].panel) or len(PANELS))
+    named, lines = [], []
+    for key, known in ordered:
+        default = inspect.Parameter.empty if known.default is MISSING else known.default
+        named.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=known.kind))
+        form = ", ".join(text for text in (known.unit, known.range) if text)
+        text = f"{key}: {known.help}" + (f" ({form})" if form else "")
         lines.append(textwrap.fill(text, 116, initial_indent="    ", subsequent_indent="        "))
     doc = inspect.cleandoc(run.__doc__ or "")
     call.__doc__ = re.sub(rf"^    {last.name}: .*(\n     .*)*", lambda _: "\n".join(lines), doc, flags=re.MULTILINE)
     call.__name__ = call.__qualname__ = name
-    vars(call)["__signature__"] = inspect.signature(run).replace(parameters=[*given, *named])
-
-
-def types_of(group: type[Settings]) -> dict[str, Any]:
-    """The types of the settings of a group by name."""
-    hints = get_type_hints(group)
-    return {name: hints[name] for name in settings_of(group)}
-
-
-def choices_of(kind: Any) -> tuple[str, ...]:
-    """What a `Literal`, or a `Literal` or None, may be; empty for other types."""
-    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
-    return get_args(literals[0]) if literals else ()
-
-
-def _default(each: Field[Any]) -> Any:
-    return inspect.Parameter.empty if each.default is MISSING else each.default
-
-
-def _is_within(value: float, known: Setting) -> bool:
-    return (known.min is None or value >= known.min) and (known.max is None or value <= known.max)
+    vars(call)["__signature__"] = signature.replace(parameters=[*given, *named])
