@@ -34,7 +34,7 @@ def _mask(path: Path) -> NDArray[np.bool_]:
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
 
 
-def test_the_clip_and_its_truth_differ_inside_the_masks_only() -> None:
+def test_clip_and_truth_differ_inside_the_masks_only() -> None:
     clip = EXAMPLES / "clip"
     scene, truth = _decoded(clip / "scene.mp4"), _decoded(clip / "truth.mp4")
     masks = [_mask(path) for path in sorted((clip / "masks").iterdir())]
@@ -47,7 +47,7 @@ def test_the_clip_and_its_truth_differ_inside_the_masks_only() -> None:
     assert sum(path.stat().st_size for path in clip.rglob("*") if path.is_file()) < 1_500_000
 
 
-def test_make_clip_makes_the_clip_that_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_clip_makes_the_committed_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import make_clip
 
     monkeypatch.setattr(make_clip, "N_FRAMES", 2)  # the first and the last frame
@@ -61,7 +61,7 @@ def test_make_clip_makes_the_clip_that_is_committed(tmp_path: Path, monkeypatch:
         assert (_mask(tmp_path / "masks" / mine) == _mask(committed / "masks" / theirs)).all()
 
 
-def test_the_footage_has_a_mask_for_each_frame_that_covers_the_woman() -> None:
+def test_the_masks_of_the_footage_cover_the_woman() -> None:
     footage = EXAMPLES / "footage"
     frames = _decoded(footage / "in.mp4")
     masks = [_mask(path) for path in sorted((footage / "masks").iterdir())]
@@ -78,7 +78,7 @@ def test_the_footage_has_a_mask_for_each_frame_that_covers_the_woman() -> None:
     assert sum(path.stat().st_size for path in footage.rglob("*") if path.is_file()) < 400_000
 
 
-def test_the_footage_names_its_author_source_and_licence() -> None:
+def test_the_footage_states_source_and_licence() -> None:
     notice = (EXAMPLES / "footage" / "NOTICE.txt").read_text(encoding="utf-8")
     for fact in ("Meta Platforms", "facebookresearch/sam2", "01_dog.mp4", "Apache License, Version 2.0", "Changes:"):
         assert fact in notice
@@ -167,7 +167,7 @@ def _loop(folder: Path, vidfill: str, *words: str) -> subprocess.CompletedProces
     return subprocess.run(script, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
 
 
-def test_a_shell_loop_removes_from_all_videos_of_a_folder(tmp_path: Path) -> None:
+def test_a_shell_loop_takes_all_videos_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     clip = write_clip(tmp_path / "videos" / "good one.mkv", n=4, size=(48, 64), with_object=True)
     write_images(tmp_path / "videos" / "good one_masks", clip.masks)

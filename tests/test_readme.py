@@ -84,7 +84,7 @@ def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert len(list(Path("frames").iterdir())) == 16
 
 
-def test_clicks_select_the_object_of_the_shipped_masks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clicks_select_what_the_shipped_masks_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("VIDFILL_MODEL_DIR", str(folder / "models"))
     clicks = {" ".join(re.findall(r"--(?:object-box|point) \S+", line)) for line in COMMANDS} - {""}

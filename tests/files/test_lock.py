@@ -44,12 +44,12 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_begin_alike_are_different_locks(tmp_path: Path) -> None:
+def test_names_that_begin_alike_are_other_locks(tmp_path: Path) -> None:
     assert all(FileLock(tmp_path / name).acquire() for name in ("a.lock", "a.lock.x", "a"))
 
 
 @pytest.mark.parametrize("age_s", [0, 1e6])
-def test_a_living_process_of_this_machine_keeps_its_lock_however_long_it_sleeps(tmp_path: Path, age_s: float) -> None:
+def test_a_living_process_keeps_its_lock(tmp_path: Path, age_s: float) -> None:
     path = tmp_path / "a.lock"
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -66,7 +66,7 @@ def test_a_living_process_of_this_machine_keeps_its_lock_however_long_it_sleeps(
     [lambda: {"pid": _dead_pid()}, lambda: {"started": "1"}],
     ids=["dead", "another process has its number now"],
 )
-def test_a_dead_process_of_this_machine_holds_nothing(tmp_path: Path, who: Callable[[], dict[str, object]]) -> None:
+def test_a_dead_process_holds_nothing(tmp_path: Path, who: Callable[[], dict[str, object]]) -> None:
     path = tmp_path / "a.lock"
     _write(path, **who())
     lock = FileLock(path)
@@ -77,7 +77,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(tmp_path: Path, who: Calla
 
 
 @pytest.mark.parametrize("content", ["another machine", "", "cut o", "[1]"])
-def test_elsewhere_the_heartbeat_counts(tmp_path: Path, content: str) -> None:
+def test_on_another_machine_the_heartbeat_counts(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.lock"
     if content == "another machine":
         _write(path, machine="elsewhere", host="elsewhere", pid=1)
@@ -88,7 +88,7 @@ def test_elsewhere_the_heartbeat_counts(tmp_path: Path, content: str) -> None:
     assert FileLock(path, stale_s=5).acquire()
 
 
-def test_a_held_lock_is_touched_and_a_released_one_is_not(tmp_path: Path) -> None:
+def test_a_held_lock_is_touched_until_released(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     lock = FileLock(path, heartbeat_s=0.02)
     assert lock.acquire()
@@ -101,7 +101,7 @@ def test_a_held_lock_is_touched_and_a_released_one_is_not(tmp_path: Path) -> Non
     assert not path.exists()
 
 
-def test_who_slept_too_long_notices_that_the_lock_is_lost_and_leaves_the_new_one_alone(tmp_path: Path) -> None:
+def test_a_lock_lost_while_suspended_stays_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     sleeper = FileLock(path)
     assert sleeper.acquire()
@@ -139,7 +139,7 @@ for n in range(20):
 """
 
 
-def test_of_many_that_want_it_one_has_it_also_where_others_die(tmp_path: Path) -> None:
+def test_of_many_takers_one_wins_though_others_die(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-c", RACE, str(tmp_path / "a.lock"), str(log)]
     runs = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]

@@ -74,7 +74,7 @@ def _item(server: Server, file: str = "net_0123.pth") -> Published:
     return Published("net", url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), "Apache-2.0", "a test")
 
 
-def test_a_file_comes_into_the_folder_and_its_manifest(server: Server, tmp_path: Path) -> None:
+def test_a_fetched_file_is_in_the_manifest(server: Server, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     folder = tmp_path / "models"
     installed = fetch(_item(server), model_dir=folder, progress=lambda done, total: steps.append((done, total)))
@@ -90,7 +90,7 @@ def test_a_file_comes_into_the_folder_and_its_manifest(server: Server, tmp_path:
     assert server.ranges == [None]
 
 
-def test_a_broken_transfer_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_a_broken_transfer_is_resumed(server: Server, tmp_path: Path) -> None:
     server.breaks_after, server.n_breaks = 300_000, 2
     fetch(_item(server), model_dir=tmp_path)
     assert (tmp_path / "net_0123.pth").read_bytes() == CONTENT
@@ -98,7 +98,7 @@ def test_a_broken_transfer_is_gone_on_with(server: Server, tmp_path: Path) -> No
     assert [text is not None and text.startswith("bytes=") for text in server.ranges[1:]] == [True, True]
 
 
-def test_what_an_earlier_run_left_is_used(server: Server, tmp_path: Path) -> None:
+def test_an_earlier_run_is_resumed(server: Server, tmp_path: Path) -> None:
     (tmp_path / "net_0123.pth.part").write_bytes(CONTENT[:700_000])
     fetch(_item(server), model_dir=tmp_path)
     assert server.ranges == ["bytes=700000-"]
@@ -112,7 +112,7 @@ def test_a_server_without_ranges_begins_again(server: Server, tmp_path: Path) ->
     assert (tmp_path / "net_0123.pth").read_bytes() == CONTENT
 
 
-def test_a_transfer_that_keeps_breaking_ends_with_what_to_do(server: Server, tmp_path: Path) -> None:
+def test_a_transfer_that_keeps_breaking_ends(server: Server, tmp_path: Path) -> None:
     server.breaks_after, server.n_breaks = 10_000, 99
     with pytest.raises(WeightsError, match="again to go on") as caught:
         fetch(_item(server), model_dir=tmp_path)
@@ -130,7 +130,7 @@ def test_another_hash_leaves_nothing(server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_of_another_length_is_not_taken(server: Server, tmp_path: Path) -> None:
+def test_another_length_is_refused(server: Server, tmp_path: Path) -> None:
     server.content = b"<html>please log in</html>"
     with pytest.raises(WeightsError, match=r"answers with 26 bytes; expected \d+.*portal"):
         fetch(_item(server), model_dir=tmp_path)
@@ -138,7 +138,7 @@ def test_an_answer_of_another_length_is_not_taken(server: Server, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_without_end_does_not_fill_the_disk(server: Server, tmp_path: Path) -> None:
+def test_an_endless_answer_is_cut_off(server: Server, tmp_path: Path) -> None:
     server.content, server.says_length = CONTENT + bytes(1 << 20), False
     with pytest.raises(WeightsError, match=r"more than \d+ bytes"):
         fetch(_item(server), model_dir=tmp_path)
@@ -159,14 +159,14 @@ def test_offline_uses_no_network(server: Server, tmp_path: Path) -> None:
     assert server.ranges == []
 
 
-def test_what_is_not_there_and_what_is_nothing(server: Server, tmp_path: Path) -> None:
+def test_missing_files_and_unknown_names(server: Server, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="404"):
         fetch(_item(server, "missing.pth"), model_dir=tmp_path)
     with pytest.raises(UsageError, match="sam_vit_b, sam_vit_l, sam_vit_h"):
         published("sam")
 
 
-def test_a_full_disk_is_seen_before(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_first(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free = 1000
 
@@ -176,7 +176,7 @@ def test_a_full_disk_is_seen_before(server: Server, tmp_path: Path, monkeypatch:
     assert server.ranges == []
 
 
-def test_the_command_says_size_and_licence_first(
+def test_the_command_states_size_and_licence_first(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PUBLISHED", (_item(server),))

@@ -45,9 +45,7 @@ def test_shipped_manifest_is_valid_and_its_files_are_there() -> None:
     )
 
 
-def test_shipped_weights_of_an_installed_wheel_lie_in_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_wheel_has_its_weights_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "site-packages" / "vidfill"
     package.mkdir(parents=True)
     monkeypatch.setattr(manifest, "__file__", str(package / "weights" / "manifest.py"))
@@ -109,7 +107,7 @@ def test_score_is_the_mean_over_the_protocols() -> None:
     assert CARD.hole_psnr_db == float("-inf")
 
 
-def test_visible_error_is_the_feature_distance_made_worse_by_flicker() -> None:
+def test_visible_error_grows_with_flicker() -> None:
     stationary, moving = {"feature_distance": 1.0, "flicker": 4.0}, {"feature_distance": 0.5, "flicker": 0.2}
     card = replace(CARD, scores={"stationary": stationary, "object": moving})
     assert card.visible_error == pytest.approx((1.0 * 2 + 0.5) / 2)
@@ -127,7 +125,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_shipped")
-def test_install_replaces_the_same_model_and_keeps_the_others(tmp_path: Path) -> None:
+def test_install_replaces_the_same_model_only(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     install_weights(replace(CARD, name="other"), TENSORS, model_dir=folder)
     install_weights(CARD, TENSORS, model_dir=folder)
@@ -141,7 +139,7 @@ def test_install_replaces_the_same_model_and_keeps_the_others(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("no_shipped")
-def test_verify_tells_missing_short_and_changed_files_apart(tmp_path: Path) -> None:
+def test_verify_tells_faults_apart(tmp_path: Path) -> None:
     for name in ("whole", "missing", "short", "changed"):
         install_weights(replace(CARD, name=name), TENSORS, model_dir=tmp_path)
     (tmp_path / "missing.safetensors").unlink()
@@ -189,7 +187,7 @@ def test_weight_file_that_is_not_ours(tmp_path: Path, metadata: dict[str, str] |
 
 @pytest.mark.parametrize("new_format", [True, False])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_torch_checkpoint_old_and_new_plain_and_wrapped(tmp_path: Path, new_format: bool, wrapped: bool) -> None:
+def test_torch_checkpoints_of_all_kinds(tmp_path: Path, new_format: bool, wrapped: bool) -> None:
     named = {f"module.{name}": tensor for name, tensor in TENSORS.items()}
     content = {"state_dict": named, "epoch": 3, "arch": "net"} if wrapped else named
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
@@ -235,7 +233,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
         install_weights(CARD, TENSORS, model_dir=tmp_path / "file" / "models")
 
 
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_weights(CARD, TENSORS, model_dir=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
