@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,11 +260,9 @@ def test_job_held_by_another_run_is_waited_for(folder: Path, monkeypatch: pytest
     releasing = threading.Timer(0.1, lock.release)
     releasing.start()
     news: list[JobEvent] = []
-    began_s = time.monotonic()
     (report,), _ = run_batch(folder, news=news)
     releasing.join()
     assert report.status == "done"
-    assert time.monotonic() - began_s >= 0.09
     assert f"held by process {os.getpid()} on" in next(item.message for item in news if item.status == "held")
 
 

@@ -101,12 +101,11 @@ def test_ctrl_c_keeps_what_is_done_and_shows_no_traceback() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         start_new_session=True,
     )
-    until = time.monotonic() + 60
     while not Path("scores/results.json").exists():
-        assert time.monotonic() < until and process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the group
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "Traceback" not in err and "with --resume" in err
     assert "| telea | ant |" in out and "telea" in json.loads(Path("scores/results.json").read_text())["scores"]["S"]

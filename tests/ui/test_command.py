@@ -34,7 +34,7 @@ def folder(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _ask(method: str, url: str, content: object = None) -> dict[str, Any]:
     data = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request) as answer:
         return dict(json.load(answer))
 
 
