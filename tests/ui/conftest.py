@@ -99,7 +99,7 @@ def serving(project: Project) -> Iterator[Page]:
             project.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     """A disc that crosses a moving texture, with sound."""
     folder = tmp_path_factory.mktemp("ui")
@@ -111,7 +111,7 @@ def _settings_in(folder: Path, clip: Clip) -> Settings:
     return Settings(folder / "in.mp4", folder / "out.mp4", folder / "in.prompts.json")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def untouched(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A page with nothing said yet, for tests that leave it so."""
     with serving(Project(_settings_in(tmp_path_factory.mktemp("untouched"), clip))) as page:
