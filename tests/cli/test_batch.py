@@ -147,7 +147,7 @@ def test_every_option_of_a_removal_is_one_of_a_batch() -> None:
 
 def test_the_live_table_shows_what_runs_and_what_ended_last() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    table = LiveTable(console)
+    table = LiveTable()
     for number in range(20):
         table(JobEvent(f"{number}.mp4", "waiting"))
     for number in range(12):
@@ -170,7 +170,7 @@ def test_the_live_table_shows_what_runs_and_what_ended_last() -> None:
 def test_a_line_stays_one_whatever_a_name_holds() -> None:
     assert plain_line(JobEvent("a\nb\x1b[31m\u00fc.mp4", "done"), 1, 2) == "1/2 done a\\nb\\x1b[31m\u00fc.mp4"
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    table = LiveTable(console)
+    table = LiveTable()
     table(JobEvent("a\nb.mp4", "failed", message="no\tgood"))
     with console.capture() as captured:
         console.print(table.drawing())

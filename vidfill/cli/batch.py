@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidfill.cli.batch_view import make_view
+from vidfill.cli.batch_view import batch_view
 from vidfill.cli.command import command
 from vidfill.cli.session import Session, printable
 from vidfill.errors import BatchError
@@ -39,7 +39,7 @@ def batch(
     from vidfill.batch.run import batch as batch_of
 
     removal = {name: getattr(settings, name) for name in settings_of(RemovalSettings)}
-    with make_view(run) as view:
+    with batch_view(run) as view:
         result = batch_of(
             inputs,
             out,

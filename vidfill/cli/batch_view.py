@@ -1,27 +1,28 @@
-"""How far a batch is: a live table on a terminal, lines elsewhere, JSON lines for programs; on stderr."""
+"""The progress of a batch, on stderr: a live table on a terminal, lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from vidfill.cli.progress import JSON_EVERY_S, ProgressMode
+from vidfill.cli.progress import JSON_EVERY_S, ProgressMode, resolved_mode, write_line
 from vidfill.cli.session import Session, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
-    from rich.live import Live
+    from rich.console import Group
+
+    from vidfill.batch.events import JobEvent, OnEvent, Status
 
 N_ENDED_SHOWN = 8
-"""Rows of jobs that have ended, the latest; running ones are all shown."""
+"""How many ended jobs the table shows, the latest ones; running jobs are all shown."""
 _ENDED = ("done", "already done", "failed")
-_STYLES = {
+_STYLES: dict[Status, str] = {
     "done": "green",
     "already done": "green",
     "failed": "bold red",
@@ -32,126 +33,76 @@ _STYLES = {
 _DRAWN_PER_S = 4
 
 
-class News(Protocol):
-    """What the library tells of a job, see `vidfill.batch.events.JobEvent`."""
-
-    @property
-    def job(self) -> str:
-        """Its name."""
-
-    @property
-    def status(self) -> str:
-        """What it is now."""
-
-    @property
-    def stage(self) -> str:
-        """Of a running one."""
-
-    @property
-    def done(self) -> int:
-        """Of the stage's total."""
-
-    @property
-    def total(self) -> int:
-        """0 where not known."""
-
-    @property
-    def message(self) -> str:
-        """Why."""
-
-
-class View(Protocol):
-    """Takes the library's news; a context manager that leaves the terminal as it was."""
-
-    def __call__(self, news: News) -> None:
-        """Show it."""
-
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-
-
-def make_view(run: Session) -> View:
-    """The view for a command's --progress and --quiet."""
-    mode, console = run.voice.progress, run.console
+@contextmanager
+def batch_view(run: Session) -> Iterator[OnEvent]:
+    """What shows the events of a batch, by --progress and --quiet."""
+    mode = resolved_mode(run.voice.progress, run.console)
     if run.voice.quiet or mode is ProgressMode.none:
-        return Lines(lambda line: None, lambda news, n_ended, n_jobs: None)
-    if mode is ProgressMode.auto:
-        mode = ProgressMode.bar if console.is_terminal else ProgressMode.plain
-    if mode is ProgressMode.bar:
-        return LiveTable(console)
+        yield lambda event: None
+    elif mode is ProgressMode.bar:
+        from rich.live import Live
 
-    def write(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        table = LiveTable()
+        with Live(console=run.console, get_renderable=table.drawing, refresh_per_second=_DRAWN_PER_S):
+            yield table
+    else:
+        describe = JsonLines() if mode is ProgressMode.json else plain_line
+        yield EventLines(lambda line: write_line(run.console, line), describe)
 
-    return Lines(write, JsonLines() if mode is ProgressMode.json else plain_line)
 
-
-class Lines:
-    """Writes a line for each piece of news that is worth one.
+class EventLines:
+    """Writes a line for each event that is worth one.
 
     Args:
         write: takes one line.
-        describe: makes it, of the news, jobs that have ended and jobs in all; None for no line.
+        describe: makes the line from an event, ended jobs and all jobs; None for no line.
     """
 
-    def __init__(self, write: Callable[[str], None], describe: Callable[[News, int, int], str | None]) -> None:
+    def __init__(self, write: Callable[[str], None], describe: Callable[[JobEvent, int, int], str | None]) -> None:
         self._write, self._describe = write, describe
         self._status: dict[str, str] = {}
 
-    def __enter__(self) -> Self:
-        """Nothing to begin."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to end."""
-
-    def __call__(self, news: News) -> None:
+    def __call__(self, event: JobEvent) -> None:
         """Write a line, or none."""
-        is_new = self._status.get(news.job) != news.status
-        self._status[news.job] = news.status
+        is_new = self._status.get(event.job) != event.status
+        self._status[event.job] = event.status
         n_ended = sum(status in _ENDED for status in self._status.values())
-        if is_new or news.message or news.stage:
-            line = self._describe(news, n_ended, len(self._status))
+        if is_new or event.message or event.stage:
+            line = self._describe(event, n_ended, len(self._status))
             if line is not None:
                 self._write(line)
 
 
-def plain_line(news: News, n_ended: int, n_jobs: int) -> str | None:
-    """News as people read it: "3/40 done a_filled.mp4"; none of mere progress."""
-    if news.stage or (news.status == "waiting" and not news.message):
+def plain_line(event: JobEvent, n_ended: int, n_jobs: int) -> str | None:
+    """An event for people: "3/40 done a_filled.mp4"; None for mere progress."""
+    if event.stage or (event.status == "waiting" and not event.message):
         return None
-    return printable(f"{n_ended}/{n_jobs} {news.status} {news.job}" + (f": {news.message}" if news.message else ""))
+    line = f"{n_ended}/{n_jobs} {event.status} {event.job}"
+    return printable(f"{line}: {event.message}" if event.message else line)
 
 
 class JsonLines:
-    """News as programs read it: one JSON object; of a job's mere progress now and then."""
+    """An event for programs: one JSON object; mere progress of a job only at intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._told_s: dict[str, float] = {}
 
-    def __call__(self, news: News, n_ended: int, n_jobs: int) -> str | None:
-        """The line, or none."""
-        if news.stage and self._clock() - self._told_s.get(news.job, float("-inf")) < JSON_EVERY_S:
-            return None
-        if news.stage:
-            self._told_s[news.job] = self._clock()
+    def __call__(self, event: JobEvent, n_ended: int, n_jobs: int) -> str | None:
+        """The line, or None."""
+        if event.stage:
+            if self._clock() - self._told_s.get(event.job, float("-inf")) < JSON_EVERY_S:
+                return None
+            self._told_s[event.job] = self._clock()
         return json.dumps(
             {
                 "event": "job",
-                "job": news.job,
-                "status": news.status,
-                "stage": news.stage or None,
-                "done": news.done if news.stage else None,
-                "total": news.total or None,
-                "message": news.message or None,
+                "job": event.job,
+                "status": event.status,
+                "stage": event.stage or None,
+                "done": event.done if event.stage else None,
+                "total": event.total or None,
+                "message": event.message or None,
                 "jobs_ended": n_ended,
                 "jobs": n_jobs,
             }
@@ -159,52 +110,39 @@ class JsonLines:
 
 
 class LiveTable:
-    """The jobs that run and the last that have ended, and how many there are of each kind."""
+    """The running jobs, the last ended ones, and how many jobs there are of each status."""
 
-    def __init__(self, console: Console) -> None:
-        from rich.live import Live
-
-        self._news: dict[str, News] = {}
+    def __init__(self) -> None:
+        self._events: dict[str, JobEvent] = {}
         self._ended: list[str] = []
-        self._live: Live = Live(console=console, get_renderable=self.drawing, refresh_per_second=_DRAWN_PER_S)
 
-    def __enter__(self) -> Self:
-        """Draw it."""
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Draw it a last time and give the cursor back."""
-        self._live.stop()
-
-    def __call__(self, news: News) -> None:
-        """Keep it for the next drawing."""
-        self._news[news.job] = news
-        if news.status in _ENDED:
-            self._ended.append(news.job)
+    def __call__(self, event: JobEvent) -> None:
+        """Keep an event for the next drawing."""
+        self._events[event.job] = event
+        if event.status in _ENDED:
+            self._ended.append(event.job)
 
     def drawing(self) -> Group:
         """The counts, and the table below them."""
         from rich.console import Group
         from rich.table import Table
 
-        counts = Counter(news.status for news in self._news.values())
-        head = f"{len(self._ended)}/{len(self._news)} videos: " + ", ".join(
+        counts = Counter(event.status for event in self._events.values())
+        head = f"{len(self._ended)}/{len(self._events)} videos: " + ", ".join(
             f"{counts[status]} {status}" for status in _STYLES if counts[status]
         )
         table = Table("video", "status", "how far", box=None, pad_edge=False)
-        shown = self._ended[-N_ENDED_SHOWN:]
-        shown += [job for job, news in self._news.items() if news.status in ("running", "held")]
-        for job in shown:
-            news = self._news[job]
-            table.add_row(Text(printable(job)), Text(news.status, _STYLES.get(news.status, "")), _how_far(news))
+        shown = [self._events[job] for job in self._ended[-N_ENDED_SHOWN:]]
+        shown += [event for event in self._events.values() if event.status in ("running", "held")]
+        for event in shown:
+            table.add_row(
+                Text(printable(event.job)), Text(event.status, _STYLES.get(event.status, "")), _how_far(event)
+            )
         return Group(Text(head, "bold"), table)
 
 
-def _how_far(news: News) -> Text:
-    if not news.stage:
-        return Text(printable(news.message))
-    share = f" {100 * news.done // news.total} %" if news.total else ""
-    return Text(f"{news.stage} {news.done}/{news.total or '?'}{share}")
+def _how_far(event: JobEvent) -> Text:
+    if not event.stage:
+        return Text(printable(event.message))
+    percent = f" {100 * event.done // event.total} %" if event.total else ""
+    return Text(f"{event.stage} {event.done}/{event.total or '?'}{percent}")

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then elsewhere, JSON lines for programs; always on stderr."""
+"""The progress of a run, on stderr: bars on a terminal, a line now and then elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from vidfill.progress import Progress
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
 PLAIN_EVERY_S = 5.0
@@ -29,83 +30,59 @@ class ProgressMode(StrEnum):
     none = "none"
 
 
-class Step(Protocol):
-    """What the library reports: `done` of `total` frames of a stage (total 0 where it is not known yet).
-
-    Of "fetch" it is megabytes.
-    """
-
-    @property
-    def stage(self) -> str:
-        """The name of the stage."""
-        ...
-
-    @property
-    def done(self) -> int:
-        """Frames done."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """Frames in all, 0 where not known."""
-        ...
-
-
 class Pace:
-    """Frames a second of each stage since it was first heard of; what an earlier run had done counts for nothing."""
+    """Frames per second of each stage since its first report; what an earlier run had done does not count."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._first: dict[str, tuple[float, int]] = {}
 
-    def fps(self, step: Step) -> float | None:
-        """Frames a second so far, None before two different reports."""
+    def fps(self, step: Progress) -> float | None:
+        """Frames per second so far, None before two different reports."""
         began_s, already = self._first.setdefault(step.stage, (self._clock(), step.done))
         elapsed_s = self._clock() - began_s
         return (step.done - already) / elapsed_s if elapsed_s > 0 and step.done > already else None
 
-    def eta_s(self, step: Step) -> float | None:
-        """Seconds that the stage still needs at this pace, None where that cannot be said."""
+    def eta_s(self, step: Progress) -> float | None:
+        """Seconds that the stage still needs at this pace, None if unknown."""
         fps = self.fps(step)
         return (step.total - step.done) / fps if fps and step.total >= step.done > 0 else None
 
 
 class Reporter(Protocol):
-    """Takes the library's reports; `close` leaves the terminal as it was."""
+    """Takes the library's reports."""
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Progress) -> None:
         """Show one report."""
-        ...
 
     def close(self) -> None:
-        """No more reports will come."""
-        ...
+        """Leave the terminal as it was."""
 
 
 class Silent:
     """Shows nothing."""
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Progress) -> None:
         """Show nothing."""
 
     def close(self) -> None:
         """Nothing to close."""
 
 
-class Lines:
-    """Writes a line for a stage's first and last report, and for those some time after the line before.
+class Lines(Silent):
+    """Writes a line for the first and the last report of a stage, and at intervals between them.
 
     Args:
         write: takes one line.
-        describe: makes the line of a report, its frames a second and the seconds left, both None where not known.
-        every_s: the least time between two lines, whatever their stage: stages that go hand in hand share a line.
+        describe: makes the line from a report, frames per second and seconds left, both None if unknown.
+        every_s: least time between two lines, whatever their stage: stages that run together share the lines.
         clock: seconds that only go forward.
     """
 
     def __init__(
         self,
         write: Callable[[str], None],
-        describe: Callable[[Step, float | None, float | None], str],
+        describe: Callable[[Progress, float | None, float | None], str],
         *,
         every_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -115,7 +92,7 @@ class Lines:
         self._written_s = float("-inf")
         self._pace = Pace(clock)
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Progress) -> None:
         """Write a line if it is time for one."""
         fps, eta_s, now_s = self._pace.fps(step), self._pace.eta_s(step), self._clock()
         is_first = step.stage not in self._written
@@ -124,12 +101,9 @@ class Lines:
             self._written[step.stage], self._written_s = step.done, now_s
             self._write(self._describe(step, fps, eta_s))
 
-    def close(self) -> None:
-        """Nothing to close."""
 
-
-def plain_line(step: Step, fps: float | None, eta_s: float | None) -> str:
-    """A report as people read it: "fill 120/480 frames, 6.3 fps, 0:57 left"."""
+def plain_line(step: Progress, fps: float | None, eta_s: float | None) -> str:
+    """A report for people: "fill 120/480 frames, 6.3 fps, 0:57 left"."""
     unit, pace = _UNITS.get(step.stage, _FRAMES)
     line = f"{step.stage} {step.done}/{step.total or '?'} {unit}"
     if fps is not None:
@@ -139,8 +113,8 @@ def plain_line(step: Step, fps: float | None, eta_s: float | None) -> str:
     return line
 
 
-def json_line(step: Step, fps: float | None, eta_s: float | None) -> str:
-    """A report as programs read it: one JSON object, null where something is not known."""
+def json_line(step: Progress, fps: float | None, eta_s: float | None) -> str:
+    """A report for programs: one JSON object, null where something is unknown."""
     return json.dumps(
         {
             "event": "progress",
@@ -154,12 +128,13 @@ def json_line(step: Step, fps: float | None, eta_s: float | None) -> str:
 
 
 class Bars:
-    """One bar for each stage on a terminal, with frames, frames a second and the time left."""
+    """A bar for each stage on a terminal, with frames, frames per second and the time left."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
 
-        self._bar: Bar = Progress(
+        self._bar = RichProgress(
             TextColumn("[bold]{task.description:<8}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[frames]:>13}"),
@@ -171,8 +146,8 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
         self._pace = Pace(clock)
 
-    def __call__(self, step: Step) -> None:
-        """Move the stage's bar."""
+    def __call__(self, step: Progress) -> None:
+        """Move the bar of the stage."""
         fps, eta_s = self._pace.fps(step), self._pace.eta_s(step)
         if not self._tasks:
             self._bar.start()
@@ -188,25 +163,32 @@ class Bars:
         )
 
     def close(self) -> None:
-        """Draw the bars a last time and give the cursor back."""
+        """Draw the bars a last time and show the cursor again."""
         self._bar.stop()
 
 
+def resolved_mode(mode: ProgressMode, console: Console) -> ProgressMode:
+    """What "auto" means here: a bar on a terminal and plain lines elsewhere."""
+    if mode is not ProgressMode.auto:
+        return mode
+    return ProgressMode.bar if console.is_terminal else ProgressMode.plain
+
+
+def write_line(console: Console, line: str) -> None:
+    """Print a line as it is."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def make_reporter(mode: ProgressMode, console: Console) -> Reporter:
-    """The reporter for a mode; "auto" is a bar on a terminal and plain lines elsewhere."""
-    if mode is ProgressMode.auto:
-        mode = ProgressMode.bar if console.is_terminal else ProgressMode.plain
+    """The reporter for a mode."""
+    mode = resolved_mode(mode, console)
     if mode is ProgressMode.bar:
         return Bars(console)
     if mode is ProgressMode.none:
         return Silent()
-
-    def write(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
     if mode is ProgressMode.json:
-        return Lines(write, json_line, every_s=JSON_EVERY_S)
-    return Lines(write, plain_line, every_s=PLAIN_EVERY_S)
+        return Lines(lambda line: write_line(console, line), json_line, every_s=JSON_EVERY_S)
+    return Lines(lambda line: write_line(console, line), plain_line, every_s=PLAIN_EVERY_S)
 
 
 def _clock_time(seconds: float) -> str:

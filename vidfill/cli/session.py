@@ -1,4 +1,4 @@
-"""One run of a command: where its words go, what it warned of, how it ends.
+"""One run of a command: its output, its warnings and its exit code.
 
 The library raises, logs and reports; here that becomes lines on stderr, one JSON object on stdout, and an exit code.
 """
@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.text import Text
 
 from vidfill import __version__
-from vidfill.cli.progress import ProgressMode, Reporter, Silent, Step, make_reporter
+from vidfill.cli.progress import ProgressMode, Reporter, Silent, make_reporter
 from vidfill.errors import Interrupted, OutputError, VidfillError
+from vidfill.progress import Progress
 from vidfill.settings.define import SHOWN, Settings, setting
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 BROKEN_PIPE = 128 + 13
-_FILE_WIDTH = 240  # of tables on a stdout that is no terminal: wide enough that no line is broken
+_FILE_WIDTH = 240  # columns of tables on a stdout that is no terminal; no line needs more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Voice(Settings):
-    """How a command speaks."""
+    """What a command shows."""
 
     as_json: bool = setting(False, "One JSON object on stdout.", panel=SHOWN, flags=("--json",))
     progress: ProgressMode = setting(
@@ -54,10 +55,10 @@ class Voice(Settings):
 
 
 class Session:
-    """What a command talks through.
+    """What a command writes through.
 
     Attributes:
-        warnings: every warning of the library so far, each once, in order.
+        warnings: of the library so far, each once, in order.
         resume_hint: what to do after Ctrl-C or SIGTERM, in the imperative, "" for nothing.
     """
 
@@ -70,42 +71,42 @@ class Session:
 
     @property
     def console(self) -> Console:
-        """Standard error, for displays of a command's own."""
+        """Standard error."""
         return self._err
 
-    def progress(self, step: Step) -> None:
-        """The callback for the library's progress."""
+    def progress(self, step: Progress) -> None:
+        """Show the library's progress."""
         self._reporter(step)
 
     def say(self, text: str) -> None:
-        """The last line for people, on stderr; not with --quiet, and not with --json, whose object says it all."""
+        """Write the last line, on stderr; nothing with --quiet or --json."""
         self._reporter.close()
         if not self.voice.quiet and not self.voice.as_json:
             self._err.print(Text(text), soft_wrap=True)
 
     def say_licence(self, notice: str | None) -> None:
-        """After the last line, what the weights may be used for, if something limits it."""
+        """Write what the weights may be used for, if something limits it."""
         if notice is not None:
             self.say(f"licence: {notice}")
 
     def show(self, *renderables: RenderableType) -> None:
-        """The answer to a question (a table, a list) as text on stdout; not with --json."""
+        """Write an answer (a table, a list) as text on stdout; nothing with --json."""
         if not self.voice.as_json:
             out = _Out(highlight=False)
             if not out.is_terminal:
                 out.width = _FILE_WIDTH
-            with _stdout_in_plain_words():
+            with _stdout_errors():
                 for renderable in renderables:
                     out.print(renderable, soft_wrap=isinstance(renderable, str))
                 sys.stdout.flush()
 
     def result(self, **content: Any) -> None:
-        """The one JSON object of a run that ended well; nothing without --json."""
+        """Write the JSON object of a successful run; nothing without --json."""
         if self.voice.as_json:
             self._print_json("ok", 0, content)
 
     def warn(self, message: str) -> None:
-        """Show a warning and keep it for the JSON object; the second time the same message is nothing new."""
+        """Show a warning and keep it for the JSON object; a repeated one is ignored."""
         if message in self.warnings:
             return
         self.warnings.append(message)
@@ -118,11 +119,11 @@ class Session:
             self._err.print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
 
     def note(self, message: str) -> None:
-        """Show what the library tells with --verbose."""
+        """Show a message of --verbose."""
         self._err.print(Text(message, style="dim"), soft_wrap=True)
 
     def fail(self, error: VidfillError, **content: Any) -> NoReturn:
-        """Say what went wrong and leave with the error's exit code; the JSON object has `content` as well."""
+        """Write an error, with --json also an object with `content`, and exit with its code."""
         self._reporter.close()
         if self.voice.debug:
             traceback.print_exception(error)
@@ -132,15 +133,15 @@ class Session:
         raise typer.Exit(error.exit_code)
 
     def close(self) -> None:
-        """Put the terminal back as it was."""
+        """Leave the terminal as it was."""
         self._reporter.close()
 
     def _print_json(self, status: str, exit_code: int, content: dict[str, Any]) -> None:
         head = {"schema_version": SCHEMA_VERSION, "vidfill": __version__, "command": self.command}
         body = {"status": status, "exit_code": exit_code, **plain(content), "warnings": self.warnings}
-        with _stdout_in_plain_words():
+        with _stdout_errors():
             text = json.dumps(head | body, indent=2, ensure_ascii=False) + "\n"
-            # A file's name may be no text; then its bytes are \udcXX, which JSON reads as the name again.
+            # Undecodable bytes of a file's name are \udcXX, from which JSON readers get the name again.
             sys.stdout.write(text.encode(errors="backslashreplace").decode())
             sys.stdout.flush()
 
@@ -151,8 +152,8 @@ def session(command: str, voice: Voice, *, verbose: int = 0) -> Iterator[Session
 
     Args:
         command: its name.
-        voice: how it speaks.
-        verbose: how much it tells without --verbose.
+        voice: its options.
+        verbose: how much it writes without --verbose.
 
     Raises:
         typer.Exit: with the exit code, for anything but success.
@@ -171,7 +172,7 @@ def session(command: str, voice: Voice, *, verbose: int = 0) -> Iterator[Session
         raise typer.Exit(BROKEN_PIPE) from None
     except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001 - the last resort: a fault of ours still ends in one line and a code
+    except Exception as error:  # noqa: BLE001 - a bug, too, ends in one line and an exit code
         fault = VidfillError(
             f"internal error: {type(error).__name__}: {error}", todo="run it again with --debug and report what it says"
         )
@@ -182,12 +183,12 @@ def session(command: str, voice: Voice, *, verbose: int = 0) -> Iterator[Session
 
 
 def printable(text: str) -> str:
-    """Text as one line that any output takes: what else a file's name may hold is written with backslashes."""
+    """Text as one line that any output takes: other characters of a file's name are written with backslashes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def invented_part(ratio: float | None) -> str:
-    """How much of the holes no frame shows, for the closing line and with a semicolon before it; "" if unknown."""
+    """The ratio of the holes that no frame shows, for the last line, after a semicolon; "" if unknown."""
     if ratio is None:
         return ""
     shown = "less than 1" if 0 < ratio < 0.005 else f"{100 * ratio:.0f}"
@@ -195,7 +196,7 @@ def invented_part(ratio: float | None) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: data classes and named tuples as objects, paths and fractions as text."""
+    """A value for JSON: data classes and named tuples become objects, paths and fractions text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "_asdict"):
@@ -210,17 +211,17 @@ def plain(value: Any) -> Any:
 
 
 def plain_error(error: VidfillError) -> dict[str, str]:
-    """An error as JSON holds it."""
+    """An error for JSON."""
     parts = {"found": error.found, "expected": error.expected, "todo": error.todo}
     return {"kind": type(error).__name__, "message": str(error), **parts}
 
 
 class _StdoutError(OutputError):
-    """Standard output takes nothing more: no use in writing an error to it."""
+    """Standard output cannot be written, so neither can an error."""
 
 
 @contextmanager
-def _stdout_in_plain_words() -> Iterator[None]:
+def _stdout_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -233,14 +234,14 @@ def _stdout_in_plain_words() -> Iterator[None]:
 
 
 class _Out(Console):
-    """Standard output; a reader that goes away ends the run as it would end any Unix tool."""
+    """Standard output; the run ends if its reader goes away, as with any Unix tool."""
 
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, on the way that Ctrl-C takes through the program: no `except Exception` catches it."""
+    """SIGTERM, which like Ctrl-C no `except Exception` catches."""
 
 
 class _ToSession(logging.Handler):
@@ -272,14 +273,14 @@ def _warnings_to(run: Session, verbose: int) -> Iterator[None]:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind the program like Ctrl-C, so that unfinished files go away."""
+    """Let SIGTERM end the program like Ctrl-C, so that unfinished files are removed."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise _Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
+    except ValueError:  # not the main thread, where signals are handled
         yield
         return
     try:
@@ -289,6 +290,6 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def mute_stdout() -> None:
-    """Whoever read our output has gone: keep the interpreter from complaining about it at exit."""
+    """Keep the interpreter from complaining at exit about a standard output that cannot be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Mistakes on the command line itself, told like every other error: one line, one JSON object with --json, code 2."""
+"""Errors in the command line itself, reported like every other: one line, one JSON object with --json, code 2."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 from vidfill.cli.session import Session, Voice
 from vidfill.errors import UsageError
 
-# What Typer raises for options and arguments that it cannot read. It has no public name, but BadParameter is one of it.
+# What Typer raises for options that it cannot read. It has no public name; BadParameter is derived from it.
 _ParserError: Any = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
-    """The commands, with usage errors as vidfill's own."""
+    """The commands; errors in their use become vidfill's own."""
 
     def main(
         self,
@@ -28,7 +28,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and leave with its exit code; see `typer.core.TyperGroup.main`."""
+        """Run a command and exit with its code; see `typer.core.TyperGroup.main`."""
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name, complete_var, False, windows_expand_args, **extra)
@@ -42,12 +42,12 @@ class Commands(TyperGroup):
 
 
 def _fail(error: Any, words: Sequence[str]) -> None:
-    """Tell a usage error; not one word of an option has been read, so --json and --debug are looked for by name."""
+    """Report a usage error. No option has been read, so --json and --debug are searched for."""
     context = error.ctx
     path = context.command_path.partition(" ")[2] if context is not None else ""
     session = Session(path, Voice(as_json="--json" in words, debug="--debug" in words, quiet=True))
     message = " ".join(str(error.format_message()).split()).rstrip(".")
-    if not message:  # no words at all: the help has been shown instead
+    if not message:  # no arguments at all: the help has been shown
         sys.exit(error.exit_code)
     hint = f"see vidfill {path} --help".replace("  ", " ")
     try:
