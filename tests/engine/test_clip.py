@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from numpy.typing import NDArray
 
 from tests.engine.models import WINDOW, Raising, Recorder, Triplets
-from vidfill.engine import fill_clip
+from vidfill.engine.clip import fill_clip
 from vidfill.engine.device import choose_runtime
 from vidfill.engine.fill import SegmentFiller
 from vidfill.engine.plan import MAX_REFERENCES

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from tests.engine.models import WINDOW, Raising, Recorder
-from vidfill.engine import fill
-from vidfill.engine.fill import WARM_UP_FRAMES, halved
+from vidfill.engine.fill import WARM_UP_FRAMES, fill, halved
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import DeviceError, InputError
 from vidfill.models.base import ReferenceSpec, Step, Window, WindowSpec

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.clips import write_clip
-from vidfill.engine import fill
+from vidfill.engine.fill import fill
 from vidfill.engine.plan import Plan, SegmentLimits, analyse
 from vidfill.masks.files import open_masks
 from vidfill.models.base import Model

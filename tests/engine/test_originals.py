@@ -8,7 +8,7 @@ import torch
 
 from tests.engine.models import Recorder
 from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, _plan, _segment
-from vidfill.engine import fill
+from vidfill.engine.fill import fill
 from vidfill.errors import InputError
 from vidfill.models.base import Detail, Step, Window, WindowSpec
 from vidfill.video.frame import Frame

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 
-from vidfill.models.base import Model, Step, Window, WindowSpec
+from vidfill.models.base import Model, Step, Window, WindowSpec, unroll
+from vidfill.models.vinet.model import Motion
+from vidfill.train import ModelTraining
+from vidfill.train.clips import ClipSamples
 from vidfill.train.data import TrainingData
+from vidfill.train.state import TrainingState
+from vidfill.train.vinet.training import flow_term
 
 NEIGHBOURS = (-2, 2)
-
-
-class Motion(NamedTuple):
-    flows: tuple[Tensor, ...]
+TRAINING = ModelTraining(ClipSamples, unroll, {"flow": flow_term})
 
 
 class TinyModel(Model):
@@ -72,3 +74,18 @@ def tiny_data() -> TrainingData:
         photos=tuple(picture(48, 60) for _ in range(4)),
         silhouettes=torch.stack((disc, bar)),
     )
+
+
+def tensors_of(state: TrainingState) -> dict[str, Tensor]:
+    """Every tensor that a run keeps."""
+    found: dict[str, Tensor] = {}
+
+    def collect(name: str, value: object) -> None:
+        if isinstance(value, Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                collect(f"{name}.{key}", item)
+
+    collect("", state.snapshot())
+    return found

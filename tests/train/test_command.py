@@ -19,13 +19,16 @@ from tests.train.models import tiny_data
 from tests.train.test_data import write_archive, write_clip
 from vidfill.cli import app
 from vidfill.errors import DeviceError, InputError, UsageError
+from vidfill.models import LEARNED_NAMES
 from vidfill.models.checkpoint import build
+from vidfill.settings.commands import TrainSettings
+from vidfill.train import RECIPE_NAMES, command, find_recipe, find_training
 from vidfill.train import __main__ as bare
-from vidfill.train import command
 from vidfill.train.command import build_network, run_training
 from vidfill.train.data import TrainingData, is_held_back
-from vidfill.train.recipes import RECIPE_NAMES, TINY, Stage, find_recipe
-from vidfill.train.trainer import Outcome
+from vidfill.train.objective import TERMS
+from vidfill.train.trainer import TrainingResult
+from vidfill.train.vinet.recipes import TINY
 
 ROOT = Path(__file__).parents[2]
 # What a machine that was set up for training alone does not have.
@@ -57,8 +60,9 @@ def _data(folder: Path) -> Path:
 
 def test_a_network_is_trained_from_files_and_its_weights_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    short = replace(TINY, n_steps=2, stages=(Stage("recurrent", share=1.0, batch=1, crop_px=32, n_targets=2),))
-    outcome = run_training("vinet", [_data(tmp_path / "data")], tmp_path / "run", short, device="cpu")
+    stage = replace(TINY.stages[1], ratio=1.0, batch=1, n_targets=2)
+    short = replace(TINY, n_steps=2, stages=(stage,))
+    outcome = run_training("vinet", [_data(tmp_path / "data")], tmp_path / "run", short, TrainSettings(device="cpu"))
     assert "1 clips, 1 held back, 3 photos, 1 shapes" in caplog.text
     assert command.describe(outcome, short).startswith("2 of 2 steps, finished, hole_psnr_db ")
     network = build("vinet", tmp_path / "run" / "vinet.safetensors", sha256="")
@@ -67,16 +71,16 @@ def test_a_network_is_trained_from_files_and_its_weights_load(tmp_path: Path, ca
 
 def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no recipe"):
-        find_recipe("huge")
+        find_recipe("vinet", "huge")
     with pytest.raises(UsageError, match="no model"):
         build_network("nonsense", TINY)
     with pytest.raises(UsageError, match="nothing to learn"):
         build_network("propagate", TINY)
-    with pytest.raises(DeviceError, match="abacus"):
-        run_training("vinet", [tmp_path], tmp_path / "run", TINY, device="abacus")
+    with pytest.raises(UsageError, match="abacus"):
+        run_training("vinet", [tmp_path], tmp_path / "run", TINY, TrainSettings(device="abacus"))
 
 
-def test_time_for_decoding_counts_and_memory_that_is_not_enough_is_a_device_error(
+def test_decoding_counts_as_time_and_full_memory_is_a_device_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*_arguments: object, **_options: object) -> TrainingData:
@@ -84,7 +88,7 @@ def test_time_for_decoding_counts_and_memory_that_is_not_enough_is_a_device_erro
         return tiny_data()
 
     monkeypatch.setattr("vidfill.train.data.load_data", slow)
-    outcome = run_training("vinet", [], tmp_path / "run", TINY, minutes=0.2 / 60, device="cpu")
+    outcome = run_training("vinet", [], tmp_path / "run", TINY, TrainSettings(minutes=0.2 / 60, device="cpu"))
     assert (outcome.step, outcome.finished) == (0, False)
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
 
@@ -93,7 +97,7 @@ def test_time_for_decoding_counts_and_memory_that_is_not_enough_is_a_device_erro
 
     monkeypatch.setattr("vidfill.train.data.load_data", full)
     with pytest.raises(DeviceError, match="memory of cpu is not enough for recipe tiny"):
-        run_training("vinet", [], tmp_path / "run", TINY, device="cpu", resume=True)
+        run_training("vinet", [], tmp_path / "run", TINY, TrainSettings(device="cpu", resume=True))
 
 
 def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:
@@ -111,47 +115,46 @@ def test_the_command_line_trains_resumes_and_reports(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What a command line would have run."""
-    found: dict[str, object] = {}
+    found: list[object] = []
 
-    def note(*arguments: object, **options: object) -> Outcome:
-        found.update(options, positional=arguments)
-        return Outcome(3, finished=False, n_roll_backs=0, metrics={"hole_psnr_db": 20.0})
+    def note(*arguments: object) -> TrainingResult:
+        found.extend(arguments)
+        return TrainingResult(3, finished=False, n_roll_backs=0, metrics={"hole_psnr_db": 20.0})
 
     monkeypatch.setattr(command, "run_training", note)
     monkeypatch.setattr(bare, "run_training", note)
     return found
 
 
-@pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
-def test_both_command_lines_take_the_same_options(entry: str, seen: dict[str, object]) -> None:
-    line = (
-        "vinet --data a --data b.mp4 --out run --recipe cpu --steps 7 --minutes 2.5 --resume --no-compile --threads 1"
-        " --start begin.safetensors,critics.safetensors"
-    )
+def _run(entry: str, line: str) -> None:
     if entry == "vidfill train":
         result = CliRunner().invoke(app, ["train", *line.split()])
         assert result.exit_code == 0, result.output
     else:
         assert bare.main(line.split()) == 0
-    recipe = replace(find_recipe("cpu"), n_steps=7, compile_layers=False)
-    assert seen["positional"] == ("vinet", [Path("a"), Path("b.mp4")], Path("run"), recipe)
-    assert (seen["minutes"], seen["resume"], seen["device"], seen["threads"]) == (2.5, True, "auto", 1)
-    assert seen["start"] == (Path("begin.safetensors"), Path("critics.safetensors"))
 
 
 @pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
-def test_both_command_lines_have_the_same_defaults(entry: str, seen: dict[str, object]) -> None:
-    line = ["vinet", "--data", "a", "--out", "run"]
-    if entry == "vidfill train":
-        assert CliRunner().invoke(app, ["train", *line]).exit_code == 0
-    else:
-        assert bare.main(line) == 0
-    assert seen == {
-        "positional": ("vinet", [Path("a")], Path("run"), find_recipe("gpu")),
-        **{"minutes": None, "resume": False, "start": (), "device": "auto", "threads": 0},
-    }
+def test_both_command_lines_take_the_same_options(entry: str, seen: list[object]) -> None:
+    _run(
+        entry,
+        "vinet --data a --data b.mp4 --out run --recipe cpu --steps 7 --minutes 2.5 --resume --no-compile --threads 1"
+        " --start begin.safetensors,critics.safetensors --device cpu",
+    )
+    recipe = replace(find_recipe("vinet", "cpu"), n_steps=7, acceleration="")
+    settings = TrainSettings(
+        steps=7, minutes=2.5, resume=True, compile_layers=False, threads=1, device="cpu",
+        start="begin.safetensors,critics.safetensors",
+    )  # fmt: skip
+    assert seen == ["vinet", [Path("a"), Path("b.mp4")], Path("run"), recipe, settings]
+
+
+@pytest.mark.parametrize("entry", ["vidfill train", "python -m vidfill.train"])
+def test_both_command_lines_have_the_same_defaults(entry: str, seen: list[object]) -> None:
+    _run(entry, "vinet --data a --out run")
+    assert seen == ["vinet", [Path("a")], Path("run"), find_recipe("vinet", "gpu"), TrainSettings()]
 
 
 def test_the_bare_command_line_gives_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +163,7 @@ def test_the_bare_command_line_gives_exit_codes(tmp_path: Path, capsys: pytest.C
     assert bare.main([*line, "--steps", "-1"]) == UsageError.exit_code
     errors = capsys.readouterr().err
     assert "error: no training data at" in errors
-    assert "error: -1 steps; expected 0" in errors
+    assert "error: --steps -1; expected 0 or more" in errors
 
 
 def test_the_first_signal_asks_to_stop_and_the_second_is_as_ever() -> None:
@@ -173,16 +176,24 @@ def test_the_first_signal_asks_to_stop_and_the_second_is_as_ever() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPE_NAMES)
-def test_every_recipe_builds_its_network_and_has_its_stages_in_order(name: str) -> None:
-    recipe = find_recipe(name)
-    assert sum(p.numel() for p in build_network("vinet", recipe).parameters()) < 15e6
+@pytest.mark.parametrize("model", LEARNED_NAMES)
+def test_every_recipe_has_known_terms_and_its_stages_in_order(model: str, name: str) -> None:
+    recipe = find_recipe(model, name)
+    assert recipe.name == name
+    assert recipe.terms <= TERMS.keys() | find_training(model).terms.keys()
     stages = [recipe.stage_at(step).name for step in range(0, recipe.n_steps, max(1, recipe.n_steps // 100))]
     assert list(dict.fromkeys(stages)) == [stage.name for stage in recipe.stages]
-    assert recipe.stages[0].n_targets == 1, "no recurrence at first"
     assert recipe.stage_at(10 * recipe.n_steps) == recipe.stages[-1]
 
 
-def test_torch_numpy_opencv_and_safetensors_are_enough(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RECIPE_NAMES)
+def test_vinet_starts_without_recurrence(name: str) -> None:
+    recipe = find_recipe("vinet", name)
+    assert sum(p.numel() for p in build_network("vinet", recipe).parameters()) < 15e6
+    assert recipe.stages[0].n_targets == 1
+
+
+def test_few_packages_are_enough(tmp_path: Path) -> None:
     line = ["vinet", "--data", str(_data(tmp_path / "data")), "--out", str(tmp_path / "run"), "--recipe", "tiny"]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", BARE, *line, "--steps", "1", "--minutes", "5", "--device", "cpu"],

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from vidfill.errors import WeightsError
 from vidfill.evaluate.features import CHANNELS
-from vidfill.train.critics import PictureCritics, ProjectedDiscriminator, SpectralNorm
+from vidfill.train.critics import ClipDiscriminator, PictureCritics, ProjectedDiscriminator, SpectralNorm
 from vidfill.weights import Checkpoint, save_weights
 
 
@@ -24,7 +24,7 @@ def test_a_kernel_is_divided_by_its_largest_singular_value() -> None:
     assert torch.equal(norm(kernel), norm(kernel)), "no iteration in evaluation mode"
 
 
-def test_it_works_in_float32_under_autocast_and_its_gradient_survives_a_second_call() -> None:
+def test_spectral_norm_stays_in_float32_and_keeps_its_gradient() -> None:
     torch.manual_seed(0)
     kernel = torch.randn(6, 4, 3, 3, requires_grad=True)
     norm = SpectralNorm(kernel)
@@ -48,6 +48,18 @@ def test_patches_are_scored_every_16_px_and_have_110_px() -> None:
     assert picture.grad is not None
     seen = picture.grad.abs().sum(dim=1)[0].nonzero()
     assert (seen.amax(dim=0) - seen.amin(dim=0) + 1).tolist() == [110, 110]
+
+
+def test_clips_are_scored_in_patches_and_in_time() -> None:
+    torch.manual_seed(0)
+    critic = ClipDiscriminator(4).eval()
+    clip, holes = torch.rand(1, 3, 3, 32, 48), torch.zeros(1, 3, 1, 32, 48)
+    scores = critic(clip, holes)
+    assert scores.shape == (1, 1, 3, 2, 3)
+    other = clip.clone()
+    other[:, 2] = 0
+    assert not torch.equal(critic(other, holes)[:, :, 0], scores[:, :, 0])
+    assert not torch.equal(critic(clip, holes + 1), scores)
 
 
 def test_projected_heads_learn_and_their_mixing_does_not() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from vidfill.errors import InputError
 from vidfill.train.data import HELD_BACK_ONE_IN, is_held_back, load_data
-from vidfill.train.recipes import DataBudget
+from vidfill.train.recipe import DataBudget
 
 BUDGET = DataBudget(short_side_px=32, frames_per_clip=5, n_photos=3, silhouette_px=16)
 CPU = torch.device("cpu")

@@ -9,24 +9,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tests.train.models import tiny_data, tiny_model
-from vidfill.train.recipes import TINY
+from tests.train.models import TRAINING, tiny_data, tiny_model
 from vidfill.train.trainer import Trainer
+from vidfill.train.vinet.recipes import TINY
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
 import sys
 from pathlib import Path
 import torch
-from tests.train.models import tiny_data, tiny_model
+from tests.train.models import TRAINING, tiny_data, tiny_model
 from vidfill.train.parallel import joined
-from vidfill.train.recipes import TINY
 from vidfill.train.trainer import Trainer
+from vidfill.train.vinet.recipes import TINY
 
 torch.set_num_threads(1)
-with joined("cpu") as place:
-    assert place.n_ranks == 2
-    Trainer(tiny_model(), "tiny", tiny_data(), TINY, Path(sys.argv[1]), place=place).run()
+with joined("cpu") as ranks:
+    assert ranks.n_ranks == 2
+    Trainer(tiny_model(), "tiny", TRAINING, tiny_data(), TINY, Path(sys.argv[1]), ranks=ranks).run()
 """
 
 
@@ -59,7 +59,7 @@ def test_two_processes_equal_one_with_the_double_batch(tmp_path: Path) -> None:
     errors = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], "\n".join(errors)
 
-    alone = Trainer(tiny_model(), "tiny", tiny_data(), TINY, tmp_path / "one")
+    alone = Trainer(tiny_model(), "tiny", TRAINING, tiny_data(), TINY, tmp_path / "one")
     alone.run()
     shared = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
     start, end = (_flat(model.state_dict()) for model in (tiny_model(), alone.model))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -11,40 +12,38 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.train.models import TinyModel, tiny_data, tiny_model
+from tests.train.models import TRAINING, TinyModel, tensors_of, tiny_data, tiny_model
 from vidfill.errors import OutputError, UsageError, VidfillError, WeightsError
-from vidfill.models.base import Model, WindowSpec
+from vidfill.models.base import Model
 from vidfill.models.propagate.model import Propagate
-from vidfill.train.batches import Batch
+from vidfill.train import ModelTraining, find_training
+from vidfill.train.batch import Batch
+from vidfill.train.clips import ClipSamples
 from vidfill.train.command import build_network
-from vidfill.train.recipes import TINY, LossWeights, Recipe, Stage
+from vidfill.train.parallel import Ranks
+from vidfill.train.recipe import Recipe, Stage
 from vidfill.train.report import read_metrics
 from vidfill.train.state import TrainingState
 from vidfill.train.trainer import Trainer, called_parts
+from vidfill.train.vinet.recipes import PAPER_LOSS, TINY
 from vidfill.weights import load_weights
 
-
-def _trainer(run: Path, *, recipe: Recipe = TINY, resume: bool = False, model: Model | None = None) -> Trainer:
-    return Trainer(model or tiny_model(), "tiny", tiny_data(), recipe, run, resume=resume)
+SINGLE = Stage("single", ratio=1.0, batch=2, crop_px=32, loss=PAPER_LOSS)
 
 
-def _everything(trainer: Trainer) -> dict[str, Tensor]:
-    """Every tensor that the run keeps."""
-    found: dict[str, Tensor] = {}
-
-    def collect(name: str, value: object) -> None:
-        if isinstance(value, Tensor):
-            found[name] = value
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                collect(f"{name}.{key}", item)
-
-    collect("", trainer.state.snapshot())
-    return found
+def _trainer(
+    run: Path,
+    *,
+    recipe: Recipe = TINY,
+    resume: bool = False,
+    model: Model | None = None,
+    training: ModelTraining = TRAINING,
+) -> Trainer:
+    return Trainer(model or tiny_model(), "tiny", training, tiny_data(), recipe, run, resume=resume)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_four_steps_are_some_then_save_resume_and_the_rest_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path: Path, stop_after: int) -> None:
     whole = _trainer(tmp_path / "whole")
     assert whole.run().finished
     calls = iter(range(100))
@@ -53,7 +52,7 @@ def test_four_steps_are_some_then_save_resume_and_the_rest_bit_for_bit(tmp_path:
     second = _trainer(tmp_path / "parts", resume=True, model=tiny_model(seed=99))
     assert second.run().finished
 
-    expected, found = _everything(whole), _everything(second)
+    expected, found = tensors_of(whole.state), tensors_of(second.state)
     assert expected.keys() == found.keys()
     assert len(expected) > 50, "weights, averages, moments of both optimisers"
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
@@ -63,8 +62,8 @@ def test_four_steps_are_some_then_save_resume_and_the_rest_bit_for_bit(tmp_path:
 
 
 def test_the_run_learns(tmp_path: Path) -> None:
-    stage = Stage("single", share=1.0, batch=4, crop_px=32, loss=LossWeights(flow=0, short=0, long=0))
-    recipe = replace(TINY, n_steps=40, stages=(stage,), learning_rate=1e-2, save_every=40, validate_every=40)
+    stage = replace(SINGLE, batch=4, loss={"frame": 1.0, "ssim": 1.0, "hole": 5.0})
+    recipe = replace(TINY, n_steps=30, stages=(stage,), learning_rate=1.5e-2, save_every=40, validate_every=40)
     _trainer(tmp_path, recipe=recipe).run()
     losses = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
     assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
@@ -72,10 +71,10 @@ def test_the_run_learns(tmp_path: Path) -> None:
 
 def test_it_stops_when_the_time_is_over(tmp_path: Path) -> None:
     recipe = replace(TINY, n_steps=10_000, validate_every=5000, save_every=5000)
-    outcome = _trainer(tmp_path, recipe=recipe).run(minutes=1.5 / 60)
-    assert 0 < outcome.step < 10_000
-    assert not outcome.finished
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == outcome.step
+    result = _trainer(tmp_path, recipe=recipe).run(minutes=0.5 / 60)
+    assert 0 < result.step < 10_000
+    assert not result.finished
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == result.step
 
 
 def test_what_a_run_leaves_in_its_folder(tmp_path: Path) -> None:
@@ -92,14 +91,12 @@ def test_what_a_run_leaves_in_its_folder(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, averaged[name].half()) for name, tensor in weights.tensors.items())
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["n_steps"] == 4
     lines = read_metrics(tmp_path)
-    assert {"frame", "hole", "ssim", "flow", "short", "adversarial", "critic"} <= lines[3].keys()
+    assert {"frame", "hole", "ssim", "flow", "short", "adversarial", "clip_critic"} <= lines[3].keys()
     assert outcome.metrics.keys() == {"hole_psnr_db", "telea_hole_psnr_db"}
     assert 3 < outcome.metrics["hole_psnr_db"] < 40
 
 
-def test_a_save_that_fails_leaves_the_last_checkpoint_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = _trainer(tmp_path, recipe=replace(TINY, n_steps=1))
     trainer.run()
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -127,14 +124,12 @@ def test_a_save_that_fails_leaves_the_last_checkpoint_and_nothing_else(
     assert set(tmp_path.iterdir()) == files, "what was cut off is written over"
 
 
-def test_a_run_whose_recipe_has_changed_goes_on_by_the_new_one_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_changed_recipe_is_followed_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     _trainer(tmp_path, recipe=replace(TINY, n_steps=2)).run()
     assert caplog.messages[0].startswith("step 2 of 2, stage recurrent, loss ")
     assert "changed" not in caplog.text
-    stages = (replace(TINY.stages[-1], share=0.1, batch=4), Stage("last", share=0.9, batch=2, crop_px=32))
+    stages = (replace(TINY.stages[-1], ratio=0.1, batch=4), replace(SINGLE, name="last", ratio=0.9))
     longer = replace(TINY, n_steps=10, stages=stages, learning_rate=1e-3)
     trainer = _trainer(tmp_path, recipe=longer, resume=True)
     assert "going on at step 2 of 10, stage last, learning rate 0.001" in caplog.text
@@ -143,7 +138,7 @@ def test_a_run_whose_recipe_has_changed_goes_on_by_the_new_one_and_says_so(
         "learning_rate: 0.001, was 0.0002",
         "n_steps: 10, was 2",
         "stages.recurrent.batch: 4, was 2",
-        "stages.recurrent.share: 0.1, was 0.5",
+        "stages.recurrent.ratio: 0.1, was 0.5",
         "stages: recurrent, last, was support, window, recurrent",
     ]
     assert trainer.run().step == 10
@@ -165,55 +160,70 @@ class _Spoiling(TinyModel):
         return made._replace(fill=made.fill * float("nan")) if self._count - 1 in self._calls else made
 
 
+def _watched(before_step: Callable[[int], None]) -> ModelTraining:
+    """Training that calls a function with the number of each step before it."""
+
+    class Watched(ClipSamples):
+        def draw(self, stage: Stage, *, step: int, ranks: Ranks) -> Batch:
+            before_step(step)
+            return super().draw(stage, step=step, ranks=ranks)
+
+    return TRAINING._replace(samples=Watched)
+
+
 def test_a_loss_that_is_not_finite_rolls_back_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stage = Stage("single", share=1.0, batch=2, crop_px=32)
-    recipe = replace(TINY, n_steps=6, stages=(stage,), save_every=2, validate_every=100)
+    recipe = replace(TINY, n_steps=6, stages=(SINGLE,), save_every=2, validate_every=100)
     torch.manual_seed(0)
-    trainer = _trainer(tmp_path, recipe=recipe, model=_Spoiling(range(3, 4)))
-    kept: dict[int, dict[str, Tensor]] = {}
-    while trainer.state.step < 4:
-        trainer._train_step()
-        kept[trainer.state.step] = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-        if trainer.state.step == 2:
-            trainer._save()
+    model = _Spoiling(range(3, 4))
+    before: dict[int, Tensor] = {}
+    training = _watched(lambda step: before.update({step: model.rgb.weight.detach().clone()}))
+    trainer = _trainer(tmp_path, recipe=recipe, model=model, training=training)
+    result = trainer.run()
     assert "step 3: not finite, back to the weights of step 2" in caplog.text
-    assert all(torch.equal(kept[4][name], kept[2][name]) for name in kept[2])
-    assert not torch.equal(kept[3]["rgb.weight"], kept[2]["rgb.weight"])
-    outcome = trainer.run()
-    assert outcome.finished
-    assert all(bool(value.isfinite().all()) for value in trainer.model.state_dict().values())
+    assert torch.equal(before[4], before[2])
+    assert not torch.equal(before[3], before[2])
+    assert (result.finished, result.n_roll_backs) == (True, 1)
+    assert all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
-def test_a_loss_that_explodes_rolls_back_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stage = Stage("single", share=1.0, batch=2, crop_px=32)
-    recipe = replace(TINY, n_steps=40, stages=(stage,), save_every=10, validate_every=100)
-    trainer = _trainer(tmp_path, recipe=recipe)
-    draw = trainer._draw
-
-    def spoiled(stage: Stage, number: int) -> tuple[Batch, WindowSpec]:
-        if number == 31:
-            with torch.no_grad():
-                for parameter in trainer.model.parameters():
-                    parameter.copy_(-20 * parameter)
-        return draw(stage, number)
-
-    trainer._draw = spoiled  # type: ignore[method-assign]
-    assert trainer.run().n_roll_backs == 1
-    assert "step 33: the loss explodes, back to the weights of step 30" in caplog.text
-    losses = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
-    assert max(losses[-5:]) < 1.5 * max(losses[:31])
-
-
-def test_pictures_and_their_discriminators_can_be_turned_on_for_clips(tmp_path: Path) -> None:
-    weights = LossWeights(frame=0, ssim=0, flow=0, rim=1, feature=0.1, patches=0.1, matching=1, projected=0.1)
+@pytest.mark.parametrize(("read_every", "noticed"), [(1, 33), (5, 44)])
+def test_a_loss_that_explodes_rolls_back_too(
+    read_every: int, noticed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidfill.train.trainer.SNAPSHOT_EVERY", 10)
+    monkeypatch.setattr("vidfill.train.loss_guard.MIN_LOSSES", 6)
     recipe = replace(
-        TINY, n_steps=2, stages=(Stage("pictures", share=1.0, batch=1, crop_px=32, n_targets=2, loss=weights),)
-    )
-    network = build_network("vinet", recipe)
-    Trainer(network, "vinet", tiny_data(), recipe, tmp_path).run()
+        TINY, n_steps=60, stages=(replace(SINGLE, loss={"frame": 1.0}),), save_every=100, validate_every=100,
+        read_every=read_every,
+    )  # fmt: skip
+    model = tiny_model()
+
+    def spoil(step: int) -> None:
+        if step == 31:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.copy_(-20 * parameter)
+
+    trainer = _trainer(tmp_path, recipe=recipe, model=model, training=_watched(spoil))
+    assert trainer.run().n_roll_backs == 1
+    assert f"step {noticed}: the loss explodes, back to the weights of step 30" in caplog.text
+    losses = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
+    assert max(losses[-3:]) < 1.5 * max(losses[: 30 // read_every])
+
+
+def test_clips_can_be_trained_with_terms_of_pictures(tmp_path: Path) -> None:
+    loss = {"hole": 5.0, "rim": 1.0, "feature": 0.1, "patches": 0.1, "matching": 1.0, "projected": 0.1}
+    recipe = replace(TINY, n_steps=2, stages=(replace(SINGLE, batch=1, n_targets=2, loss=loss),))
+    Trainer(build_network("vinet", recipe), "vinet", find_training("vinet"), tiny_data(), recipe, tmp_path).run()
     line = read_metrics(tmp_path)[0]
-    assert {"rim", "feature", "patches", "matching", "projected", "picture_critic"} <= line.keys()
+    assert loss.keys() | {"patch_critic", "projected_critic"} <= line.keys()
     assert (tmp_path / "vinet.critics.safetensors").is_file()
+
+
+def test_a_term_that_nobody_has_is_refused(tmp_path: Path) -> None:
+    recipe = replace(TINY, stages=(replace(SINGLE, loss={"peel": 1.0}),))
+    with pytest.raises(UsageError, match="tiny has no loss term 'peel'"):
+        _trainer(tmp_path, recipe=recipe)
 
 
 def test_a_loss_that_is_never_finite_ends_the_run(tmp_path: Path) -> None:
@@ -230,7 +240,7 @@ def test_wrong_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"tiny of other sizes \(channels: 5, was 4\)"):
         _trainer(tmp_path, resume=True, model=TinyModel(channels=5))
     with pytest.raises(UsageError, match="is of tiny, not of vinet"):
-        Trainer(tiny_model(), "vinet", tiny_data(), short, tmp_path, resume=True)
+        Trainer(tiny_model(), "vinet", TRAINING, tiny_data(), short, tmp_path, resume=True)
     (tmp_path / "checkpoint.pt").write_bytes(b"cut off")
     with pytest.raises(WeightsError, match="not a whole checkpoint"):
         _trainer(tmp_path, resume=True)
@@ -238,32 +248,20 @@ def test_wrong_runs_are_refused(tmp_path: Path) -> None:
         _trainer(tmp_path / "other", model=Propagate())
 
 
-def test_sizes_that_a_checkpoint_does_not_know_yet_have_their_defaults(tmp_path: Path) -> None:
-    def network(**sizes: bool) -> Model:
-        return build_network("vinet", replace(TINY, sizes={"vinet": {**TINY.sizes["vinet"], **sizes}}))
-
-    old = TrainingState(network(), "vinet", TINY)
-    del old.model.sizes["normalise_target"]
-    old.save(tmp_path)
-    TrainingState(network(), "vinet", TINY).load(tmp_path)
-    with pytest.raises(UsageError, match=r"vinet of other sizes \(normalise_target: true, was false\)"):
-        TrainingState(network(normalise_target=True), "vinet", TINY).load(tmp_path)
-
-
 def test_a_run_without_a_discriminator_cannot_go_on_with_one(tmp_path: Path) -> None:
-    plain = replace(TINY, stages=(Stage("single", share=1.0, batch=2, crop_px=32),))
+    plain = replace(TINY, stages=(SINGLE,))
     TrainingState(tiny_model(), "tiny", plain).save(tmp_path)
-    with pytest.raises(UsageError, match="has no critic and no critic_optimizer"):
+    with pytest.raises(UsageError, match="has no critic_optimizer_0"):
         TrainingState(tiny_model(), "tiny", TINY).load(tmp_path)
 
 
 def test_the_learning_rate_rises_and_falls(tmp_path: Path) -> None:
-    recipe = replace(TINY, n_steps=1000, warm_up=100, learning_rate=1.0, final_rate=0.1)
+    recipe = replace(TINY, n_steps=1000, warmup_steps=100, learning_rate=1.0, min_lr_ratio=0.1)
     rates = [_trainer(tmp_path, recipe=recipe).learning_rate(step) for step in (0, 49, 99, 100, 550, 999, 2000)]
     assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], abs=1e-3)
 
 
-def test_the_parts_to_compile_are_those_that_are_called_and_hold_every_weight() -> None:
+def test_the_parts_to_compile_hold_every_weight() -> None:
     model = build_network("vinet", TINY)
     parts = called_parts(model)
     assert not any(isinstance(part, nn.ModuleDict) for part in parts)

@@ -11,8 +11,8 @@ from vidfill.cli.command import command
 from vidfill.cli.session import Session
 from vidfill.models import LEARNED_NAMES
 from vidfill.settings.commands import TrainSettings
+from vidfill.train import RECIPE_NAMES
 from vidfill.train import command as training
-from vidfill.train.recipes import RECIPE_NAMES
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="What to train: " + ", ".join(LEARNED_NAMES) + ".")]
 Data = Annotated[
@@ -37,12 +37,8 @@ def train(
     Ctrl-C, SIGTERM and --minutes stop it after the step at hand; --resume goes on. The folder of the run holds the
     averaged weights (MODEL.safetensors, for --checkpoint), metrics.jsonl, curves and sample sheets.
     """
-    chosen = training.sized_recipe(recipe, model=model, steps=settings.steps, compile_layers=settings.compile_layers)
-    outcome = training.run_training(
-        model, data, out, chosen,
-        minutes=settings.minutes or None, resume=settings.resume, start=training.start_files(settings.start),
-        device=settings.device, threads=settings.threads,
-    )  # fmt: skip
+    chosen = training.sized_recipe(model, recipe, settings)
+    outcome = training.run_training(model, data, out, chosen, settings)
     weights = out / f"{model}.safetensors"
     run.result(outcome=outcome, weights=weights)
     run.say(f"{training.describe(outcome, chosen)}; weights in {weights}")

@@ -110,7 +110,7 @@ def make_filler(contender: Contender, machine: Machine) -> Filler:
     if contender.model in BASELINES:
         return _baseline(BASELINES[contender.model], machine.threads)
     model = load_contender(contender, machine)
-    from vidfill.engine import fill_clip
+    from vidfill.engine.clip import fill_clip
     from vidfill.settings import EngineSettings
 
     settings = EngineSettings(device=machine.device, precision=machine.precision, threads=machine.threads)
@@ -141,11 +141,16 @@ def _contender(label: str, checkpoints: Mapping[str, Path], machine: Machine) ->
     return Contender(label, model, None, installed.card.sha256 if installed else "", without)
 
 
+def inpaint_frame(frame: Frame, hole: Hole, method: int = cv2.INPAINT_TELEA) -> Frame:
+    """OpenCV's inpainting of a frame alone."""
+    return np.asarray(cv2.inpaint(frame, hole.astype(np.uint8), BASELINE_RADIUS_PX, method), np.uint8)
+
+
 def _baseline(method: int, threads: int) -> Filler:
     def fill(frames: Sequence[Frame], holes: Sequence[Hole]) -> Iterator[Frame]:
         if threads:
             cv2.setNumThreads(threads)
         for frame, hole in zip(frames, holes, strict=True):
-            yield np.asarray(cv2.inpaint(frame, hole.astype(np.uint8), BASELINE_RADIUS_PX, method), np.uint8)
+            yield inpaint_frame(frame, hole, method)
 
     return fill

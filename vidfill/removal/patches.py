@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vidfill.engine import fill
 from vidfill.engine.crop import Masks
-from vidfill.engine.fill import segment_before
+from vidfill.engine.fill import fill, segment_before
 from vidfill.engine.plan import Plan, Segment
 from vidfill.errors import UsageError
 from vidfill.models.base import Model

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from vidfill.errors import VidfillError
 from vidfill.models import LEARNED_NAMES
-from vidfill.train.command import describe, run_training, sized_recipe, start_files
-from vidfill.train.recipes import RECIPE_NAMES
+from vidfill.settings.commands import TrainSettings
+from vidfill.settings.define import about, settings_of
+from vidfill.train import RECIPE_NAMES
+from vidfill.train.command import describe, run_training, sized_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,19 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    given = option_parser().parse_args(arguments)
+    given = vars(option_parser().parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    model, data, out, recipe_name = (given.pop(name) for name in ("model", "data", "out", "recipe"))
     try:
-        recipe = sized_recipe(given.recipe, model=given.model, steps=given.steps, compile_layers=given.compile)
-        outcome = run_training(
-            given.model, given.data, given.out, recipe,
-            minutes=given.minutes or None, resume=given.resume, start=start_files(given.start),
-            device=given.device, threads=given.threads,
-        )  # fmt: skip
+        settings = TrainSettings(**given)
+        recipe = sized_recipe(model, recipe_name, settings)
+        result = run_training(model, data, out, recipe, settings)
     except VidfillError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    logging.getLogger("vidfill").info("%s", describe(outcome, recipe))
+    logging.getLogger("vidfill").info("%s", describe(result, recipe))
     return 0
 
 
@@ -49,16 +49,16 @@ def option_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the run")
     parser.add_argument("--recipe", default="gpu", help="one of " + ", ".join(RECIPE_NAMES))
-    parser.add_argument("--steps", type=int, default=0, help="length of the run in steps; 0 for the recipe's")
-    parser.add_argument("--minutes", type=float, default=0, help="stop and save after so long; 0 for no limit")
-    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=False, help="go on from --out")
-    parser.add_argument(
-        "--start", default="", metavar="FILE[,FILE]",
-        help="weights to begin with; opn-tcn needs those of opn; painter takes discriminators, too",
-    )  # fmt: skip
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="torch.compile on CUDA")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 leaves it to torch")
+    for name, field in settings_of(TrainSettings).items():
+        known = about(field)
+        flag = (known.flags or (f"--{name}",))[0].split("/")[0]
+        if isinstance(field.default, bool):
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(flag, dest=name, action=action, default=field.default, help=known.help)
+        else:
+            kind = type(field.default)
+            unit = known.unit or kind.__name__.upper()
+            parser.add_argument(flag, dest=name, type=kind, default=field.default, metavar=unit, help=known.help)
     return parser
 
 

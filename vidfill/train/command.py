@@ -16,49 +16,43 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from vidfill.errors import DeviceError, UsageError
-from vidfill.models import LEARNED_NAMES, MODEL_NAMES, network_class
-from vidfill.train.recipes import Recipe, find_recipe
+from vidfill.models import network_class
+from vidfill.settings.commands import TrainSettings
+from vidfill.train import check_trainable, find_recipe, find_training
+from vidfill.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
-
     from vidfill.models.base import Model
-    from vidfill.train.trainer import Outcome
+    from vidfill.train.trainer import TrainingResult
 
 _log = logging.getLogger("vidfill")
 
 
-def sized_recipe(name: str, *, model: str = "", steps: int = 0, compile_layers: bool = True) -> Recipe:
-    """A model's recipe of that name, of another length unless `steps` is 0, and without torch.compile if so wished.
+def sized_recipe(model: str, name: str, settings: TrainSettings) -> Recipe:
+    """A model's recipe of that name, of the length that the settings give and without acceleration if they want none.
 
     Raises:
-        UsageError: there is none of that name, or a negative length.
+        UsageError: there is none of that name, or no such model.
     """
-    recipe = find_recipe(name, model=model)
-    if steps < 0:
-        raise UsageError(f"{steps} steps", expected="0 for the recipe's own number, or more")
-    return replace(recipe, n_steps=steps or recipe.n_steps, compile_layers=recipe.compile_layers and compile_layers)
+    recipe = find_recipe(model, name)
+    acceleration = recipe.acceleration if settings.compile_layers else ""
+    return replace(recipe, n_steps=settings.steps or recipe.n_steps, acceleration=acceleration)
 
 
-def describe(outcome: Outcome, recipe: Recipe) -> str:
+def describe(result: TrainingResult, recipe: Recipe) -> str:
     """One line on how a run ended."""
-    state = "finished" if outcome.finished else "stopped; go on with --resume"
-    steps = f"{outcome.step} steps" if recipe.minutes else f"{outcome.step} of {recipe.n_steps} steps"
-    scores = "".join(f", {name} {value:.2f}" for name, value in outcome.metrics.items())
+    state = "finished" if result.finished else "stopped; go on with --resume"
+    steps = f"{result.step} steps" if recipe.minutes else f"{result.step} of {recipe.n_steps} steps"
+    scores = "".join(f", {name} {value:.2f}" for name, value in result.metrics.items())
     return f"{steps}, {state}{scores}"
-
-
-def start_files(text: str) -> tuple[Path, ...]:
-    """The files of `--start FILE[,FILE]`."""
-    return tuple(Path(part) for part in text.split(",") if part)
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Tell whether SIGINT or SIGTERM has come since, in the place of dying of it; a second one does what it always did.
+    """Note SIGINT or SIGTERM instead of dying of it; a second one does what it always did.
 
     Yields:
-        The function that tells.
+        The function that tells whether one has come.
     """
     arrived: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -77,17 +71,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def run_training(
-    model: str,
-    data: list[Path],
-    out: Path,
-    recipe: Recipe,
-    *,
-    minutes: float | None = None,
-    resume: bool = False,
-    start: Sequence[Path] = (),
-    device: str = "auto",
-    threads: int = 0,
-) -> Outcome:
+    model: str, data: Sequence[Path], out: Path, recipe: Recipe, settings: TrainSettings
+) -> TrainingResult:
     """Train a model of the registry.
 
     Args:
@@ -95,12 +80,7 @@ def run_training(
         data: videos, archives of photos or shapes, or folders of them.
         out: folder of the run.
         recipe: the whole run.
-        minutes: stop and save after so long, decoding the data included; None for no limit, or the recipe's own.
-        resume: go on from the folder's checkpoint, if there is one.
-        start: weight files to begin with: of the same model or of the one it builds on, and of the discriminators of
-            pictures.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: of the CPU; 0 leaves it to torch.
+        settings: its `minutes` include the decoding of the data.
 
     Raises:
         UsageError: no such model or one with nothing to learn, one that builds on another without its weights to
@@ -110,44 +90,38 @@ def run_training(
         OutputError: the folder cannot be written.
         WeightsError: a checkpoint that cannot be read.
     """
-    import cv2
     import torch
 
-    from vidfill.models.cleanplate.painter import Painter
+    from vidfill.engine.device import choose_device, limited_threads
     from vidfill.train.data import load_data
     from vidfill.train.parallel import joined
-    from vidfill.train.picture_trainer import PictureTrainer
     from vidfill.train.state import CHECKPOINT
     from vidfill.train.trainer import Trainer
 
     started = time.monotonic()
-    if threads:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(threads)
-    where = _device(device)
+    has_gpu = settings.device != "auto" or torch.cuda.is_available()
+    where = choose_device(settings.device if has_gpu else "cpu")
     try:
-        with joined(where.type) as place, stop_signals() as should_stop:
+        with limited_threads(settings.threads), joined(where.type) as ranks, stop_signals() as should_stop:
             if where.type == "cuda":
-                index = place.local_rank if place.n_ranks > 1 else where.index or 0
+                index = ranks.local_rank if ranks.n_ranks > 1 else where.index or 0
                 where = torch.device("cuda", index)
                 torch.cuda.set_device(index)
-                # The sizes change with the stage only. The painter's many convolutions take a minute to be timed.
-                torch.backends.cudnn.benchmark = model != "painter"
+                # Timing the convolutions takes up to a minute, which only pays in long runs.
+                torch.backends.cudnn.benchmark = not recipe.minutes
             # Networks first: a name that does not exist must not cost the decoding of the data.
             torch.manual_seed(recipe.seed)
-            is_resumed = resume and (out / CHECKPOINT).exists()
-            weights, critics = sorted_starts(start)
+            is_resumed = settings.resume and (out / CHECKPOINT).exists()
+            weights, critics = sorted_starts([Path(part) for part in settings.start.split(",") if part])
             network = build_network(model, recipe, start=weights, is_resumed=is_resumed).to(where)
-            loaded = load_data(data, recipe.data, device=where, threads=threads)
+            loaded = load_data(data, recipe.data, device=where)
             counts = (len(loaded.clips), len(loaded.held_back), len(loaded.photos), len(loaded.silhouettes))
             _log.info("%d clips, %d held back, %d photos, %d shapes", *counts)
-            if isinstance(network, Painter):
-                trainer: Trainer = PictureTrainer(network, model, loaded, recipe, out, resume=resume, place=place)
-            else:
-                trainer = Trainer(network, model, loaded, recipe, out, resume=resume, place=place)
+            training = find_training(model)
+            trainer = Trainer(network, model, training, loaded, recipe, out, resume=settings.resume, ranks=ranks)
             if critics is not None and not is_resumed:
                 trainer.state.begin_critics_with(critics)
-            left = None if minutes is None else max(0.0, minutes - (time.monotonic() - started) / 60)
+            left = max(0.0, settings.minutes - (time.monotonic() - started) / 60) if settings.minutes else None
             return trainer.run(minutes=left, should_stop=should_stop)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
@@ -177,7 +151,7 @@ def sorted_starts(files: Sequence[Path]) -> tuple[Path | None, Path | None]:
 
 
 def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_resumed: bool = False) -> Model:
-    """A new network of the sizes that the recipe gives this model.
+    """A new network of the recipe's sizes.
 
     Args:
         model: its name.
@@ -191,10 +165,7 @@ def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_r
     """
     from vidfill.models.checkpoint import LearnedModel, begin_with
 
-    if model not in MODEL_NAMES:
-        raise UsageError(f"no model {model!r}", expected="one of " + ", ".join(LEARNED_NAMES))
-    if model not in LEARNED_NAMES:
-        raise UsageError(f"model {model} has nothing to learn", expected="one of " + ", ".join(LEARNED_NAMES))
+    check_trainable(model)
     found = network_class(model)
     assert issubclass(found, LearnedModel), f"{found.__name__} has no weights"
     if found.builds_on and start is None and not is_resumed:
@@ -203,20 +174,7 @@ def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_r
             expected=f"weights of {found.builds_on}",
             todo=f"pass --start FOLDER/{found.builds_on}.safetensors",
         )
-    network = found.from_sizes(recipe.sizes.get(model, {}))
+    network = found.from_sizes(recipe.sizes)
     if start is not None:
         begin_with(network, model, start)
     return network
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"no device {name!r}", expected="auto, cpu, cuda or cuda:N") from error
-    return device

@@ -1,7 +1,7 @@
-"""Discriminators of single pictures: patches of pixels, and projected ones on frozen features.
+"""Discriminators: of clips, of patches of single pictures, and projected ones on frozen features.
 
-Both score a map of overlapping cells. A filled picture is real outside its hole, so they are told which of their cells
-touch the hole: only those count as filled.
+Those of pictures score a map of overlapping cells. A filled picture is real outside its hole, so only the cells that
+touch the hole count as filled (`losses.hinge_discriminator`).
 """
 
 from __future__ import annotations
@@ -63,6 +63,41 @@ class PictureCritics(nn.Module):
         if found.model != FILE_KIND:
             raise WeightsError(f"{path.name} holds weights for {found.model}", expected=FILE_KIND)
         load_strict(self, found.tensors, source=path.name)
+
+
+class ClipDiscriminator(nn.Module):
+    """Scores overlapping patches of a clip, in space and time (Chang et al., Free-form Video Inpainting, 2019).
+
+    It sees the frames and where they are filled.
+
+    Args:
+        width: channels of the first layer; four times as many in the last.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        channels = (4, width, 2 * width, 4 * width, 4 * width)
+        self.layers = nn.ModuleList(
+            _normalised(nn.Conv3d(n_in, n_out, (3, 5, 5), (1, 2, 2), (1, 2, 2)))
+            for n_in, n_out in zip(channels, channels[1:], strict=False)
+        )
+        self.score = nn.Conv3d(channels[-1], 1, (3, 3, 3), padding=1)
+
+    def forward(self, clip: Tensor, holes: Tensor) -> Tensor:
+        """Score a clip.
+
+        Args:
+            clip: (B, T, 3, H, W), RGB in about [0, 1].
+            holes: (B, T, 1, H, W), 1 = filled.
+
+        Returns:
+            (B, 1, T, H / 16, W / 16) in float32, high for real.
+        """
+        x = torch.cat((clip * 2 - 1, holes), dim=2).transpose(1, 2)
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), _SLOPE)
+        score: Tensor = self.score(x)
+        return score.float()
 
 
 class PatchDiscriminator(nn.Module):
@@ -188,5 +223,5 @@ class SpectralNorm(nn.Module):
         self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0))
 
 
-def _normalised(layer: nn.Conv2d) -> nn.Module:
+def _normalised(layer: nn.Conv2d | nn.Conv3d) -> nn.Module:
     return register_parametrization(layer, "weight", SpectralNorm(layer.weight))

@@ -7,7 +7,6 @@ A path of `--data` is a video, an archive of photos (.tar or .zip), an archive o
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 import zipfile
@@ -25,9 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.errors import InputError
-from vidfill.train.recipes import DataBudget
-
-Picture = NDArray[np.uint8]
+from vidfill.train.recipe import DataBudget
 
 ARCHIVE_SUFFIXES = (".tar", ".zip")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
@@ -36,7 +33,7 @@ HELD_BACK_ONE_IN = 16
 HELD_BACK_FOLDER = "held_back/"
 
 
-class Packed(NamedTuple):
+class ArchiveMember(NamedTuple):
     """A file of an archive: its name there, its bytes, and the archive."""
 
     name: str
@@ -73,14 +70,13 @@ def is_held_back(name: str) -> bool:
     return zlib.crc32(video.encode()) % HELD_BACK_ONE_IN == 0
 
 
-def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device, threads: int = 0) -> TrainingData:
-    """Decode everything under the paths, as far as the budget goes.
+def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device) -> TrainingData:
+    """Decode everything under the paths, as far as the budget goes, on as many threads as torch has.
 
     Args:
         paths: videos, archives, or folders of them.
         budget: how much is kept, at which size.
         device: where the tensors will lie.
-        threads: that decode videos side by side; 0 for as many as there are cores.
 
     Raises:
         InputError: a path that does not exist or cannot be read, or nothing to train on.
@@ -90,7 +86,7 @@ def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device
     archives = [file for file in files if file.suffix in ARCHIVE_SUFFIXES]
     clips: list[Tensor] = []
     held_back: list[Tensor] = []
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         decoded = pool.map(lambda file: torch.from_numpy(_read_clip(file, budget)).to(device), videos)
         for file, clip in zip(videos, decoded, strict=True):
             (held_back if is_held_back(file.name) else clips).append(clip)
@@ -134,7 +130,7 @@ def holds_shapes(archive: Path) -> bool:
 
 def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
     capture = cv2.VideoCapture(str(path))
-    frames: list[Picture] = []
+    frames: list[NDArray[np.uint8]] = []
     try:
         while len(frames) < budget.frames_per_clip:
             is_read, picture = capture.read()
@@ -148,7 +144,7 @@ def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def archive_members(archives: Iterable[Path]) -> Iterator[Packed]:
+def archive_members(archives: Iterable[Path]) -> Iterator[ArchiveMember]:
     """Every file of the archives (.tar or .zip), in their order.
 
     Raises:
@@ -160,20 +156,20 @@ def archive_members(archives: Iterable[Path]) -> Iterator[Packed]:
                 with zipfile.ZipFile(archive) as zipped:
                     for entry in zipped.infolist():
                         if not entry.is_dir():
-                            yield Packed(entry.filename, zipped.read(entry), archive)
+                            yield ArchiveMember(entry.filename, zipped.read(entry), archive)
                 continue
             with tarfile.open(archive) as tar:
                 for member in tar:
                     file = tar.extractfile(member) if member.isfile() else None
                     if file is not None:
-                        yield Packed(member.name, file.read(), archive)
+                        yield ArchiveMember(member.name, file.read(), archive)
         except (tarfile.TarError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{archive} is not a whole {archive.suffix[1:]} archive ({error})", todo="fetch it again"
             ) from error
 
 
-def decoded_picture(packed: Packed) -> Picture:
+def decoded_picture(packed: ArchiveMember) -> NDArray[np.uint8]:
     """(H, W, 3), RGB.
 
     Raises:
@@ -185,9 +181,9 @@ def decoded_picture(packed: Packed) -> Picture:
     return np.asarray(picture[..., ::-1], np.uint8)
 
 
-def _wanted(members: Iterable[Packed], n_photos: int) -> list[Packed]:
+def _wanted(members: Iterable[ArchiveMember], n_photos: int) -> list[ArchiveMember]:
     """The first so many members that are trained on, and all that are held back before them."""
-    found: list[Packed] = []
+    found: list[ArchiveMember] = []
     for member in members:
         n_photos -= not member.name.startswith(HELD_BACK_FOLDER)
         if n_photos < 0:
@@ -196,14 +192,14 @@ def _wanted(members: Iterable[Packed], n_photos: int) -> list[Packed]:
     return found
 
 
-def _photo(packed: Packed, budget: DataBudget) -> Picture:
+def _photo(packed: ArchiveMember, budget: DataBudget) -> NDArray[np.uint8]:
     picture = decoded_picture(packed)
     if not budget.enlarge and min(picture.shape[:2]) <= budget.short_side_px:
         return np.ascontiguousarray(picture)
     return _resized(picture, budget.short_side_px)
 
 
-def _resized(picture: Picture, short_side_px: int) -> Picture:
+def _resized(picture: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
     scale = short_side_px / min(picture.shape[:2])
     if scale == 1:
         return np.ascontiguousarray(picture)
@@ -212,7 +208,7 @@ def _resized(picture: Picture, short_side_px: int) -> Picture:
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), size_wh, interpolation=how), np.uint8)
 
 
-def _fitted(picture: Picture, side_px: int) -> Picture:
+def _fitted(picture: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """A shape (white on black) scaled into the middle of a square, 1 inside it."""
     shape = (picture.max(axis=2) > 127).astype(np.uint8)
     scale = side_px / max(shape.shape)

@@ -1,154 +1,283 @@
-"""The loss of a run of consecutive outputs, term by term."""
+"""What an update minimises: loss terms by name, on the consecutive outputs of one chunk of a clip.
+
+`TERMS` are those that any network can use; a model's own come from its package (`vidfill.train.find_training`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor, nn
 
-from vidfill.models.base import Step, WindowSpec, composite
-from vidfill.train.batch_motion import BatchMotion, Pair
-from vidfill.train.batches import Batch
-from vidfill.train.discriminator import Discriminator
+from vidfill.evaluate.features import Features, load_features
+from vidfill.models.base import Step, composite
+from vidfill.train.batch import Batch, BatchMotion, Pair
+from vidfill.train.critics import ClipDiscriminator, PictureCritics
 from vidfill.train.losses import (
-    flow_l1,
+    feature_distance,
+    feature_matching,
     frame_l1,
     hinge_discriminator,
     hinge_generator,
     hole_l1,
+    known_l1,
+    rim_l1,
     ssim_loss,
     warp_l1,
 )
-from vidfill.train.match_loss import match_loss
-from vidfill.train.peel_losses import peel_terms
-from vidfill.train.picture_objective import Judges, look, picture_critic_terms, picture_terms
-from vidfill.train.recipes import LossWeights
+from vidfill.train.recipe import Recipe
 
-Outputs = Sequence[tuple[int, Step]]
+# Fills are clamped to this range before networks look at them: far outside of it their features mean nothing.
+_MIN_LEVEL, _MAX_LEVEL = -0.2, 1.2
+_CLIP_CRITIC_TERMS = frozenset({"adversarial"})
+_PICTURE_CRITIC_TERMS = frozenset({"patches", "matching", "projected"})
+_FEATURE_TERMS = frozenset({"feature", "projected"})
+# Terms that discriminators judge: their weights rise at the start of a run, and they do not tell how well it goes.
+CRITIC_TERMS = _CLIP_CRITIC_TERMS | _PICTURE_CRITIC_TERMS
 
 
-def loss_terms(
-    outputs: Outputs,
-    batch: Batch,
-    spec: WindowSpec,
-    weights: LossWeights,
-    critic: Discriminator | None,
-    judges: Judges = Judges(),  # noqa: B008 - immutable
-) -> dict[str, Tensor]:
-    """The terms of the loss, each a scalar, not yet weighted; those of weight 0 are left out.
-
-    The flow term needs a model whose steps leave a `record` with `flows`: one tensor a scale, (S * B, 2, h, w), source
-    by source in the order of the window's neighbours, then the previous output.
+class Critics(nn.Module):
+    """The discriminators that a recipe needs, None for the others.
 
     Args:
-        outputs: (position, step) of consecutive targets.
-        batch: the clips they belong to.
-        spec: the model's window.
-        weights: which terms are wanted.
-        critic: for the adversarial term.
-        judges: for the terms of single pictures (`picture_objective`).
+        recipe: its loss terms, and the width of the discriminators.
     """
-    first = outputs[0][0]
-    here = slice(first, first + len(outputs))
-    fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
-    truth, holes = batch.clip[:, here], batch.holes[:, here]
-    flat, flat_truth = fills.flatten(0, 1), truth.flatten(0, 1)
-    motion = BatchMotion(batch)
-    motion.measure(_needed_flows(outputs, batch, spec, weights))
-    terms: dict[str, Tensor] = {}
-    if weights.frame:
-        terms["frame"] = frame_l1(flat, flat_truth)
-    if weights.ssim:
-        terms["ssim"] = ssim_loss(flat, flat_truth)
-    if weights.hole:
-        terms["hole"] = hole_l1(flat, flat_truth, holes.flatten(0, 1))
-    if weights.flow:
-        terms["flow"] = _flow_term(outputs, batch, spec, motion)
-    if weights.short and len(outputs) > 1:
-        terms["short"] = _warp_term(fills, batch, first, _short_pairs(first, len(outputs)), motion)
-    if weights.long and len(outputs) > 2:
-        terms["long"] = _warp_term(fills, batch, first, _long_pairs(first, len(outputs)), motion)
-    if weights.peel or weights.valid or weights.variation:
-        terms |= peel_terms(outputs, batch, weights)
-    if weights.match:
-        terms["match"] = match_loss(outputs, motion)
-    if weights.has_picture_terms:
-        looks = look(flat, flat_truth, holes.flatten(0, 1), weights, judges)
-        terms |= picture_terms(flat, looks, weights, judges)
-    if weights.adversarial and critic is not None:
-        terms["adversarial"] = hinge_generator(critic(composite(truth, holes, fills), holes))
-    return terms
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        needs_clips, needs_pictures = recipe.terms & _CLIP_CRITIC_TERMS, recipe.terms & _PICTURE_CRITIC_TERMS
+        self.clips = ClipDiscriminator(recipe.critic_width) if needs_clips else None
+        self.pictures = PictureCritics(recipe.critic_width) if needs_pictures else None
 
 
-def critic_loss(critic: Discriminator, outputs: Outputs, batch: Batch) -> Tensor:
-    """What the discriminator minimises on the same outputs, which are taken as given."""
-    first = outputs[0][0]
-    here = slice(first, first + len(outputs))
-    fills = torch.stack([step.fill.detach() for _, step in outputs], dim=1).float()
-    truth, holes = batch.clip[:, here], batch.holes[:, here]
-    return hinge_discriminator(critic(truth, holes), critic(composite(truth, holes, fills), holes))
+class Judges(NamedTuple):
+    """The networks that look at outputs.
+
+    Attributes:
+        critics: trained beside the model.
+        features: frozen; None if no term needs them.
+        autocast: makes the context in which they run.
+    """
+
+    critics: Critics
+    features: Features | None
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    def features_of(self, pictures: Tensor) -> list[Tensor]:
+        """Feature maps of pictures (B, 3, H, W), fine to coarse."""
+        assert self.features is not None, "no term of the recipe needs features"
+        with self.autocast():
+            found: list[Tensor] = self.features(pictures)
+        return found
+
+    @property
+    def picture_critics(self) -> PictureCritics:
+        """The discriminators of pictures."""
+        assert self.critics.pictures is not None, "no term of the recipe needs discriminators of pictures"
+        return self.critics.pictures
+
+    @property
+    def clip_critic(self) -> ClipDiscriminator:
+        """The discriminator of clips."""
+        assert self.critics.clips is not None, "no term of the recipe needs a discriminator of clips"
+        return self.critics.clips
 
 
-def picture_critic_loss(outputs: Outputs, batch: Batch, weights: LossWeights, judges: Judges) -> Tensor:
-    """What the discriminators of single pictures minimise on the same outputs."""
-    assert judges.critics is not None
-    fills = torch.cat([step.fill.detach().float() for _, step in outputs])
-    truth, holes = (torch.cat([values[:, t] for t, _ in outputs]) for values in (batch.clip, batch.holes))
-    looks = look(fills, truth, holes, weights, judges)
-    return torch.stack(list(picture_critic_terms(looks, weights, judges.critics).values())).sum()
+def make_judges(
+    recipe: Recipe, critics: Critics, device: torch.device, autocast: Callable[[], AbstractContextManager[object]]
+) -> Judges:
+    """The networks that the stages of a recipe need.
+
+    Raises:
+        UsageError: the package with the weights of the features is not installed.
+    """
+    return Judges(critics, load_features().to(device) if recipe.terms & _FEATURE_TERMS else None, autocast)
 
 
-def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """The loss itself."""
-    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+class Chunk:
+    """The consecutive outputs of one update, and what they are compared with; what is computed from them, once.
+
+    Args:
+        outputs: (position, step) of each target.
+        batch: the clips they belong to.
+        motion: of the batch.
+        judges: the networks that look at them.
+
+    Attributes:
+        truth: (B, T, 3, H, W), of the targets alone.
+        holes: (B, T, 1, H, W), 1 = filled.
+        fills: (B, T, 3, H, W) float32, as the model gave them.
+    """
+
+    def __init__(self, outputs: Sequence[tuple[int, Step]], batch: Batch, motion: BatchMotion, judges: Judges) -> None:
+        self.outputs, self.batch, self.motion, self.judges = outputs, batch, motion, judges
+        self.first = outputs[0][0]
+        here = slice(self.first, self.first + len(outputs))
+        self.truth, self.holes = batch.clip[:, here], batch.holes[:, here]
+        self.fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
+
+    @cached_property
+    def pictures(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Fills, truth and holes as single pictures, (B * T, C, H, W) each."""
+        return self.fills.flatten(0, 1), self.truth.flatten(0, 1), self.holes.flatten(0, 1)
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """(B * T, 3, H, W), the pictures with their holes filled, nearly clamped to [0, 1]."""
+        fills, truth, holes = self.pictures
+        return composite(truth, holes, fills.clamp(_MIN_LEVEL, _MAX_LEVEL))
+
+    @cached_property
+    def true_features(self) -> list[Tensor]:
+        """Of the true pictures."""
+        with torch.no_grad():
+            return self.judges.features_of(self.pictures[1])
+
+    @cached_property
+    def filled_features(self) -> list[Tensor]:
+        """Of the filled pictures."""
+        return self.judges.features_of(self.filled)
+
+    @cached_property
+    def patch_scores(self) -> tuple[Tensor, list[Tensor]]:
+        """What the discriminator of patches makes of the filled pictures: scores, and the features of its layers."""
+        with self.judges.autocast():
+            found: tuple[Tensor, list[Tensor]] = self.judges.picture_critics.patches(self.filled)
+        return found
+
+    @cached_property
+    def filled_clip(self) -> Tensor:
+        """(B, T, 3, H, W), the clip with its holes filled."""
+        return composite(self.truth, self.holes, self.fills)
+
+    def nothing(self) -> Tensor:
+        """A loss of 0 that has a gradient, for a term without anything to learn from."""
+        return 0 * self.fills.sum()
 
 
-def _flow_term(outputs: Outputs, batch: Batch, spec: WindowSpec, motion: BatchMotion) -> Tensor:
-    """Mean over targets, sources and scales; a sample whose motion is unknown counts 0."""
-    n_samples = len(batch.clip)
-    errors: list[Tensor] = []
-    for t, step in outputs:
-        flows: tuple[Tensor, ...] = getattr(step.record, "flows", ())
-        known = [motion.between(t, source) for source in _sources(t, batch, spec)] if flows else []
-        for flow in flows:
-            by_source = flow.view(-1, n_samples, *flow.shape[1:])
-            # Before the first output there is no previous one: whatever stands in for it has no motion to be learned.
-            errors += [flow_l1(own, *true) for own, true in zip(by_source, known, strict=False)]
-    # A stage of this term alone must have a gradient even where there is nothing to learn from.
-    return torch.stack(errors).mean() if errors else 0 * outputs[0][1].fill.float().sum()
+# A term is a scalar that is not yet weighted; None where a chunk has too few outputs for it.
+Term = Callable[[Chunk], Tensor | None]
 
 
-def _warp_term(fills: Tensor, batch: Batch, first: int, pairs: Sequence[Pair], motion: BatchMotion) -> Tensor:
-    """Mean over pairs of outputs."""
+def _frame(chunk: Chunk) -> Tensor:
+    fills, truth, _ = chunk.pictures
+    return frame_l1(fills, truth)
+
+
+def _ssim(chunk: Chunk) -> Tensor:
+    fills, truth, _ = chunk.pictures
+    return ssim_loss(fills, truth)
+
+
+def _short(chunk: Chunk) -> Tensor | None:
+    return _warp_term(chunk, [(t, t - 1) for t in range(chunk.first + 1, chunk.first + len(chunk.outputs))])
+
+
+def _long(chunk: Chunk) -> Tensor | None:
+    return _warp_term(chunk, [(t, chunk.first) for t in range(chunk.first + 2, chunk.first + len(chunk.outputs))])
+
+
+def _warp_term(chunk: Chunk, pairs: Sequence[Pair]) -> Tensor | None:
+    if not pairs:
+        return None
+    chunk.motion.measure(pairs)
+    fills, clip = chunk.fills, chunk.batch.clip
     errors = [
         warp_l1(
-            fills[:, at - first], fills[:, to - first], batch.clip[:, at], batch.clip[:, to], motion.between(at, to)[0]
+            fills[:, at - chunk.first], fills[:, to - chunk.first], clip[:, at], clip[:, to],
+            chunk.motion.between(at, to)[0],
         )
         for at, to in pairs
-    ]
+    ]  # fmt: skip
     return torch.stack(errors).mean()
 
 
-def _sources(target: int, batch: Batch, spec: WindowSpec) -> list[int]:
-    """The positions that a model's flows point to: its neighbours, then the previous output, where there is one."""
-    previous = [target - 1] if spec.previous and target > batch.targets.start else []
-    return [*spec.neighbour_indices(target, batch.clip.shape[1]), *previous]
+def _feature(chunk: Chunk) -> Tensor:
+    return feature_distance(chunk.filled_features, chunk.true_features, chunk.pictures[2])
 
 
-def _needed_flows(outputs: Outputs, batch: Batch, spec: WindowSpec, weights: LossWeights) -> list[Pair]:
-    """Which flows the terms need of real clips. The flow term takes the last target alone: DIS is not for free."""
-    first, (last, step) = outputs[0][0], outputs[-1]
-    pairs = _short_pairs(first, len(outputs)) if weights.short else []
-    pairs += _long_pairs(first, len(outputs)) if weights.long else []
-    has_flows = bool(weights.flow) and hasattr(step.record, "flows")
-    sources = _sources(last, batch, spec) if has_flows else []
-    return [*pairs, *((last, source) for source in sources), *((source, last) for source in sources)]
+def _patches(chunk: Chunk) -> Tensor:
+    return hinge_generator(chunk.patch_scores[0], chunk.pictures[2])
 
 
-def _short_pairs(first: int, n_outputs: int) -> list[Pair]:
-    return [(t, t - 1) for t in range(first + 1, first + n_outputs)]
+def _matching(chunk: Chunk) -> Tensor:
+    _, truth, holes = chunk.pictures
+    _, filled = chunk.patch_scores
+    with torch.no_grad(), chunk.judges.autocast():
+        _, true = chunk.judges.picture_critics.patches(truth)
+    return feature_matching(filled, true, holes)
 
 
-def _long_pairs(first: int, n_outputs: int) -> list[Pair]:
-    return [(t, first) for t in range(first + 2, first + n_outputs)]
+def _projected(chunk: Chunk) -> Tensor:
+    with chunk.judges.autocast():
+        maps = chunk.judges.picture_critics.projected(chunk.filled_features)
+    return torch.stack([hinge_generator(scores, chunk.pictures[2]) for scores in maps]).mean()
+
+
+def _adversarial(chunk: Chunk) -> Tensor:
+    with chunk.judges.autocast():
+        scores: Tensor = chunk.judges.clip_critic(chunk.filled_clip, chunk.holes)
+    return -scores.mean()
+
+
+TERMS: Mapping[str, Term] = {
+    "frame": _frame,  # L1 over the whole frame
+    "ssim": _ssim,  # 1 - SSIM over the whole frame
+    "hole": lambda chunk: hole_l1(*chunk.pictures),
+    "rim": lambda chunk: rim_l1(*chunk.pictures),  # L1 inside the hole, with less weight deeper inside
+    "known": lambda chunk: known_l1(*chunk.pictures),  # L1 outside the hole
+    "short": _short,  # an output against the one before it, warped by the true or the measured flow
+    "long": _long,  # an output against the chunk's first, warped likewise
+    "feature": _feature,  # distance of features of EfficientNet-Lite0 in and near the hole
+    "patches": _patches,  # hinge loss of the discriminator of patches of single pictures
+    "matching": _matching,  # L1 of that discriminator's features
+    "projected": _projected,  # hinge loss of the discriminators of single pictures on frozen features
+    "adversarial": _adversarial,  # hinge loss of the discriminator of clips
+}
+
+
+def loss_terms(chunk: Chunk, weights: Mapping[str, float], own: Mapping[str, Term]) -> dict[str, Tensor]:
+    """The terms of the loss, each a scalar, not yet weighted; those of weight 0 are left out.
+
+    Args:
+        chunk: what is judged.
+        weights: of the terms, by name.
+        own: terms of the model.
+    """
+    known = {**TERMS, **own}
+    found = {name: known[name](chunk) for name, weight in weights.items() if weight}
+    return {name: term for name, term in found.items() if term is not None}
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of terms, each times its weight."""
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+
+def critic_losses(chunk: Chunk, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """What the discriminators that take part minimise on the same outputs, which are taken as given."""
+    _, truth, holes = chunk.pictures
+    wanted = {name for name, weight in weights.items() if weight}
+    losses: dict[str, Tensor] = {}
+    with chunk.judges.autocast():
+        if wanted & _CLIP_CRITIC_TERMS:
+            critic = chunk.judges.clip_critic
+            real, fake = critic(chunk.truth, chunk.holes), critic(chunk.filled_clip.detach(), chunk.holes)
+            losses["clip_critic"] = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        if wanted & {"patches", "matching"}:
+            scores, _ = chunk.judges.picture_critics.patches(torch.cat((truth, chunk.filled.detach())))
+            real, filled = scores.chunk(2)
+            losses["patch_critic"] = hinge_discriminator(real, filled, holes)
+        if "projected" in wanted:
+            pairs = zip(chunk.true_features, chunk.filled_features, strict=True)
+            maps = chunk.judges.picture_critics.projected([torch.cat((a, b.detach())) for a, b in pairs])
+            halves = [scores.chunk(2) for scores in maps]
+            losses["projected_critic"] = torch.stack(
+                [hinge_discriminator(real, filled, holes) for real, filled in halves]
+            ).mean()
+    return losses

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vidfill.errors import InputError, OutputError, UsageError, VidfillError
 from vidfill.train.data import (
     ARCHIVE_SUFFIXES,
     HELD_BACK_FOLDER,
     VIDEO_SUFFIXES,
-    Packed,
-    Picture,
+    ArchiveMember,
     archive_members,
     decoded_picture,
     holds_shapes,
@@ -40,7 +40,7 @@ HELD_BACK_PHOTOS_ONE_IN = 128
 MAX_HELD_BACK = 96
 # A frame is left out if its thumbnail differs by less than so many gray levels from the last one taken.
 THUMBNAIL_PX = 32
-LEAST_CHANGE = 6.0
+MIN_CHANGE = 6.0
 
 
 def pack(
@@ -96,37 +96,37 @@ def pack(
     return written
 
 
-def _photos(archives: Sequence[Path], short_side_px: int, quality: int) -> Iterator[Packed]:
+def _photos(archives: Sequence[Path], short_side_px: int, quality: int) -> Iterator[ArchiveMember]:
     """The photos of the archives; WebP of the right size goes in as it is."""
     for number, photo in enumerate(archive_members(archives)):
         picture = decoded_picture(photo)
         is_ready = photo.content[8:12] == b"WEBP" and min(picture.shape[:2]) <= short_side_px
         content = photo.content if is_ready else _encoded(picture, short_side_px, quality)
         is_held = zlib.crc32(photo.content) % HELD_BACK_PHOTOS_ONE_IN == 0
-        yield Packed(f"{HELD_BACK_FOLDER if is_held else ''}photo_{number:05d}.webp", content)
+        yield ArchiveMember(f"{HELD_BACK_FOLDER if is_held else ''}photo_{number:05d}.webp", content)
 
 
-def _frames(videos: Sequence[Path], every: int, short_side_px: int, quality: int) -> Iterator[Packed]:
+def _frames(videos: Sequence[Path], every: int, short_side_px: int, quality: int) -> Iterator[ArchiveMember]:
     for video in videos:
         folder = HELD_BACK_FOLDER if is_held_back(video.name) else ""
         capture = cv2.VideoCapture(str(video))
-        last: Picture | None = None
+        last: NDArray[np.uint8] | None = None
         number = 0
         try:
             while capture.grab():
                 if number % every == every // 2:
                     picture = np.asarray(capture.retrieve()[1], np.uint8)
                     thumbnail = cv2.resize(picture, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-                    if last is None or np.abs(thumbnail.astype(float) - last).mean() >= LEAST_CHANGE:
+                    if last is None or np.abs(thumbnail.astype(float) - last).mean() >= MIN_CHANGE:
                         last = np.asarray(thumbnail, np.uint8)
                         content = _encoded(picture[..., ::-1], short_side_px, quality)
-                        yield Packed(f"{folder}{video.stem}_frame_{number:05d}.webp", content)
+                        yield ArchiveMember(f"{folder}{video.stem}_frame_{number:05d}.webp", content)
                 number += 1
         finally:
             capture.release()
 
 
-def _encoded(rgb: Picture, short_side_px: int, quality: int) -> bytes:
+def _encoded(rgb: NDArray[np.uint8], short_side_px: int, quality: int) -> bytes:
     scale = short_side_px / min(rgb.shape[:2])
     picture = np.ascontiguousarray(rgb[..., ::-1])
     if scale < 1:
@@ -135,7 +135,9 @@ def _encoded(rgb: Picture, short_side_px: int, quality: int) -> bytes:
     return cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
 
 
-def _write(pictures: Sequence[Packed], out: Path, name: str, archive_bytes: float, total_bytes: float) -> list[Path]:
+def _write(
+    pictures: Sequence[ArchiveMember], out: Path, name: str, archive_bytes: float, total_bytes: float
+) -> list[Path]:
     """Fill archives `NAME_00.zip`, `NAME_01.zip` and so on, until nothing or no room is left."""
     written: list[Path] = []
     archive: zipfile.ZipFile | None = None

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-class Place(NamedTuple):
+class Ranks(NamedTuple):
     """Which of how many processes this one is, and its number on its own machine."""
 
     rank: int = 0
@@ -27,31 +27,35 @@ class Place(NamedTuple):
         """Whether this process writes the files."""
         return self.rank == 0
 
+    def part_of(self, n_samples: int) -> tuple[int, int]:
+        """The first sample of this process in a batch, and how many it has; all have as many."""
+        return self.rank * (n_samples // self.n_ranks), n_samples // self.n_ranks
+
 
 @contextmanager
-def joined(device_type: str) -> Iterator[Place]:
+def joined(device_type: str) -> Iterator[Ranks]:
     """Join the processes that torchrun started, for as long as the block runs.
 
     Args:
-        device_type: "cuda" or "cpu"; decides how the processes talk.
+        device_type: "cuda" or "cpu"; decides how the processes communicate.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        yield Place()
+        yield Ranks()
         return
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
-        yield Place(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        yield Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         dist.destroy_process_group()
 
 
-def average_gradients(parameters: Sequence[Tensor], place: Place) -> None:
+def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
     """Replace the gradients by their mean over the processes.
 
     A parameter that has a gradient in some processes only (one of them has no synthetic clip, say) counts 0 in the
     others; one that has none anywhere keeps none.
     """
-    if place.n_ranks == 1:
+    if ranks.n_ranks == 1:
         return
     has_gradient = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -59,19 +63,19 @@ def average_gradients(parameters: Sequence[Tensor], place: Place) -> None:
     dist.all_reduce(flat)
     *parts, counts = torch.split(flat, [*(p.numel() for p in parameters), len(parameters)])
     for parameter, part, count in zip(parameters, parts, counts.tolist(), strict=True):
-        parameter.grad = (part / place.n_ranks).view_as(parameter) if count else None
+        parameter.grad = (part / ranks.n_ranks).view_as(parameter) if count else None
 
 
-def any_of(flag: bool, place: Place, device: torch.device) -> bool:  # noqa: FBT001 - the value that is shared
+def any_of(flag: bool, ranks: Ranks, device: torch.device) -> bool:  # noqa: FBT001 - the value that is shared
     """Whether the flag is up in any of the processes."""
-    if place.n_ranks == 1:
+    if ranks.n_ranks == 1:
         return flag
     value = torch.tensor(float(flag), device=device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
 
 
-def wait_for_all(place: Place) -> None:
+def wait_for_all(ranks: Ranks) -> None:
     """Return once every process has come here."""
-    if place.n_ranks > 1:
+    if ranks.n_ranks > 1:
         dist.barrier()

@@ -17,18 +17,18 @@ from torch import Tensor
 
 from vidfill.errors import OutputError
 from vidfill.files.atomic import write_file
-from vidfill.train.recipes import Recipe
+from vidfill.train.recipe import Recipe
 from vidfill.train.validation import Example
 from vidfill.video.display import contact_sheet, encode_picture
 
-METRICS = "metrics.jsonl"
-RECIPE = "recipe.json"
-CURVES = "curves.png"
-PANEL_WH = (420, 220)
-MARGIN_PX = 28
-# Of a sheet: clips, and moments of each.
-SHEET_CLIPS = 6
-SHEET_MOMENTS = 2
+_METRICS = "metrics.jsonl"
+_RECIPE = "recipe.json"
+_CURVES = "curves.png"
+_PANEL_WH = (420, 220)
+_MARGIN_PX = 28
+# Of a sheet: rows, and moments of each clip.
+_SHEET_ROWS = 12
+_MOMENTS = 2
 
 
 def append_metrics(run: Path, values: Mapping[str, Any]) -> None:
@@ -39,15 +39,15 @@ def append_metrics(run: Path, values: Mapping[str, Any]) -> None:
     """
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
     try:
-        with (run / METRICS).open("a", encoding="utf-8") as file:
+        with (run / _METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite) + "\n")
     except OSError as error:
-        raise OutputError(f"cannot write {run / METRICS} ({error.strerror})", todo="free some space") from error
+        raise OutputError(f"cannot write {run / _METRICS} ({error.strerror})", todo="free some space") from error
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The run's metrics so far, in order; a last line that was cut off is left out."""
-    path = run / METRICS
+    path = run / _METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
@@ -55,21 +55,21 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 def forget_metrics_from(run: Path, step: int) -> None:
     """Drop the lines of a step and later ones: a resumed run writes them again."""
     kept = [json.dumps(line) + "\n" for line in read_metrics(run) if line["step"] < step]
-    write_file(run / METRICS, "".join(kept).encode())
+    write_file(run / _METRICS, "".join(kept).encode())
 
 
 def write_recipe(run: Path, recipe: Recipe, model: str, sizes: Mapping[str, Any]) -> None:
     """Write what the run is made of into its `recipe.json`."""
     described = {"recipe": plain(asdict(recipe)), "sizes": sizes, "model": model}
-    (run / RECIPE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    (run / _RECIPE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def recipe_changes(run: Path, recipe: Recipe) -> list[str]:
     """Where a recipe differs from the one that the run was last given, as phrases ("n_steps: 12000, was 9000")."""
     try:
-        before = json.loads((run / RECIPE).read_text(encoding="utf-8"))["recipe"]
+        before = json.loads((run / _RECIPE).read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError):
-        return [f"{RECIPE} cannot be read, so what it was is unknown"]
+        return [f"{_RECIPE} cannot be read, so what it was is unknown"]
     return sorted(differences(before, plain(asdict(recipe))))
 
 
@@ -110,20 +110,20 @@ def draw_curves(run: Path) -> None:
     if not panels:
         return
     sheet = contact_sheet([panels[i : i + 3] for i in range(0, len(panels), 3)])
-    write_file(run / CURVES, encode_picture(sheet))
+    write_file(run / _CURVES, encode_picture(sheet))
 
 
-def draw_sheet(path: Path, examples: Sequence[Example], *, n_clips: int = SHEET_CLIPS) -> None:
+def draw_sheet(path: Path, examples: Sequence[Example]) -> None:
     """One row for each clip and moment: what the model is given, Telea, the model's fill, the truth."""
     rows = []
-    for example in examples[:n_clips]:
+    for example in examples:
         n_frames = len(example.truth)
-        for moment in sorted({(k + 1) * n_frames // (SHEET_MOMENTS + 1) for k in range(SHEET_MOMENTS)}):
+        for moment in sorted({(k + 1) * n_frames // (_MOMENTS + 1) for k in range(_MOMENTS)}):
             given = example.truth[moment] * (1 - example.holes[moment])
             columns = (given, example.telea[moment], example.filled[moment], example.truth[moment])
             rows.append([_rgb(picture) for picture in columns])
     if rows:
-        write_file(path, encode_picture(contact_sheet(rows, ("given", "Telea", "filled", "truth"))))
+        write_file(path, encode_picture(contact_sheet(rows[:_SHEET_ROWS], ("given", "Telea", "filled", "truth"))))
 
 
 def _rgb(picture: Tensor) -> NDArray[np.uint8]:
@@ -132,7 +132,7 @@ def _rgb(picture: Tensor) -> NDArray[np.uint8]:
 
 def _panel(name: str, points: NDArray[np.float64]) -> NDArray[np.uint8]:
     """A small plot of (step, value), with a running mean over a fiftieth of the points."""
-    width, height = PANEL_WH
+    width, height = _PANEL_WH
     panel = np.full((height, width, 3), 255, np.uint8)
     if not len(points):
         return panel
@@ -140,11 +140,11 @@ def _panel(name: str, points: NDArray[np.float64]) -> NDArray[np.uint8]:
     smooth = np.convolve(np.pad(points[:, 1], (window - 1, 0), mode="edge"), np.ones(window) / window, mode="valid")
     low, high = np.percentile(points[:, 1], [1, 99]) if len(points) > 20 else (points[:, 1].min(), points[:, 1].max())
     span_x, span_y = max(np.ptp(points[:, 0]), 1), max(high - low, 1e-9)
-    x = MARGIN_PX + (points[:, 0] - points[0, 0]) / span_x * (width - 2 * MARGIN_PX)
-    cv2.rectangle(panel, (MARGIN_PX, MARGIN_PX), (width - MARGIN_PX, height - MARGIN_PX), (200, 200, 200), 1)
+    x = _MARGIN_PX + (points[:, 0] - points[0, 0]) / span_x * (width - 2 * _MARGIN_PX)
+    cv2.rectangle(panel, (_MARGIN_PX, _MARGIN_PX), (width - _MARGIN_PX, height - _MARGIN_PX), (200, 200, 200), 1)
     for values, colour in ((points[:, 1], (190, 205, 225)), (smooth, (0, 60, 160))):
-        y = height - MARGIN_PX - np.clip((values - low) / span_y, 0, 1) * (height - 2 * MARGIN_PX)
+        y = height - _MARGIN_PX - np.clip((values - low) / span_y, 0, 1) * (height - 2 * _MARGIN_PX)
         cv2.polylines(panel, [np.stack((x, y), axis=1).round().astype(np.int32)], False, colour, 1, cv2.LINE_AA)
     text = f"{name}: {smooth[-1]:.4g} at step {points[-1, 0]:.0f}  [{low:.4g}, {high:.4g}]"
-    cv2.putText(panel, text, (MARGIN_PX, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(panel, text, (_MARGIN_PX, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return panel

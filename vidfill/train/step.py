@@ -1,121 +1,167 @@
-"""One step of training: the gradient through a run of a model's own outputs, and the update of its weights."""
+"""One step of training: the gradient through a run of a model's own outputs, and the update of all weights.
+
+A step launches thousands of small kernels, which may take the processor longer than computing them takes the GPU. A
+CUDA graph is launched as a whole. It needs fixed addresses, so batches are copied into fixed buffers; and nothing may
+wait for values, so gradients are clipped without looking at them, and losses are summed on the device and read now and
+then.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vidfill.models.base import ClipSource, WindowSpec, recur
-from vidfill.train.batches import Batch
-from vidfill.train.objective import Outputs, critic_loss, loss_terms, picture_critic_loss, weighted_sum
-from vidfill.train.parallel import Place, any_of, average_gradients
-from vidfill.train.picture_objective import Judges
-from vidfill.train.recipes import Recipe, Stage
+from vidfill.errors import UsageError
+from vidfill.models.base import ClipSource, recur
+from vidfill.train import graph
+from vidfill.train.batch import Batch, BatchMotion
+from vidfill.train.objective import (
+    CRITIC_TERMS,
+    TERMS,
+    Chunk,
+    Term,
+    critic_losses,
+    loss_terms,
+    make_judges,
+    weighted_sum,
+)
+from vidfill.train.parallel import Ranks, average_gradients
+from vidfill.train.recipe import Recipe, Stage
 from vidfill.train.state import TrainingState
-
-
-class _Rival(NamedTuple):
-    """A discriminator in one update: what to call it, its loss, and its optimiser."""
-
-    name: str
-    loss: Tensor
-    critic: nn.Module
-    optimizer: torch.optim.Optimizer
 
 
 class Stepper:
     """Updates the weights of a run, step by step.
 
     Args:
-        state: of the run.
-        recipe: its precision, and where gradients are clipped.
-        place: which of several processes this is.
-        judges: what the terms of single pictures need.
+        state: of the run; made for graphs if `in_graph`.
+        recipe: its loss terms, and where gradients are clipped.
+        terms: loss terms of the model.
+        ranks: which of several processes this is.
+        short_type: of autocast, None for plain float32.
+        in_graph: steps run as CUDA graphs, one for each stage.
+
+    Raises:
+        UsageError: the weights of the features that a term needs are not installed.
     """
 
-    def __init__(self, state: TrainingState, recipe: Recipe, place: Place, judges: Judges) -> None:
-        self._state, self._place, self._judges = state, place, judges
-        self._clip_norm = recipe.clip_norm
-        self._device = next(state.model.parameters()).device
-        self._dtype = autocast_dtype(recipe, self._device)
+    def __init__(
+        self,
+        state: TrainingState,
+        recipe: Recipe,
+        terms: Mapping[str, Term],
+        *,
+        ranks: Ranks,
+        short_type: torch.dtype | None,
+        in_graph: bool,
+    ) -> None:
+        unknown = recipe.terms - TERMS.keys() - terms.keys()
+        if unknown:
+            raise UsageError(f"{state.name} has no loss term {min(unknown)!r}", expected=", ".join({**TERMS, **terms}))
+        self._state, self._terms, self._ranks = state, terms, ranks
+        self._clip_norm, self._short_type, self._in_graph = recipe.clip_norm, short_type, in_graph
+        self._judges = make_judges(recipe, state.critics, state.device, self._autocast)
+        self._critic_weight = torch.ones((), device=state.device)
+        self._names: list[str] = []
+        self._sums = torch.zeros(0, device=state.device)
+        self._stage: Stage | None = None
+        self._buffers: Batch | None = None
+        self._replay: Callable[[], object] = lambda: None
 
-    def step(self, batch: Batch, window: WindowSpec, stage: Stage) -> dict[str, float] | None:
+    @property
+    def features(self) -> Callable[[Tensor], list[Tensor]] | None:
+        """Feature maps of pictures, if a term of the recipe needs them."""
+        return self._judges.features
+
+    def set_critic_weight(self, weight: float) -> None:
+        """The weight of the discriminators' terms from here on, as a ratio of what the stages say."""
+        self._critic_weight.fill_(weight)
+
+    def step(self, batch: Batch, stage: Stage) -> None:
         """One batch of clips: `n_chunks` updates along them.
 
         Args:
             batch: what the outputs are compared with.
-            window: what the model is given around each target.
             stage: what is minimised, and how many targets and updates there are.
-
-        Returns:
-            The loss, its terms and the norms of the gradients, means over the updates; None where one of them was not
-            finite in any of the processes: that update and those after it were left out.
         """
-        model = self._state.model
-        source = ClipSource(model, batch.clip, batch.holes)
-        steps = recur(model, source, detach_every=stage.n_targets, targets=batch.targets, spec=window)
-        totals: dict[str, float] = {}
+        if not self._in_graph:
+            for _ in self._updates(batch, stage):
+                self._state.average()
+            return
+        if stage is self._stage and self._buffers is not None:
+            self._buffers.clip.copy_(batch.clip)
+            self._buffers.holes.copy_(batch.holes)
+        else:
+            self._stage, self._buffers = stage, batch
+            before = self._state.snapshot()
+            self._replay = graph.capture(lambda: list(self._updates(batch, stage)))
+            self._state.restore(before)
+            self._sums.zero_()
+        self._replay()
+        self._state.average()
+
+    def read(self) -> dict[str, float]:
+        """Means of losses and norms of gradients over the updates since the last call; waits for the device."""
+        values: list[float] = self._sums.tolist()
+        self._sums.zero_()
+        if not values or not values[-1]:
+            return {}
+        return {name: value / values[-1] for name, value in zip(self._names, values, strict=False)}
+
+    def _updates(self, batch: Batch, stage: Stage) -> Iterator[None]:
+        """Update the weights once for each chunk of the batch."""
+        source, motion = ClipSource(self._state.model, batch.clip, batch.holes), BatchMotion(batch)
+        steps = recur(self._state.model, source, detach_every=stage.n_targets, targets=batch.targets, spec=batch.window)
         for _ in range(stage.n_chunks):
             source.forget_features()
-            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            with self._autocast():
                 outputs = [next(steps) for _ in range(stage.n_targets)]
-            terms = loss_terms(outputs, batch, window, stage.loss, self._state.critic, self._judges)
-            values = self._update(terms, self._rivals(outputs, batch, stage), stage)
-            if values is None:
-                return None
-            totals = {key: totals.get(key, 0.0) + value / stage.n_chunks for key, value in values.items()}
-        return totals
+            self._update(Chunk(outputs, batch, motion, self._judges), stage.loss)
+            yield
 
-    def _rivals(self, outputs: Outputs, batch: Batch, stage: Stage) -> list[_Rival]:
-        """The discriminators that take part, with what they minimise on outputs that are taken as given."""
-        state, found = self._state, []
-        if stage.loss.adversarial and state.critic is not None and state.critic_optimizer is not None:
-            loss = critic_loss(state.critic, outputs, batch)
-            found.append(_Rival("critic", loss, state.critic, state.critic_optimizer))
-        critics, optimizer = state.picture_critics, state.picture_critic_optimizer
-        if stage.loss.needs_picture_critics and critics is not None and optimizer is not None:
-            told = picture_critic_loss(outputs, batch, stage.loss, self._judges)
-            found.append(_Rival("picture_critic", told, critics, optimizer))
-        return found
-
-    def _update(self, terms: dict[str, Tensor], rivals: Sequence[_Rival], stage: Stage) -> dict[str, float] | None:
-        """One update of the weights, and of the discriminators'; None, and no update, where anything is not finite."""
+    def _update(self, chunk: Chunk, weights: Mapping[str, float]) -> None:
+        """One update of the model, then of the discriminators that take part."""
         state = self._state
-        loss = weighted_sum(terms, stage.loss)
+        learning = [p for p in state.critics.parameters() if p.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad_(False)  # the model's loss has no gradients there
+        terms = loss_terms(chunk, weights, self._terms)
+        judged = {name: term for name, term in terms.items() if name in CRITIC_TERMS}
+        loss = weighted_sum({name: term for name, term in terms.items() if name not in CRITIC_TERMS}, weights)
+        whole = loss + self._critic_weight * weighted_sum(judged, weights) if judged else loss
         parameters = [p for p in state.model.parameters() if p.requires_grad]
-        norm = self._gradients(loss, parameters, state.optimizer)
-        scalars = {"loss": loss, **terms}
-        values = {name: float(term.detach()) for name, term in scalars.items()} | {"gradient": norm}
-        for name, told, critic, optimizer in rivals:
-            own = [p for p in critic.parameters() if p.requires_grad]
-            values[f"{name}_gradient"] = self._gradients(told, own, optimizer)
-            values[name] = float(told.detach())
-        if any_of(not all(map(math.isfinite, values.values())), self._place, self._device):
-            return None
-        state.optimizer.step()
-        for rival in rivals:
-            rival.optimizer.step()
-        state.average()
-        return values
+        values = {"loss": loss, **terms, "gradient": self._descend(whole, parameters, state.optimizers)}
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        if judged:
+            losses = critic_losses(chunk, weights)
+            total = torch.stack(list(losses.values())).sum()
+            values |= losses | {"critic_gradient": self._descend(total, learning, state.critic_optimizers)}
+        self._add(values)
 
-    def _gradients(self, loss: Tensor, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float:
-        """Averaged over the processes and clipped; returns their norm before the clipping."""
-        optimizer.zero_grad(set_to_none=True)
+    def _descend(
+        self, loss: Tensor, parameters: Sequence[Tensor], optimizers: Sequence[torch.optim.Optimizer]
+    ) -> Tensor:
+        """One update; the norm of the gradient before clipping."""
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=not self._in_graph)
         loss.backward()  # type: ignore[no-untyped-call]
-        average_gradients(parameters, self._place)
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm))
+        average_gradients(parameters, self._ranks)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm, foreach=self._in_graph or None)
+        for optimizer in optimizers:
+            optimizer.step()
+        return norm
 
+    def _add(self, values: Mapping[str, Tensor]) -> None:
+        row = torch.stack([*(value.detach().float() for value in values.values()), self._sums.new_ones(())])
+        if list(values) != self._names:
+            self._names, self._sums = list(values), torch.zeros_like(row)
+        self._sums.add_(row)
 
-def autocast_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """What the recipe's precision means on a device."""
-    if recipe.precision != "auto":
-        return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not in every version
-    is_fast = device.type == "cpu" and probe is not None and probe()
-    return torch.bfloat16 if is_fast else torch.float32
+    def _autocast(self) -> AbstractContextManager[object]:
+        # A graph must not hold the cache's casts of weights, which would be those of its capture.
+        device, short_type = self._state.device.type, self._short_type
+        return torch.autocast(device, short_type, enabled=short_type is not None, cache_enabled=not self._in_graph)

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from vidfill.compose import compose
 from vidfill.compose.noise import with_noise
-from vidfill.engine import fill
+from vidfill.engine.fill import fill
 from vidfill.engine.plan import Plan, plan_fill
 from vidfill.errors import MaskError
 from vidfill.masks.files import MaskSource

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.engine import fill_clip
+from vidfill.engine.clip import fill_clip
 from vidfill.errors import WeightsError
 from vidfill.evaluate.quality import psnr
 from vidfill.models.base import ClipSource, Step, View, recur, unroll

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.golden.make_opn_small import PATH, REFERENCES, SIZES, TARGET, opn_tensors
 from tests.models.opn.twin import TwinOPN
-from vidfill.engine import fill_clip
+from vidfill.engine.clip import fill_clip
 from vidfill.models.base import ClipSource, View, Window, composite, recur, unroll
 from vidfill.models.opn.authors import PEELING_LAYERS, authors_shapes, load_authors
 from vidfill.models.opn.model import OPN, OPNSizes

@@ -1,4 +1,4 @@
-"""Measured motion is right where it is believed, and not believed where it cannot be known."""
+"""Measured motion is right where it is trusted, and not trusted where it cannot be known."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,11 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
 from tests.train.models import TinyModel, tiny_data
-from vidfill.train.batch_motion import BatchMotion, believed
-from vidfill.train.batches import Batch, Shape, make_batch
-from vidfill.train.recipes import TINY
+from vidfill.models.base import WindowSpec
+from vidfill.train.batch import Batch, BatchMotion, trusted
+from vidfill.train.clips import ClipSamples
+from vidfill.train.parallel import Ranks
+from vidfill.train.recipe import TINY, Stage
 from vidfill.train.synthesis import exact_flow
 
 SIDE, SPEED_PX = 80, 3
@@ -27,7 +29,12 @@ def _pan() -> Tensor:
 def _batch(clip: Tensor) -> Batch:
     """A batch of one real clip."""
     grays = (255 * clip.mean(dim=2)).round().to(torch.uint8).numpy()
-    return Batch(clip, torch.zeros_like(clip[:, :, :1]), range(3), None, (), grays)
+    return Batch(clip, torch.zeros_like(clip[:, :, :1]), range(3), WindowSpec(), grays=grays)
+
+
+def _drawn(n_samples: int, *, step: int, synthetic_ratio: float = 0.5) -> Batch:
+    stage = Stage("s", 1.0, n_samples, 32, loss={}, n_targets=2, synthetic_ratio=synthetic_ratio)
+    return ClipSamples(tiny_data(), TINY, TinyModel().spec).draw(stage, step=step, ranks=Ranks())
 
 
 def _between(clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +53,7 @@ def test_a_pan_is_measured_where_both_frames_show_it() -> None:
 
 
 @pytest.mark.parametrize("fault", ["other texture", "brighter"])
-def test_what_the_source_does_not_show_is_not_believed(fault: str) -> None:
+def test_what_the_source_lacks_is_not_trusted(fault: str) -> None:
     clip = _pan()
     covered = clip[:, SOURCE, :, 20:60, 20:60]
     if fault == "other texture":
@@ -59,20 +66,20 @@ def test_what_the_source_does_not_show_is_not_believed(fault: str) -> None:
     assert visible.mean() > 0.3
 
 
-def test_a_flow_is_not_believed_where_the_way_back_ends_elsewhere() -> None:
+def test_forward_and_backward_flow_must_agree() -> None:
     plain = torch.full((1, 3, 20, 20), 0.5)
     there = torch.zeros(1, 2, 20, 20)
     there[:, 0] = 3.0
     back = -there
     back[:, 0, :10] += 1.0
-    seen = believed(plain, plain, there, back)[0, 0]
+    seen = trusted(plain, plain, there, back)[0, 0]
     # 1 px is more than 0.01 (9 + 4) + 0.5 px squared.
     assert seen[:10].sum() == 0
     assert seen[11:, :17].all()
     assert seen[:, 17:].sum() == 0, "outside the frame there is nothing"
 
 
-def test_without_the_flow_back_nothing_is_believed_but_the_flow_is_there() -> None:
+def test_without_the_flow_back_nothing_is_trusted() -> None:
     motion = BatchMotion(_batch(_pan()))
     assert not any(tensor.any() for tensor in motion.between(TARGET, SOURCE))
     motion.measure([(TARGET, SOURCE)])
@@ -81,9 +88,8 @@ def test_without_the_flow_back_nothing_is_believed_but_the_flow_is_there() -> No
     assert not visible.any()
 
 
-def test_synthetic_samples_keep_their_exact_motion_beside_measured_ones() -> None:
-    shape = Shape(n_samples=6, n_targets=2, size=(32, 32))
-    batch = make_batch(tiny_data(), TINY, TinyModel().spec, shape, step=1)
+def test_synthetic_samples_keep_their_exact_motion() -> None:
+    batch = _drawn(6, step=1)
     assert batch.scene is not None
     assert 0 < len(batch.synthetic) < 6
     assert batch.grays.shape == (6 - len(batch.synthetic), batch.clip.shape[1], 32, 32)
@@ -103,8 +109,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_grays_are_those_of_the_clips() -> None:
-    shape = Shape(n_samples=2, n_targets=1, size=(32, 32), synthetic_share=0.0)
-    batch = make_batch(tiny_data(), TINY, TinyModel().spec, shape, step=0)
+    batch = _drawn(2, step=0, synthetic_ratio=0.0)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     expected = (255 * (batch.clip * weights).sum(dim=2)).numpy()
     assert np.abs(batch.grays - expected).max() <= 0.51

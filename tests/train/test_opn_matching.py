@@ -1,6 +1,7 @@
 """Attention is told where the truth lies: against motion that is known."""
 
 import math
+from contextlib import nullcontext
 from typing import cast
 
 import pytest
@@ -8,17 +9,21 @@ import torch
 from torch import Tensor
 
 from tests.train.models import tiny_data
-from vidfill.models.base import ClipSource, Step, recur
+from vidfill.models.base import ClipSource, Step, WindowSpec, recur
 from vidfill.models.opn.attention import Bank, Questions
 from vidfill.models.opn.model import OPN, OPNSizes, Peeling
-from vidfill.train.batch_motion import BatchMotion
-from vidfill.train.batches import Shape, drawn_window, make_batch
-from vidfill.train.match_loss import match_loss
-from vidfill.train.recipes import find_recipe
+from vidfill.train.batch import Batch, BatchMotion
+from vidfill.train.clips import ClipSamples
+from vidfill.train.objective import Chunk, Critics, Judges
+from vidfill.train.opn.matching import match_term
+from vidfill.train.opn.recipes import TINY
+from vidfill.train.parallel import Ranks
+from vidfill.train.recipe import Stage
 
 HEIGHT, WIDTH = 4, 6
 N_CELLS = HEIGHT * WIDTH
 BATCH = 2
+JUDGES = Judges(Critics(TINY), None, nullcontext)
 
 
 class _Motion:
@@ -51,7 +56,8 @@ def _loss(
     )
     fill = torch.zeros(BATCH, 3, 4 * HEIGHT, 4 * WIDTH)
     record = Peeling((), (), (asked,), bank, tuple(range(1, 1 + keys.shape[1] // N_CELLS)))
-    return match_loss([(0, Step(fill, record=record))], cast("BatchMotion", motion))
+    batch = Batch(fill[:, None], fill[:, None, :1], range(1), WindowSpec())
+    return match_term(Chunk([(0, Step(fill, record=record))], batch, cast("BatchMotion", motion), JUDGES))
 
 
 def _distinct(n: int) -> Tensor:
@@ -74,7 +80,7 @@ def test_between_two_cells_either_is_half_right() -> None:
     assert float(_loss(keys[:, [2]], keys, _Motion(2, 0), cells=[2])) == pytest.approx(math.log(2), abs=1e-4)
 
 
-def test_attention_is_shared_with_the_cells_of_all_references_of_all_samples() -> None:
+def test_the_softmax_goes_over_all_samples() -> None:
     """Keys that are all alike give each of them the same attention."""
     keys = torch.ones(BATCH, 3 * N_CELLS, 5)
     loss = _loss(keys[:, :1], keys, _Motion(0, 0), cells=[4])
@@ -93,7 +99,7 @@ def test_what_a_reference_does_not_know_or_show_is_no_answer() -> None:
     assert float(_loss(question, keys, _Motion(0, 0, visible=0), cells=[5])) == 0
 
 
-def test_a_sample_that_knows_nothing_asks_nothing_and_answers_nobody() -> None:
+def test_a_sample_that_knows_nothing_does_not_count() -> None:
     """Its bank counts all of its cells as usable, so that a softmax over it is defined."""
     keys = torch.ones(BATCH, N_CELLS, 5)
     loss = _loss(keys[:, :1], keys, _Motion(0, 0), cells=[4], has_any=torch.tensor([1.0, 0.0]))
@@ -102,17 +108,16 @@ def test_a_sample_that_knows_nothing_asks_nothing_and_answers_nobody() -> None:
 
 def test_the_matches_of_one_batch_can_be_learned() -> None:
     torch.manual_seed(0)
-    recipe = find_recipe("tiny", model="opn")
     network = OPN(OPNSizes(half=8, channels=16)).train()
-    shape = Shape(n_samples=2, n_targets=3, size=(48, 48), synthetic_share=1, spread_targets=True)
-    window = drawn_window(network.spec, recipe, step=0, n_supports=0, is_spread=True)
-    batch = make_batch(tiny_data(), recipe, window, shape, step=0)
+    stage = Stage("s", 1.0, batch=2, crop_px=32, loss={}, n_targets=3, synthetic_ratio=1, spread_targets=True)
+    batch = ClipSamples(tiny_data(), TINY, network.spec).draw(stage, step=0, ranks=Ranks())
     motion = BatchMotion(batch)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     losses = []
-    for _ in range(40):
+    for _ in range(20):
         source = ClipSource(network, batch.clip, batch.holes)
-        loss = match_loss(list(recur(network, source, targets=batch.targets, spec=window)), motion)
+        outputs = list(recur(network, source, targets=batch.targets, spec=batch.window))
+        loss = match_term(Chunk(outputs, batch, motion, JUDGES))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -5,18 +5,18 @@ import random
 
 import pytest
 
-from vidfill.train.guard import LEAST_KNOWN, PATIENCE, Guard
+from vidfill.train.loss_guard import MIN_LOSSES, PATIENCE, LossGuard
 
 
-def _warm(guard: Guard, level: float = 2.0) -> random.Random:
+def _warm(guard: LossGuard, level: float = 2.0) -> random.Random:
     rng = random.Random(0)
-    assert not any(guard.is_exploding(level + 0.3 * rng.random()) for _ in range(LEAST_KNOWN + 20))
+    assert not any(guard.is_exploding(level + 0.3 * rng.random()) for _ in range(MIN_LOSSES + 20))
     return rng
 
 
 @pytest.mark.parametrize("level", [2.0, -3.0, 1e-3])
 def test_a_jump_that_lasts_is_an_explosion(level: float) -> None:
-    guard = Guard()
+    guard = LossGuard()
     _warm(guard, level)
     found = [guard.is_exploding(level + 30) for _ in range(PATIENCE)]
     assert found == [False] * (PATIENCE - 1) + [True]
@@ -24,8 +24,8 @@ def test_a_jump_that_lasts_is_an_explosion(level: float) -> None:
     assert guard.is_calm
 
 
-def test_single_hard_batches_and_falling_or_slowly_rising_losses_are_none() -> None:
-    guard = Guard()
+def test_hard_batches_and_slow_drifts_are_no_explosions() -> None:
+    guard = LossGuard()
     rng = _warm(guard)
     assert not any(guard.is_exploding(50.0 if i % 3 == 0 else 2 + 0.3 * rng.random()) for i in range(200))
     assert not any(guard.is_exploding(2.0 * 0.99**i) for i in range(300))
@@ -33,7 +33,7 @@ def test_single_hard_batches_and_falling_or_slowly_rising_losses_are_none() -> N
 
 
 def test_after_a_high_loss_it_is_not_calm() -> None:
-    guard = Guard()
+    guard = LossGuard()
     _warm(guard)
     guard.is_exploding(50.0)
     assert not guard.is_calm
@@ -41,10 +41,10 @@ def test_after_a_high_loss_it_is_not_calm() -> None:
     assert guard.is_calm
 
 
-def test_what_is_not_finite_is_one_at_once_and_a_new_stage_knows_no_level() -> None:
-    assert Guard().is_exploding(math.nan)
-    assert Guard().is_exploding(math.inf)
-    guard = Guard()
+def test_what_is_not_finite_explodes_at_once() -> None:
+    assert LossGuard().is_exploding(math.nan)
+    assert LossGuard().is_exploding(math.inf)
+    guard = LossGuard()
     _warm(guard)
     guard.forget()
-    assert not any(guard.is_exploding(100.0) for _ in range(LEAST_KNOWN + PATIENCE + 5))
+    assert not any(guard.is_exploding(100.0) for _ in range(MIN_LOSSES + PATIENCE + 5))

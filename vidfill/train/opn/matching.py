@@ -1,53 +1,51 @@
-"""Where attention should fall: a loss on a model's questions, from motion that is known."""
+"""Where attention should fall: a loss on a model's queries, from motion that is known."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from vidfill.models.base import Step
-from vidfill.models.opn.attention import Bank, Questions
+from vidfill.models.opn.attention import Questions
+from vidfill.models.opn.model import Peeling
 from vidfill.models.opn.peels import CELL_PX, shrink
-from vidfill.train.batch_motion import BatchMotion
+from vidfill.train.objective import Chunk
 
-# A question counts where the truth lies in the bank at least with this share of one cell.
-SEEN_SHARE = 0.25
+# A query counts where at least this ratio of one cell of the truth lies in the bank.
+_MIN_SEEN = 0.25
 
 
-def match_loss(outputs: Sequence[tuple[int, Step]], motion: BatchMotion) -> Tensor:
+def match_term(chunk: Chunk) -> Tensor:
     """Minus the logarithm of the attention that falls on what a cell of the hole shows in truth.
 
     The paper trains its attention through the pixels alone; for those to change a key, the right cell must already
     draw some attention. Here the motion says where each cell of a peel is seen in each reference, and the loss is
     -log(sum of attention times bilinear weight) over those places, the softmax going over all references of all samples
-    of the batch: those of other samples are so many more cells not to be taken for the right one.
+    of the batch: the cells of other samples serve as negatives.
 
     Args:
-        outputs: (position, step); a step's `record` is a `Peeling`.
-        motion: of the batch; real clips count where their flow was measured.
+        chunk: its steps' records are `Peeling`; real clips count where their flow was measured.
 
     Returns:
-        A scalar, the mean over the questions that have an answer; 0 where none has.
+        A scalar, the mean over the queries that have an answer; 0 where none has.
     """
-    total = torch.stack([0 * step.fill.float().sum() for _, step in outputs]).sum()
-    n_questions = 0
-    for t, step in outputs:
-        bank: Bank | None = step.record.bank
+    total = torch.stack([0 * step.fill.float().sum() for _, step in chunk.outputs]).sum()
+    n_queries = 0
+    for t, step in chunk.outputs:
+        record: Peeling = step.record
+        bank = record.bank
         if bank is None:
             continue
         height, width = (extent // CELL_PX for extent in step.fill.shape[-2:])
-        places = [_places(*motion.between(t, other), (height, width)) for other in step.record.read]
+        places = [_places(*chunk.motion.between(t, other), (height, width)) for other in record.read]
         index = torch.cat([cells + k * height * width for k, (cells, _) in enumerate(places)], dim=-1)
-        weight = torch.cat([shares for _, shares in places], dim=-1)
+        weight = torch.cat([weights for _, weights in places], dim=-1)
         known = bank.usable[:, 0, 0] & (bank.has_any[:, 0] > 0)  # of a sample that knows nothing all is "usable"
         weight = weight * known.gather(1, index.flatten(1)).view_as(weight)
-        for asked in step.record.questions:
-            losses = _surprise(asked, bank.keys, known, index, weight)
-            total, n_questions = total + losses.sum(), n_questions + len(losses)
-    return total / max(1, n_questions)
+        for asked in record.questions:
+            losses = _negative_log_attention(asked, bank.keys, known, index, weight)
+            total, n_queries = total + losses.sum(), n_queries + len(losses)
+    return total / max(1, n_queries)
 
 
 def _places(flow: Tensor, visible: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -77,11 +75,11 @@ def _places(flow: Tensor, visible: Tensor, size: tuple[int, int]) -> tuple[Tenso
     return torch.stack(cells, dim=-1).flatten(1, 2), torch.stack(weights, dim=-1).flatten(1, 2)
 
 
-def _surprise(asked: Questions, keys: Tensor, known: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """The loss of each question of a peel that has an answer: (N,).
+def _negative_log_attention(asked: Questions, keys: Tensor, known: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """The loss of each query of a peel that has an answer: (N,).
 
     Args:
-        asked: the questions.
+        asked: the queries.
         keys: (B, K, C).
         known: (B, K) bool.
         index: (B, cells, P), where in the bank each cell of the frame is seen.
@@ -90,7 +88,7 @@ def _surprise(asked: Questions, keys: Tensor, known: Tensor, index: Tensor, weig
     n_keys, channels = keys.shape[1:]
     rows = asked.cells.unsqueeze(-1).expand(-1, -1, index.shape[-1])
     index, weight = index.gather(1, rows), weight.gather(1, rows)
-    sample, number = torch.nonzero((weight.sum(dim=-1) > SEEN_SHARE) & asked.counts, as_tuple=True)
+    sample, number = torch.nonzero((weight.sum(dim=-1) > _MIN_SEEN) & asked.counts, as_tuple=True)
     # The product may round: it is what attention itself computes.
     scores = (asked.queries[sample, number].to(keys.dtype) @ keys.flatten(0, 1).T).float() / channels**0.5
     scores = scores.masked_fill(~known.view(1, -1), -torch.inf)

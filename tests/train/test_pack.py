@@ -1,4 +1,4 @@
-"""Holes and crops of single pictures, and archives of them."""
+"""Archives of pictures that training can read."""
 
 from pathlib import Path
 
@@ -7,72 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.models import tiny_data
 from tests.train.test_data import write_archive, write_clip
 from vidfill.errors import InputError, UsageError
 from vidfill.train import pack as packing
 from vidfill.train.data import is_held_back, load_data
 from vidfill.train.pack import pack
-from vidfill.train.picture_bank import PictureBank, held_back_pictures, training_pictures
-from vidfill.train.picture_holes import HoleShapes, text
-from vidfill.train.recipes import DataBudget
+from vidfill.train.recipe import DataBudget
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def shapes() -> HoleShapes:
-    return HoleShapes(tiny_data().silhouettes, CPU)
-
-
-def test_holes_have_all_sizes_and_are_never_empty_nor_the_whole(shapes: HoleShapes) -> None:
-    torch.manual_seed(0)
-    holes = shapes.draw(64, (64, 96))
-    assert holes.shape == (64, 1, 64, 96)
-    assert bool(((holes == 0) | (holes == 1)).all())
-    share = holes.mean(dim=(1, 2, 3))
-    assert 0.003 <= float(share.min()) < 0.02
-    assert 0.2 < float(share.max()) <= 0.6
-    assert 0.05 < float(share.mean()) < 0.25
-    assert float((holes.mean(dim=0) > 0).float().mean()) > 0.95, "they are everywhere"
-
-
-def test_a_seed_draws_the_same(shapes: HoleShapes) -> None:
-    def drawn() -> torch.Tensor:
-        torch.manual_seed(3)
-        return shapes.draw(4, (32, 48))
-
-    assert torch.equal(drawn(), drawn())
-
-
-def test_text_is_thin() -> None:
-    rng = np.random.default_rng(0)
-    shares = [text(rng, 128).mean() for _ in range(30)]
-    assert min(shares) > 0.01
-    assert max(shares) < 0.4
-
-
-def test_crops_show_the_picture_itself(shapes: HoleShapes) -> None:
-    """A picture of two ramps tells where a crop was taken and how large it was."""
-    y, x = np.mgrid[0:72, 0:100]
-    ramps = torch.from_numpy(np.stack((x * 2, y * 2, 0 * x), axis=-1).astype(np.uint8))
-    small = torch.zeros(30, 40, 3, dtype=torch.uint8)
-    bank = PictureBank([small, ramps, ramps], shapes, CPU)
-    torch.manual_seed(0)
-    pictures = bank._cropped(torch.tensor([1] * 20), (48, 64), torch.rand(20, 4)) * 255 / 2
-    across, down = pictures[:, 0].diff(dim=-1), pictures[:, 1].diff(dim=-2)
-    zoom = down.mean(dim=(1, 2))
-    assert 0.93 < float(zoom.min()) < float(zoom.max()) < 1.41
-    assert torch.allclose(across.abs().mean(dim=(1, 2)), zoom, rtol=0.02), "the same across and down"
-    assert (across.mean(dim=(1, 2)) < 0).any() and (across.mean(dim=(1, 2)) > 0).any(), "some are mirrored"
-    assert bank._large_enough((48, 64)).tolist() == [1, 2], "the small one would have to be enlarged"
-    assert bank._large_enough((96, 200)).tolist() == [0, 1, 2], "all, where all are small"
-
-
-def test_pictures_are_photos_and_frames_of_clips() -> None:
-    data = tiny_data()
-    assert len(training_pictures(data)) == len(data.photos) + len(data.clips)
-    assert len(held_back_pictures(data)) == len(data.held_back)
 
 
 @pytest.fixture
@@ -101,7 +43,7 @@ def _pack(sources: Path, out: Path, *, total_mib: float = 1.0, archive_mib: floa
 def test_packed_pictures_are_what_training_reads(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "LEAST_CHANGE", 0.0)
+    monkeypatch.setattr(packing, "MIN_CHANGE", 0.0)
     files = _pack(sources, tmp_path / "packed")
     assert [file.name for file in files] == ["silhouettes_00.zip", "pictures_00.zip"]
     budget = DataBudget(short_side_px=48, frames_per_clip=9, n_photos=99, silhouette_px=32, enlarge=False)

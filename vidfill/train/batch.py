@@ -1,9 +1,11 @@
-"""The motion between the frames of a batch: exact in synthetic scenes, measured in real clips."""
+"""A batch of training clips, and the motion between its frames: exact in synthetic scenes, measured in real clips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,26 +14,69 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.align.warp import warp
-from vidfill.train.batches import Batch
-from vidfill.train.synthesis import exact_flow
+from vidfill.models.base import WindowSpec
+from vidfill.train.parallel import Ranks
+from vidfill.train.recipe import Stage
+from vidfill.train.synthesis import Scene, exact_flow
 
 Pair = tuple[int, int]
-Gray = NDArray[np.uint8]
+_NO_GRAYS = np.zeros((0, 0, 0, 0), np.uint8)
 
 # Largest squared difference, summed over the colours, of a pixel and what the flow brings to it (the authors' code of
 # Deep Video Inpainting).
-MAX_PHOTOMETRIC = 0.02
-# Largest |f + b|^2 of the flow there and the flow back, in pixels: this share of |f|^2 + |b|^2, and this much more
+_MAX_PHOTOMETRIC = 0.02
+# Largest |f + b|^2 of the flow there and the flow back, in pixels: this ratio of |f|^2 + |b|^2, and this much more
 # (Sundaram, Brox, Keutzer: Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow, ECCV 2010).
-LOOP_SHARE = 0.01
-LOOP_PX2 = 0.5
+_LOOP_RATIO = 0.01
+_LOOP_PX2 = 0.5
+
+
+class Batch(NamedTuple):
+    """What one process looks at in one step.
+
+    Attributes:
+        clip: (B, T, 3, H, W), RGB in [0, 1], without holes.
+        holes: (B, T, 1, H, W), 1 = missing.
+        targets: the positions to fill.
+        window: of the model, in this step.
+        scene: the synthetic samples with their exact motion, None where there are none.
+        synthetic: which samples those are, in the order of `scene`.
+        grays: (B - synthetic, T, H, W), the brightness of the other samples, in the CPU's memory for OpenCV. Copied
+            when the batch is made, so that the losses do not have to wait for the device.
+    """
+
+    clip: Tensor
+    holes: Tensor
+    targets: range
+    window: WindowSpec
+    scene: Scene | None = None
+    synthetic: tuple[int, ...] = ()
+    grays: NDArray[np.uint8] = _NO_GRAYS
+
+
+class Samples(ABC):
+    """Where batches come from."""
+
+    @abstractmethod
+    def draw(self, stage: Stage, *, step: int, ranks: Ranks) -> Batch:
+        """This process's part of the batch of one step, on the data's device. The same step gives the same batch.
+
+        Args:
+            stage: decides sizes and numbers.
+            step: number of the step; torch's generators have been seeded with it.
+            ranks: which of how many processes this is.
+        """
+
+    @abstractmethod
+    def held_back(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """The clips of a validation, (B, T, 3, H, W) each, and their holes: the same every time."""
 
 
 class BatchMotion:
-    """Flows between the frames of a batch, from target to source, and where they can be believed.
+    """Flows between the frames of a batch, from target to source, and where they can be trusted.
 
     The pseudo-truth of real clips is DIS flow (Kroeger et al., ECCV 2016) between the whole frames, holes included. It
-    is believed where the picture that it brings agrees with the target, and where the flow back agrees with it. On
+    is trusted where the picture that it brings agrees with the target, and where the flow back agrees with it. On
     synthetic scenes, whose truth is known, that leaves 65 % of the visible pixels six frames away (motion of 11 px)
     with a mean error of 1.0 px instead of 4.1, and 87 % three frames away with 0.5 px instead of 1.0.
 
@@ -42,9 +87,8 @@ class BatchMotion:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         device = batch.clip.device
-        n_samples = len(batch.clip)
         self._synthetic = torch.tensor(batch.synthetic, dtype=torch.long, device=device)
-        real = [i for i in range(n_samples) if i not in batch.synthetic]
+        real = [i for i in range(len(batch.clip)) if i not in batch.synthetic]
         self._real = torch.tensor(real, dtype=torch.long, device=device)
         self._measured: dict[Pair, Tensor] = {}
 
@@ -79,13 +123,13 @@ class BatchMotion:
         if (at, to) in self._measured:
             flow[self._real] = self._measured[at, to]
             if (to, at) in self._measured:
-                visible[self._real] = believed(
+                visible[self._real] = trusted(
                     clip[self._real, at], clip[self._real, to], self._measured[at, to], self._measured[to, at]
                 )
         return flow, visible
 
 
-def believed(target: Tensor, source: Tensor, there: Tensor, back: Tensor) -> Tensor:
+def trusted(target: Tensor, source: Tensor, there: Tensor, back: Tensor) -> Tensor:
     """Where a measured flow passes both checks.
 
     Args:
@@ -95,16 +139,16 @@ def believed(target: Tensor, source: Tensor, there: Tensor, back: Tensor) -> Ten
         back: from source to target.
 
     Returns:
-        (B, 1, H, W) float, 1 where the flow is believed.
+        (B, 1, H, W) float, 1 where the flow is trusted.
     """
     returned = warp(back, there)
     loop = (there + returned).square().sum(dim=1, keepdim=True)
     length = (there.square() + returned.square()).sum(dim=1, keepdim=True)
     away = (target - warp(source, there)).square().sum(dim=1, keepdim=True)
-    return ((away < MAX_PHOTOMETRIC) & (loop < LOOP_SHARE * length + LOOP_PX2)).float()
+    return ((away < _MAX_PHOTOMETRIC) & (loop < _LOOP_RATIO * length + _LOOP_PX2)).float()
 
 
-def _dis_flow(at: Gray, to: Gray) -> NDArray[np.float32]:
+def _dis_flow(at: NDArray[np.uint8], to: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W, 2). OpenCV's fast preset: 1 ms for 160x160; the medium one halves the error and takes five times that."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow = estimator.calc(at, to, np.zeros((*at.shape, 2), np.float32))

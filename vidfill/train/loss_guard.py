@@ -1,4 +1,4 @@
-"""Notices a loss that explodes, so that the run can go back to weights from before."""
+"""Notices a loss that explodes, so that the run can go back to earlier weights."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 import statistics
 from collections import deque
 
-# Losses that the usual level is taken from, and how many of them it takes to know it.
-WINDOW = 100
-LEAST_KNOWN = 20
+# How many losses the median is taken from, and how many of them it needs.
+_WINDOW = 100
+MIN_LOSSES = 20
 # A loss is high if it lies so many median absolute deviations above the median; one deviation counts at least this
-# fraction of the median.
-DEVIATIONS = 10.0
-LEAST_DEVIATION = 0.05
+# ratio of the median.
+_MAX_DEVIATIONS = 10.0
+_MIN_DEVIATION = 0.05
 # A single hard batch is no explosion; so many high losses in a row are one.
 PATIENCE = 3
 
 
-class Guard:
+class LossGuard:
     """Compares each loss with the median of those before it.
 
     Example:
-        >>> guard = Guard()
+        >>> guard = LossGuard()
         >>> any(guard.is_exploding(1.0) for _ in range(30))
         False
         >>> [guard.is_exploding(9.0) for _ in range(3)]
@@ -29,12 +29,12 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._losses: deque[float] = deque(maxlen=_WINDOW)
         self._n_high = 0
 
     @property
     def is_calm(self) -> bool:
-        """Whether the last loss was not high, so that the weights at hand are worth going back to."""
+        """Whether the last loss was not high, so that the current weights are worth going back to."""
         return self._n_high == 0
 
     def is_exploding(self, loss: float) -> bool:
@@ -42,15 +42,15 @@ class Guard:
         if not math.isfinite(loss):
             self._n_high = 0
             return True
-        if len(self._losses) >= LEAST_KNOWN and loss > self._limit():
+        if len(self._losses) >= MIN_LOSSES and loss > self._limit():
             self._n_high += 1
-            if self._n_high < PATIENCE:
-                return False
+        else:
             self._n_high = 0
-            return True
+            self._losses.append(loss)
+        if self._n_high < PATIENCE:
+            return False
         self._n_high = 0
-        self._losses.append(loss)
-        return False
+        return True
 
     def forget(self) -> None:
         """Begin anew, where what is minimised changes."""
@@ -60,4 +60,4 @@ class Guard:
     def _limit(self) -> float:
         usual = statistics.median(self._losses)
         deviation = statistics.median(abs(loss - usual) for loss in self._losses)
-        return usual + DEVIATIONS * max(deviation, LEAST_DEVIATION * abs(usual))
+        return usual + _MAX_DEVIATIONS * max(deviation, _MIN_DEVIATION * abs(usual))

@@ -1,0 +1,1 @@
+"""Training of Onion-Peel Networks and of their temporal network."""

@@ -1,0 +1,67 @@
+"""Samples and loss terms of Onion-Peel Networks (section 3.4): each peel has its losses, which are summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
+from torch import Tensor
+
+from vidfill.models.base import unroll
+from vidfill.models.opn.model import Peeling
+from vidfill.train import ModelTraining
+from vidfill.train.clips import ClipSamples
+from vidfill.train.losses import hole_l1
+from vidfill.train.objective import Chunk
+from vidfill.train.opn.matching import match_term
+
+
+def peel_term(chunk: Chunk) -> Tensor:
+    """L1 inside each peel, summed over the peels, mean over the outputs."""
+    return _over_peels(chunk, lambda fill, truth, peel, _hole: hole_l1(fill, truth, peel))
+
+
+def valid_term(chunk: Chunk) -> Tensor:
+    """L1 of what is decoded of the known pixels, for each peel, likewise."""
+    return _over_peels(chunk, lambda fill, truth, _peel, hole: hole_l1(fill, truth, 1 - hole))
+
+
+def variation_term(chunk: Chunk) -> Tensor:
+    """Total variation inside each peel, likewise."""
+    return _over_peels(chunk, lambda fill, _truth, peel, _hole: total_variation(fill, peel))
+
+
+def total_variation(fill: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference of pixels inside a mask from their neighbours on the right and below.
+
+    Args:
+        fill: (B, 3, H, W).
+        mask: (B, 1, H, W), 1 where it counts; a sample without any counts 0.
+    """
+    across = F.pad((fill[..., 1:] - fill[..., :-1]).abs(), (0, 1))
+    down = F.pad((fill[..., 1:, :] - fill[..., :-1, :]).abs(), (0, 0, 0, 1))
+    total = ((across + down) * mask).sum(dim=(1, 2, 3))
+    return (total / (3 * mask.sum(dim=(1, 2, 3))).clamp(min=1)).mean()
+
+
+def _over_peels(chunk: Chunk, loss: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """The mean over the outputs of the sum over their peels of loss(decoded frame, truth, peel, hole)."""
+    sums = []
+    for t, step in chunk.outputs:
+        record: Peeling = step.record
+        total = 0 * step.fill.float().sum()  # an output without a hole has no peels, but needs a gradient, of zero
+        for fill, peel in zip(record.fills, record.masks, strict=True):
+            total = total + loss(fill, chunk.batch.clip[:, t], peel, chunk.batch.holes[:, t])
+        sums.append(total)
+    return torch.stack(sums).mean()
+
+
+TRAINING = {
+    "opn": ModelTraining(
+        ClipSamples,
+        unroll,
+        {"peel": peel_term, "valid": valid_term, "variation": variation_term, "match": match_term},
+    ),
+    "opn-tcn": ModelTraining(ClipSamples, unroll, {}),
+}
