@@ -11,7 +11,7 @@ from pathlib import Path
 from vidfill.errors import VidfillError
 from vidfill.models import LEARNED_NAMES
 from vidfill.settings.commands import TrainSettings
-from vidfill.settings.define import about, settings_of, types_of
+from vidfill.settings.define import settings_of
 from vidfill.train import RECIPE_NAMES
 from vidfill.train.command import describe, run_training, sized_recipe
 
@@ -49,17 +49,14 @@ def option_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the run")
     parser.add_argument("--recipe", default="gpu", help="one of " + ", ".join(RECIPE_NAMES))
-    types = types_of(TrainSettings)
-    for name, field in settings_of(TrainSettings).items():
-        known = about(field)
-        flag = (known.flags or (f"--{name}",))[0].split("/")[0]
-        if isinstance(field.default, bool):
+    for name, known in settings_of(TrainSettings).items():
+        flag = known.flags[0].split("/")[0]
+        if known.kind is bool:
             action = argparse.BooleanOptionalAction
-            parser.add_argument(flag, dest=name, action=action, default=field.default, help=known.help)
+            parser.add_argument(flag, dest=name, action=action, default=known.default, help=known.help)
         else:
-            kind = types[name]
-            unit = known.unit or kind.__name__.upper()
-            parser.add_argument(flag, dest=name, type=kind, default=field.default, metavar=unit, help=known.help)
+            unit = known.unit or known.kind.__name__.upper()
+            parser.add_argument(flag, dest=name, type=known.kind, default=known.default, metavar=unit, help=known.help)
     return parser
 
 
