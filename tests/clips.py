@@ -1,7 +1,8 @@
 """Clips made for the tests: every answer (shift, object, background, timestamps) follows from the construction.
 
 `write_clip` writes a video, `write_images` a folder of pictures; `moving_texture`, `crossing_object` and `two_scenes`
-make the pictures on their own. `damage_packets` and `truncate` break a file on purpose.
+make the pictures on their own; `video_info` describes a video that is not there. `damage_packets` and `truncate` break
+a file on purpose.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.video.frame import Bool, ColorTags
+from vidfill.video.formats import pixel_format
+from vidfill.video.frame import Bool, ColorTags, VideoInfo
 
 Pictures = NDArray[np.uint8]
 
@@ -58,6 +60,21 @@ class Clip:
     def times_s(self) -> list[Fraction]:
         """Presentation times in seconds, exact."""
         return [pts * self.time_base for pts in self.pts]
+
+
+def video_info(size: tuple[int, int], pix_fmt: str = "yuv420p") -> VideoInfo:
+    """What is known of a video of a (height, width) that nobody has written; 25 frames a second."""
+    return VideoInfo(
+        path=Path("in.mp4"),
+        is_folder=False,
+        container="mov,mp4,m4a,3gp,3g2,mj2",
+        codec="h264",
+        height=size[0],
+        width=size[1],
+        pixel_format=pixel_format(pix_fmt),
+        time_base=Fraction(1, 25),
+        rate=Fraction(25),
+    )
 
 
 def texture(size: tuple[int, int], *, seed: int = 0) -> Pictures:

@@ -1,17 +1,17 @@
 """A patch goes into the picture's own planes; what its alpha does not cover keeps its bits."""
 
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.clips import video_info
 from vidfill.compose import compose
 from vidfill.compose.noise import NoiseMeter
 from vidfill.settings import ComposeSettings
 from vidfill.video.color import rgb_crop
-from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Bool, Box, ColorTags, Frame, Patch, Samples, VideoInfo
 
 HEIGHT, WIDTH = 66, 94
@@ -20,18 +20,7 @@ FORMATS = ["yuv420p", "yuv422p10le", "yuv444p12le", "yuv420p10le", "gbrp", "gbrp
 
 
 def _info(name: str) -> VideoInfo:
-    return VideoInfo(
-        path=Path("fake"),
-        is_folder=False,
-        container="fake",
-        codec="fake",
-        height=HEIGHT,
-        width=WIDTH,
-        pixel_format=pixel_format(name),
-        time_base=Fraction(1, 25),
-        rate=Fraction(25),
-        color=ColorTags(matrix=1, primaries=1, transfer=1, range=1),
-    )
+    return replace(video_info((HEIGHT, WIDTH), name), color=ColorTags(matrix=1, primaries=1, transfer=1, range=1))
 
 
 def _frame(info: VideoInfo, *, index: int = 3, noise: float = 0.04) -> Frame:

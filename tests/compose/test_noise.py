@@ -2,32 +2,20 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.clips import video_info
 from vidfill.compose import compose
 from vidfill.compose.noise import Noise, with_noise
 from vidfill.settings import ComposeSettings
-from vidfill.video.formats import pixel_format
-from vidfill.video.frame import Box, ColorTags, Float, Frame, Patch, VideoInfo
+from vidfill.video.frame import Box, Float, Frame, Patch
 
 HEIGHT, WIDTH = 180, 260
 HOLE = Box(90, 60, 170, 120)
-INFO = VideoInfo(
-    path=Path("fake"),
-    is_folder=False,
-    container="fake",
-    codec="fake",
-    height=HEIGHT,
-    width=WIDTH,
-    pixel_format=pixel_format("gbrp"),
-    time_base=Fraction(1, 25),
-    rate=Fraction(25),
-    color=ColorTags(),
-)
+INFO = video_info((HEIGHT, WIDTH), "gbrp")
 
 
 def _texture(seed: int = 0, *, sigma_px: float = 1.0, std: float = 18) -> Float:

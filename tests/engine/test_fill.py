@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.clips import video_info
 from tests.engine.models import WINDOW, Raising, Recorder
 from vidfill.engine.fill import WARM_UP_FRAMES, fill, halved
 from vidfill.engine.plan import Plan, Segment
@@ -37,9 +37,7 @@ class FakeReader:
 
     def __init__(self, n: int, pixel_format: PixelFormat = RGB8, held: Sequence[int] = ()) -> None:
         self.n, self.read, self.held = n, list[int](), set(held)
-        self.info = VideoInfo(
-            Path("fake"), False, "fake", "fake", HEIGHT, WIDTH, pixel_format, Fraction(1, 100), Fraction(25)
-        )
+        self.info = replace(video_info((HEIGHT, WIDTH)), pixel_format=pixel_format, time_base=Fraction(1, 100))
 
     def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:
         assert start_pts == 4 * start_index + 7

@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.clips import damage_packets, moving_texture, write_clip, write_images
+from tests.clips import damage_packets, moving_texture, video_info, write_clip, write_images
 from vidfill.engine.plan import (
     ALIGN_PX,
     CONTEXT_FRAMES,
@@ -30,21 +29,11 @@ from vidfill.errors import InputError, MaskError, UsageError
 from vidfill.masks.edit import dilate
 from vidfill.masks.files import open_masks
 from vidfill.settings import DEFAULT_WORKING_PIXELS, MaskSettings, PlanSettings, parse_working_size
-from vidfill.video.frame import Bool, Box, PixelFormat, VideoInfo
+from vidfill.video.frame import Bool, Box, PixelFormat
 from vidfill.video.read import Reader
 
 SIZE = (72, 96)
-HD = VideoInfo(
-    path=Path("in.mp4"),
-    is_folder=False,
-    container="mp4",
-    codec="h264",
-    height=1080,
-    width=1920,
-    pixel_format=PixelFormat("yuv420p", 8, (1, 1), "yuv", has_alpha=False),
-    time_base=Fraction(1, 25),
-    rate=Fraction(25),
-)
+HD = video_info((1080, 1920))
 HOLE = Box(900, 500, 1000, 560)
 
 

@@ -1,31 +1,21 @@
 """Times and boxes as people type them."""
 
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.clips import video_info
 from vidfill.errors import MaskError, UsageError
 from vidfill.masks.boxes import Boxes, Moment, TimedBox, TimeRange
-from vidfill.video.frame import Frame, Orientation, PixelFormat, VideoInfo
+from vidfill.video.frame import Frame, Orientation, VideoInfo
 
 HALF_FRAME = Fraction(1, 50)
 
 
 def _info(orientation: Orientation | None = None) -> VideoInfo:
-    return VideoInfo(
-        path=Path("in.mp4"),
-        is_folder=False,
-        container="mp4",
-        codec="h264",
-        height=40,
-        width=60,
-        pixel_format=PixelFormat("gray", 8, (0, 0), "gray", has_alpha=False),
-        time_base=Fraction(1, 25),
-        rate=Fraction(25),
-        orientation=orientation or Orientation(),
-    )
+    return replace(video_info((40, 60), "gray"), orientation=orientation or Orientation())
 
 
 def _frame(index: int) -> Frame:

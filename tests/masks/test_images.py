@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.clips import video_info
 from vidfill.errors import MaskError
 from vidfill.masks.images import Fit, list_images, read_mask
-from vidfill.video.frame import Bool, Orientation, PixelFormat, VideoInfo
+from vidfill.video.frame import Bool, Orientation, VideoInfo
 
 
 def _silent(text: str) -> None:
@@ -126,19 +128,7 @@ def test_natural_order(tmp_path: Path) -> None:
 def _info(
     size: tuple[int, int], orientation: Orientation | None = None, sample_aspect: Fraction = Fraction(1)
 ) -> VideoInfo:
-    return VideoInfo(
-        path=Path("in.mp4"),
-        is_folder=False,
-        container="mp4",
-        codec="h264",
-        height=size[0],
-        width=size[1],
-        pixel_format=PixelFormat("gray", 8, (0, 0), "gray", has_alpha=False),
-        time_base=Fraction(1, 25),
-        rate=Fraction(25),
-        orientation=orientation or Orientation(),
-        sample_aspect=sample_aspect,
-    )
+    return replace(video_info(size, "gray"), orientation=orientation or Orientation(), sample_aspect=sample_aspect)
 
 
 def _corner(size: tuple[int, int]) -> Bool:

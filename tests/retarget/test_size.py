@@ -2,27 +2,17 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clips import video_info
 from vidfill.errors import UsageError
 from vidfill.retarget.size import TargetShape, parse_aspect, reshaped, warnings_of
 from vidfill.video.formats import pixel_format
-from vidfill.video.frame import ColorTags, Orientation, VideoInfo
+from vidfill.video.frame import ColorTags, Orientation
 
-INFO = VideoInfo(
-    path=Path("in.mp4"),
-    is_folder=False,
-    container="mov,mp4,m4a,3gp,3g2,mj2",
-    codec="h264",
-    height=720,
-    width=1280,
-    pixel_format=pixel_format("yuv420p"),
-    time_base=Fraction(1, 25),
-    rate=Fraction(25),
-)
+INFO = video_info((720, 1280))
 UPRIGHT = Orientation(matrix=(0,) * 9, quarter_turns=1)  # a phone's: coded 1280x720, shown 720x1280
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.clips import video_info
 from vidfill.errors import OutputError, UsageError
 from vidfill.settings import EncodeSettings
 from vidfill.video.codecs import choose_encoder, container_takes
 from vidfill.video.encode import add_picture, encode_one_frame
-from vidfill.video.formats import pixel_format
 from vidfill.video.frame import ColorTags, HdrMetadata, VideoInfo
 
 AUTO = EncodeSettings()
@@ -26,17 +26,8 @@ HDR = HdrMetadata(
 
 
 def info_of(codec: str, pix_fmt: str, *, size: tuple[int, int] = (64, 96), profile: str = "") -> VideoInfo:
-    return VideoInfo(
-        path=Path("source.mkv"),
-        is_folder=False,
-        container="matroska,webm",
-        codec=codec,
-        height=size[0],
-        width=size[1],
-        pixel_format=pixel_format(pix_fmt),
-        time_base=Fraction(1, 1000),
-        rate=Fraction(25),
-        profile=profile,
+    return replace(
+        video_info(size, pix_fmt), container="matroska,webm", codec=codec, time_base=Fraction(1, 1000), profile=profile
     )
 
 

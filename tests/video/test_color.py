@@ -1,11 +1,11 @@
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from tests.clips import video_info
 from tests.video.test_formats import random_planes
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import from_planes, pixel_format, to_planes
@@ -24,19 +24,7 @@ BIT_IDENTITY = [
 
 
 def make_info(name: str, height: int, width: int, *, color: ColorTags | None = None, codec: str = "h264") -> VideoInfo:
-    rate = Fraction(25)
-    return VideoInfo(
-        path=Path("x.mkv"),
-        is_folder=False,
-        container="matroska",
-        codec=codec,
-        height=height,
-        width=width,
-        pixel_format=pixel_format(name),
-        time_base=1 / rate,
-        rate=rate,
-        color=color or ColorTags(),
-    )
+    return replace(video_info((height, width), name), codec=codec, color=color or ColorTags())
 
 
 def random_frame(info: VideoInfo, *, seed: int = 0) -> Frame:
