@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.align.homography import Tracker, find_keypoints, fit_homography, is_still, match
+from vidfill.align.homography import HomographyRefiner, find_keypoints, fit_homography, is_still, match
 from vidfill.models.propagate.seen import look_at
 
 SIZE_WH = (160, 96)
@@ -37,7 +37,7 @@ def test_a_known_homography_is_found_beside_the_holes() -> None:
 def test_tracking_mends_a_guess_that_is_pixels_off() -> None:
     first, second, truth = _pair()
     target = look_at(first, ~HOLE)
-    tracker = Tracker(target.grey, ~HOLE, target.keypoints.points)
+    tracker = HomographyRefiner(target.grey, target.keypoints.points)
     guess = shift(5, -4) @ truth
     mended = tracker.refine(guess, look_at(second, ~HOLE).grey, ~HOLE)
     assert mended is not None

@@ -1,7 +1,7 @@
-"""Homographies between two frames, estimated from what is seen outside the holes.
+"""Homographies between two frames, estimated from the pixels outside their holes.
 
-A homography here is (3, 3) float64 and takes points (x, y) of one frame to another; `target_from_source` names both.
-Images are grey uint8 (H, W); `known` is bool (H, W), True where the pixel is seen.
+A homography is (3, 3) float64 and maps points (x, y) of one frame to another; `target_from_source` names both.
+Images are grey uint8 (H, W); `known` is bool (H, W), True outside the hole.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidfill.video.frame import Bool, Float
+
 Grey = NDArray[np.uint8]
-Known = NDArray[np.bool_]
 Matrix = NDArray[np.float64]
 
 N_KEYPOINTS = 1000
 KEYPOINT_CONTRAST = 0.01
 HOLE_MARGIN_PX = 7
-HALVED_FROM_PX = 192  # from this side on, half the size has keypoints enough, at a quarter of the time
+HALVED_FROM_PX = 192  # of the shorter side: from here on half the size has enough keypoints
 MATCH_RATIO = 0.85
 INLIER_PX = 2.0
 MIN_INLIERS = 15
@@ -31,17 +32,14 @@ MIN_AGREEMENT = 0.5
 
 
 class Keypoints(NamedTuple):
-    """Points of one frame and what they look like."""
+    """Points of one frame and their descriptors."""
 
-    points: NDArray[np.float32]  # (N, 2) float32, (x, y) in pixels
-    descriptors: NDArray[np.float16]  # (N, 128) float16 of unit length (RootSIFT)
+    points: Float  # (N, 2), (x, y) in pixels
+    descriptors: NDArray[np.float16]  # (N, 128) of unit length (RootSIFT)
 
 
-def find_keypoints(grey: Grey, known: Known) -> Keypoints:
-    """SIFT keypoints with RootSIFT descriptors, kept clear of the hole by `HOLE_MARGIN_PX`.
-
-    Source: Lowe 2004; Arandjelovic and Zisserman 2012 (RootSIFT).
-    """
+def find_keypoints(grey: Grey, known: Bool) -> Keypoints:
+    """SIFT keypoints (Lowe 2004) with RootSIFT descriptors (Arandjelovic and Zisserman 2012), clear of the hole."""
     size = 2 * HOLE_MARGIN_PX + 1
     allowed = cv2.erode(known.astype(np.uint8), np.ones((size, size), np.uint8))
     sift = cv2.SIFT.create(nfeatures=N_KEYPOINTS, contrastThreshold=KEYPOINT_CONTRAST)
@@ -59,8 +57,8 @@ def find_keypoints(grey: Grey, known: Known) -> Keypoints:
     return Keypoints(points.astype(np.float32), descriptors.astype(np.float16))
 
 
-def match(source: Keypoints, target: Keypoints) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mutual nearest neighbours that pass Lowe's ratio test: two (M, 2) arrays of points, row by row the same point."""
+def match(source: Keypoints, target: Keypoints) -> tuple[Float, Float]:
+    """Mutual nearest neighbours that pass Lowe's ratio test: two (M, 2) arrays, row by row the same point."""
     if len(source.points) < 2 or len(target.points) < 2:
         return source.points[:0], target.points[:0]
     similarity = source.descriptors.astype(np.float32) @ target.descriptors.astype(np.float32).T
@@ -76,7 +74,7 @@ def match(source: Keypoints, target: Keypoints) -> tuple[NDArray[np.float32], ND
     return source.points[good], target.points[best[good]]
 
 
-def fit_homography(source: NDArray[np.float32], target: NDArray[np.float32]) -> Matrix | None:
+def fit_homography(source: Float, target: Float) -> Matrix | None:
     """The homography that most of the point pairs agree on (MAGSAC), None where fewer than `MIN_INLIERS` do."""
     if len(source) < MIN_INLIERS:
         return None
@@ -86,7 +84,7 @@ def fit_homography(source: NDArray[np.float32], target: NDArray[np.float32]) -> 
     return np.asarray(matrix, np.float64)
 
 
-def is_still(source: Grey, source_known: Known, target: Grey, target_known: Known) -> bool:
+def is_still(source: Grey, source_known: Bool, target: Grey, target_known: Bool) -> bool:
     """Whether two frames show the same picture where both are seen: the identity maps one to the other."""
     both = source_known & target_known
     if int(both.sum()) < MIN_INLIERS:
@@ -94,34 +92,22 @@ def is_still(source: Grey, source_known: Known, target: Grey, target_known: Know
     return float(cv2.absdiff(source, target)[both].mean()) < STILL_LEVELS
 
 
-class Tracker:
-    """Refines homographies that lead to one target, by tracking points of it in the pre-warped source.
+class HomographyRefiner:
+    """Refines homographies to one target by tracking its keypoints (N, 2) in the source, warped by a first guess.
 
-    Cheaper than matching keypoints for every pair, and free of the error that composed homographies gather.
-
-    Args:
-        grey: the target.
-        known: where it is seen.
-        points: (N, 2) float32, its keypoints, strongest first.
+    Cheaper than matching keypoints for every pair, and free of the error that composed homographies accumulate.
     """
 
-    def __init__(self, grey: Grey, known: Known, points: NDArray[np.float32]) -> None:
+    def __init__(self, grey: Grey, points: Float) -> None:
         self._size_wh = (grey.shape[1], grey.shape[0])
-        self._window_wh = (TRACK_WINDOW_PX, TRACK_WINDOW_PX)
         self._grey = grey
         self._points = points[:N_TRACKED].reshape(-1, 1, 2)
 
-    def refine(self, target_from_source: Matrix, source: Grey, source_known: Known) -> Matrix | None:
-        """The homography fitted to where the points went, None where too few could be followed.
-
-        Args:
-            target_from_source: the guess, right to about 20 px.
-            source: the other frame.
-            source_known: where it is seen.
-        """
+    def refine(self, target_from_source: Matrix, source: Grey, source_known: Bool) -> Matrix | None:
+        """Fit to where the points are found from a guess right to about 20 px; None where too few are."""
         if len(self._points) < MIN_INLIERS:
             return None
-        # One by one: two channels at once are not vectorised, and take twice as long.
+        # One by one: OpenCV does not vectorise two channels at once.
         grey, seen = (
             cv2.warpPerspective(picture, target_from_source, self._size_wh)
             for picture in (source, source_known.astype(np.uint8) * np.uint8(255))
@@ -131,7 +117,7 @@ class Tracker:
             grey,
             self._points,
             self._points.copy(),
-            winSize=self._window_wh,
+            winSize=(TRACK_WINDOW_PX, TRACK_WINDOW_PX),
             maxLevel=TRACK_LEVELS - 1,
             criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
         )

@@ -1,18 +1,16 @@
-"""The membrane over a hole: Laplace's equation with the hole's rim as its boundary, solved by multigrid."""
+"""The membrane over a hole: Laplace's equation with the hole's rim as boundary, solved by multigrid."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float32]
-Bool = NDArray[np.bool_]
+from vidfill.video.frame import Bool, Float
 
-# Damped Jacobi sweeps before and after each coarse correction. Their weights are the reciprocal Chebyshev points of
-# [1/4, 2], the eigenvalues that the coarser grids see badly or not at all: together they shrink those by ten.
+# Damped Jacobi sweeps before and after each coarse correction. The weights are the reciprocal Chebyshev points of
+# [1/4, 2], the eigenvalues that coarser grids represent badly: together the sweeps shrink those components by ten.
 SWEEP_WEIGHTS = (0.517, 0.685, 1.266, 3.158)
-N_CYCLES = 2  # on the finest level; with its first guess it leaves about half a grey level of 255 at the most
+N_CYCLES = 2  # on the finest level; leaves an error of at most about half a grey level of 255
 COARSEST_PX = 8
 MARGIN_PX = 2 * COARSEST_PX  # of known pixels round the hole that the coarse levels may average
 MIN_KNOWN_RATIO = 0.01  # of a coarse pixel, for it to count as known
@@ -25,15 +23,14 @@ def membrane(picture: Float, hole: Bool) -> Float:
     At the picture's own border the slope is zero. A hole over the whole picture becomes 0.
 
     Args:
-        picture: (H, W, C) float32; what lies inside the hole is not looked at.
-        hole: (H, W) bool.
+        picture: (H, W, C); values inside the hole are not read.
+        hole: (H, W).
 
     Returns:
-        (H, W, C) float32, a new array; exact outside the hole.
+        (H, W, C), a new array; exact outside the hole.
 
     Source: Laplace's equation with Dirichlet conditions (Perez et al., Poisson Image Editing, 2003, equation 2); full
-        multigrid as in Briggs et al., A Multigrid Tutorial, 2000, chapter 3, with polynomial smoothing as in Adams et
-        al., Parallel multigrid smoothing, 2003.
+        multigrid (Briggs et al., A Multigrid Tutorial, 2000, chapter 3) with polynomial smoothing (Adams et al., 2003).
     """
     filled = picture.copy()
     rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
@@ -46,7 +43,7 @@ def membrane(picture: Float, hole: Bool) -> Float:
 
 
 def _solved(picture: Float, hole: Bool, *, n_cycles: int) -> Float:
-    """The membrane, by its solution at half the size as a first guess and a number of cycles."""
+    """Start from the solution at half the size, then run `n_cycles` V-cycles."""
     height, width = hole.shape
     known = (~hole).astype(np.float32)
     weighted = picture * known[..., None]
@@ -68,15 +65,15 @@ def _solved(picture: Float, hole: Bool, *, n_cycles: int) -> Float:
 
 
 class _Level:
-    """One grid of the multigrid cycle, and the ones below it.
+    """One grid of the multigrid cycle, and the coarser ones.
 
-    A coarse pixel belongs to the hole if all the four below it do: a correction is then 0 wherever the picture is
-    known, and what that leaves out near the rim the sweeps reach soon.
+    A coarse pixel belongs to the hole only if all its four fine pixels do, so that corrections are 0 wherever the
+    picture is known; the sweeps take care of the rim.
     """
 
     def __init__(self, hole: Bool, n_channels: int) -> None:
         height, width = hole.shape
-        self._hole = np.repeat(hole.astype(np.float32)[..., None], n_channels, axis=2)
+        self.hole = np.repeat(hole.astype(np.float32)[..., None], n_channels, axis=2)
         self._even = ((0, height % 2), (0, width % 2))
         even = np.pad(hole, self._even, mode="edge")
         coarse = even[::2, ::2] & even[1::2, ::2] & even[::2, 1::2] & even[1::2, 1::2]
@@ -87,20 +84,20 @@ class _Level:
         self._sweep(values, source)
         if self._coarse is not None:
             height, width = values.shape[:2]
-            rest = np.pad(self._rest(values, source) * self._hole, (*self._even, (0, 0)))
+            rest = np.pad(self._rest(values, source) * self.hole, (*self._even, (0, 0)))
             half_wh = (rest.shape[1] // 2, rest.shape[0] // 2)
             # Four times, since the distance of neighbours is twice as large.
-            coarse_source = 4 * _resized(rest, half_wh, cv2.INTER_AREA) * self._coarse._hole
+            coarse_source = 4 * _resized(rest, half_wh, cv2.INTER_AREA) * self._coarse.hole
             correction = np.zeros_like(coarse_source)
             self._coarse.cycle(correction, coarse_source)
             fine = _resized(correction, (rest.shape[1], rest.shape[0]), cv2.INTER_LINEAR)
-            values += fine[:height, :width] * self._hole
+            values += fine[:height, :width] * self.hole
         self._sweep(values, source)
 
     def _sweep(self, values: Float, source: Float | None) -> None:
         for weight in SWEEP_WEIGHTS:
             change = self._rest(values, source)
-            cv2.multiply(change, self._hole, dst=change, scale=weight)
+            cv2.multiply(change, self.hole, dst=change, scale=weight)
             values += change
 
     def _rest(self, values: Float, source: Float | None) -> Float:
@@ -112,6 +109,6 @@ class _Level:
 
 
 def _resized(values: Float, size_wh: tuple[int, int], interpolation: int) -> Float:
-    """(h, w, C), of a single channel too."""
+    """`cv2.resize` that keeps a single channel as an axis."""
     resized = cv2.resize(values, size_wh, interpolation=interpolation)
     return np.asarray(resized, np.float32).reshape(size_wh[1], size_wh[0], values.shape[2])

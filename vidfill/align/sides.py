@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Rgb = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Bool, Float, Rgb
+
 Labels = NDArray[np.int32]
 
 BAR_TOLERANCE = 10  # grey levels: compressed black is not quite black

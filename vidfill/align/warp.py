@@ -18,7 +18,7 @@ def warp(image: Tensor, flow: Tensor, *, border: Literal["zeros", "border"] = "z
     Args:
         image: (B, C, H, W), any range.
         flow: (B, 2, H, W), pixels; from each pixel of the result to where it is taken from.
-        border: what lies outside the picture: zeros, or the nearest pixel of its border.
+        border: what is sampled outside the picture: zeros, or the nearest border pixel.
 
     Returns:
         (B, C, H, W) in the image's dtype; the sampling itself is float32.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vidfill.models.window import ReferenceSpec as ReferenceSpec
 from vidfill.models.window import WindowSpec as WindowSpec
-from vidfill.video.frame import Remembered
+from vidfill.video.frame import Float, Remembered
 
 
 class Original(Protocol):
@@ -103,7 +103,7 @@ class Detail(NamedTuple):
     frame_size: tuple[int, int]
     box: tuple[int, int, int, int]
     rgb: NDArray[np.uint8]
-    alpha: NDArray[np.float32]
+    alpha: Float
 
 
 class Step(NamedTuple):
@@ -230,7 +230,7 @@ def to_uint8(frame: Tensor) -> NDArray[np.uint8]:
     if pictures.dtype == torch.uint8:
         return np.ascontiguousarray(pictures.numpy())
     # numpy, not torch: pictures of this size are too small to share out over threads.
-    levels: NDArray[np.float32] = np.rint(pictures.float().numpy() * 255)
+    levels: Float = np.rint(pictures.float().numpy() * 255)
     return levels.clip(0, 255).astype(np.uint8, order="C")
 
 

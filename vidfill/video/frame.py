@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
+Rgb = NDArray[np.uint8]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 

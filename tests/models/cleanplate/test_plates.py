@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.align.homography import Tracker
+from vidfill.align.homography import HomographyRefiner
 from vidfill.models.cleanplate import layer as layers
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.layer import NOTHING, Layer, least_error
@@ -36,13 +36,13 @@ def _plate(x: float, *, pose: bool = True) -> Plate:
 
 def _brought(plate: Plate, target: Target) -> Brought:
     seen = target.seen
-    brought = bring(plate, target, Tracker(seen.grey, seen.known, seen.keypoints.points))
+    brought = bring(plate, target, HomographyRefiner(seen.grey, seen.keypoints.points))
     assert brought is not None
     return brought
 
 
 def _truth(x: float, target: Target) -> NDArray[np.uint8]:
-    return seen_through(SCENE, shift(x, 40), (WIDTH, HEIGHT))[target.region.rows, target.region.columns]
+    return seen_through(SCENE, shift(x, 40), (WIDTH, HEIGHT))[target.region.box.slices]
 
 
 def _miss(brought: Brought, x: float, target: Target) -> float:
@@ -77,7 +77,7 @@ def test_its_colours_are_matched_to_the_rim() -> None:
 def test_another_scene_cannot_be_brought() -> None:
     other = make_plate(painted(HEIGHT, WIDTH, seed=9), (HEIGHT, WIDTH), Pose(1, np.eye(3)))
     target = _target(20)
-    tracker = Tracker(target.seen.grey, target.seen.known, target.seen.keypoints.points)
+    tracker = HomographyRefiner(target.seen.grey, target.seen.keypoints.points)
     assert bring(other, target, tracker) is None
 
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.models.propagate.candidates import Candidate, Region, shares, temperature, weighted
+from vidfill.models.propagate.candidates import Candidate, Region, temperature, weighted
 from vidfill.models.propagate.chains import COST_PER_STEP, UNKNOWN_COST, Chain, carry, go_on
-from vidfill.models.propagate.fields import carry_inwards
+from vidfill.models.propagate.fields import extrapolate
 from vidfill.models.propagate.poses import Pose, between, choose, place
 from vidfill.models.propagate.seen import look_at
 
@@ -21,14 +21,14 @@ def _frame(x: float) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def test_a_constant_stays_that_constant_and_nothing_gives_zero() -> None:
     values = np.full((96, 160, 2), 7, np.float32)
-    assert carry_inwards(values, ~HOLE, sigmas_px=(6.0, 15.0)) == pytest.approx(7, abs=1e-3)
-    assert not carry_inwards(values, np.zeros_like(HOLE), sigmas_px=(6.0,)).any()
+    assert extrapolate(values, ~HOLE, sigmas_px=(6.0, 15.0)) == pytest.approx(7, abs=1e-3)
+    assert not extrapolate(values, np.zeros_like(HOLE), sigmas_px=(6.0,)).any()
 
 
 def test_values_beyond_all_reach_get_the_mean() -> None:
     where = np.zeros((40, 400), np.bool_)
     where[:, :4] = True
-    field = carry_inwards(np.full((40, 400, 1), 5, np.float32), where, sigmas_px=(3.0,))
+    field = extrapolate(np.full((40, 400, 1), 5, np.float32), where, sigmas_px=(3.0,))
     assert field == pytest.approx(5, abs=1e-2)
 
 
@@ -40,7 +40,7 @@ def test_a_registered_frame_shows_the_truth_and_its_exposure_is_mended() -> None
     assert candidate is not None
     uncovered = candidate.valid & region.hole
     assert uncovered.sum() == HOLE.sum()  # the camera has moved by more than the hole is wide
-    difference = candidate.rgb.astype(int) - truth[region.rows, region.columns]
+    difference = candidate.rgb.astype(int) - truth[region.box.slices]
     assert np.abs(difference[uncovered]).max() <= 2
     assert candidate.error[region.hole].max() < 3
 
@@ -60,7 +60,6 @@ def test_the_smaller_error_wins_and_equal_ones_share() -> None:
         return Candidate(rgb, valid & is_valid, np.array([errors], np.float32), 0)
 
     def mixed_of(*candidates: Candidate) -> NDArray[np.float32]:
-        assert np.allclose(shares(candidates, pixels).sum(axis=0), 1)
         return weighted(candidates, pixels)
 
     mixed = mixed_of(candidate(100, [5, 9], [True, True]), candidate(200, [5, 0], [True, False]))
@@ -78,7 +77,7 @@ def test_a_chain_carries_what_it_knows_and_counts_its_steps() -> None:
     carried = carry(chain, region, shift(-4, 0), -1)
     assert carried is not None
     rgb, cost = carried.candidate.rgb, carried.cost
-    truth = _frame(24)[region.rows, region.columns]
+    truth = _frame(24)[region.box.slices]
     assert np.abs(rgb.astype(int) - truth)[region.hole].mean() < 2
     assert cost[region.hole].min() >= COST_PER_STEP and cost[region.hole].max() < 3
     frame = look_at(_frame(24), ~HOLE)
@@ -107,8 +106,8 @@ def test_flow_mends_what_the_homography_leaves_over() -> None:
     carried = carry(chain, region, shift(-2, 0), -1)
     assert carried is not None
     rgb = carried.candidate.rgb
-    truth = _frame(24)[region.rows, region.columns]
-    unmended = _frame(22)[region.rows, region.columns]
+    truth = _frame(24)[region.box.slices]
+    unmended = _frame(22)[region.box.slices]
     error = np.abs(rgb.astype(int) - truth)[region.hole].mean()
     assert error < 0.5 * np.abs(unmended.astype(int) - truth)[region.hole].mean()
 
@@ -129,11 +128,11 @@ def test_references_that_uncover_nothing_are_not_chosen() -> None:
     seen = {i: look_at(_frame(20 + 10 * i), ~HOLE) for i in range(10)}
     poses = {i: Pose(0, shift(10 * i, 0)) for i in seen}
     matrices = {i: matrix for i in range(1, 10) if (matrix := between(poses[i], poses[0])) is not None}
-    chosen = choose(0, HOLE, seen, matrices, n_most=10, n_cover=1)
+    chosen = choose(0, HOLE, seen, matrices, n_max=10, n_cover=1)
     assert chosen[0] == 1 and len(chosen) <= 5
     still = {i: np.eye(3) for i in range(1, 10)}
-    assert choose(0, HOLE, seen, still, n_most=10, n_cover=4) == []
-    assert len(choose(0, HOLE, seen, matrices, n_most=2, n_cover=9)) == 2
+    assert choose(0, HOLE, seen, still, n_max=10, n_cover=4) == []
+    assert len(choose(0, HOLE, seen, matrices, n_max=2, n_cover=9)) == 2
 
 
 def test_a_chain_ends_where_the_picture_is_another() -> None:

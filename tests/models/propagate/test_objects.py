@@ -49,10 +49,10 @@ def test_the_motion_of_an_object_is_found_and_followed() -> None:
 def test_what_the_hole_hides_of_the_object_is_brought() -> None:
     region, seen, scene = _clip()
     (moving,) = find_moving(TARGET, region, seen, scene)
-    truth = _frame(TARGET)[region.rows, region.columns]
+    truth = _frame(TARGET)[region.box.slices]
     brought = bring_moving(moving, TARGET, region, seen)
     assert brought
-    inside = region.hole & box_hole(HEIGHT, WIDTH, (88, 31, 107, 65))[region.rows, region.columns]
+    inside = region.hole & box_hole(HEIGHT, WIDTH, (88, 31, 107, 65))[region.box.slices]
     shown = [c.valid & inside for c in brought]
     assert np.logical_or.reduce(shown)[inside].mean() > 0.9
     for candidate, where in zip(brought, shown, strict=True):

@@ -98,7 +98,7 @@ def test_what_is_invented_begins_at_the_level_of_what_is_copied() -> None:
     bright = np.zeros_like(hole)
     bright[20:80, 40:80] = True
     region = Region(np.where(hole[..., None], 0, dark).astype(np.uint8), ~hole)
-    part = np.s_[region.rows, region.columns]
+    part = np.s_[region.box.slices]
     copied = Candidate(np.full_like(region.rgb, 160), bright[part], np.full(region.hole.shape, 3, np.float32), 5)
     rgb = spatial_candidate(region, [copied], None).rgb.astype(int)
     at = 80 - region.box[0]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.models.cleanplate.plates import Target
 from vidfill.models.propagate.poses import Pose, between
 from vidfill.models.propagate.seen import Seen
+from vidfill.video.frame import Bool
 
 COARSE = 8
 SEEN_LEVEL = 200
@@ -21,7 +21,7 @@ MIDDLE_WEIGHT = 0.2
 
 
 def choose_frames(
-    wanted: NDArray[np.bool_], target: Target, index: int, seen: Mapping[int, Seen], poses: Mapping[int, Pose]
+    wanted: Bool, target: Target, index: int, seen: Mapping[int, Seen], poses: Mapping[int, Pose]
 ) -> list[int]:
     """The frame of the window in which to paint a part of a target, and after it the target itself.
 
@@ -39,7 +39,7 @@ def choose_frames(
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))
     scale = np.diag([small_wh[0] / width, small_wh[1] / height, 1.0])
     whole = np.zeros((height, width), np.uint8)
-    whole[target.region.rows, target.region.columns] = wanted * np.uint8(255)
+    whole[target.region.box.slices] = wanted * np.uint8(255)
     part = cv2.resize(whole, small_wh, interpolation=cv2.INTER_AREA)
     total = max(float(part.sum()), 1.0)
     middle, span = (min(seen) + max(seen)) / 2, max(max(seen) - min(seen), 1)

@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.models.cleanplate.network import PainterNetwork
 from vidfill.models.cleanplate.painting import paint
 from vidfill.models.propagate.spatial import fill_smoothly
-
-Rgb = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
+from vidfill.video.frame import Bool, Rgb
 
 THIN_PX = 6  # from the middle of a hole to its rim; what is thicker is always painted
 RING_PX = 2

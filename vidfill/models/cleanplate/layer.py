@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.models.base import Detail
 from vidfill.models.cleanplate.plates import Brought, Plate, render
 from vidfill.models.propagate.candidates import Candidate, Region
-
-Bool = NDArray[np.bool_]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Float
 
 # Expected errors, in grey levels. A plate's is its difference at the rim and PLATE_ERROR, at least MIN_PLATE_ERROR.
 # Where other fills expect a larger one, the plate takes over: fully from a difference of TRANSITION on.

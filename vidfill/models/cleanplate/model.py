@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from vidfill.align.homography import Tracker
+from vidfill.align.homography import HomographyRefiner
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
 from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, Layer, least_error
@@ -26,10 +25,7 @@ from vidfill.models.propagate.candidates import weighted
 from vidfill.models.propagate.model import ClipStep, ClipWindow, Propagating, Propagation
 from vidfill.models.propagate.poses import Pose, between
 from vidfill.models.propagate.spatial import fill_smoothly, spatial_candidate
-from vidfill.video.frame import Remembered
-
-Rgb = NDArray[np.uint8]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Bool, Float, Remembered, Rgb
 
 _log = logging.getLogger("vidfill")
 
@@ -98,8 +94,8 @@ class CleanPlate(Propagating[PlateState], WithPainter):
             after = self._paint_layer(layer, window, gathered, after._replace(plates=old.plates), poses)
         opacity = layer.opacity()
         blend = real + opacity[..., None] * (layer.rgb - real)
-        fill[region.rows, region.columns][inside] = blend[inside]
-        painted[region.rows, region.columns] = opacity
+        fill[region.box.slices][inside] = blend[inside]
+        painted[region.box.slices] = opacity
         original = window.views[window.index].original
         detail = layer.detail(opacity, painted.shape, None if original is None else original.size)
         return ClipStep(fill, after._replace(opacity=painted), painted, detail)
@@ -114,7 +110,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
     ) -> PlateState:
         """Bring the plates, paint new ones for what they leave, and say which to remember."""
         here, frame = window.index, window.target
-        tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
+        tracker = HomographyRefiner(frame.grey, frame.keypoints.points)
         flow = None if gathered.from_earlier is None else gathered.from_earlier.flow
         target = Target(frame, poses[here], gathered.region, gathered.motion, flow)
         lost = []
@@ -159,7 +155,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
         is_real = np.nonzero(region.hole & ~missing)
         if len(is_real[0]):
             picture[is_real] = weighted(candidates, is_real).round().clip(0, 255)
-        tracker = Tracker(frame.grey, frame.known, frame.keypoints.points)
+        tracker = HomographyRefiner(frame.grey, frame.keypoints.points)
         for plate in plates:
             brought = bring(plate._replace(map=None), Target(frame, pose, region), tracker)
             if brought is not None:
@@ -169,14 +165,14 @@ class CleanPlate(Propagating[PlateState], WithPainter):
         if not missing.any():
             return None
         whole = frame.rgb
-        whole[region.rows, region.columns] = picture
+        whole[region.box.slices] = picture
         size = frame.known.shape
         hole = np.zeros(size, np.bool_)
-        hole[region.rows, region.columns] = missing
+        hole[region.box.slices] = missing
         original = window.views[i].original
         if original is not None and at_own_size:
             # Enlarging would draw the black of the missing pixels into their rim.
-            whole[region.rows, region.columns] = fill_smoothly(whole[region.rows, region.columns], ~missing)
+            whole[region.box.slices] = fill_smoothly(whole[region.box.slices], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
         self.n_painted += 1
         _log.info("painted %d pixels for frame %d, in frame %d of the segment", int(hole.sum()), window.index, i)
@@ -192,9 +188,7 @@ def _brought(opacity: Float | None, gathered: propagate.Gathered) -> Float:
     return np.asarray(cv2.warpPerspective(opacity, matrix, region.size_wh, borderValue=(-1.0,)), np.float32)
 
 
-def _enlarged(
-    small: Rgb, known: NDArray[np.bool_], hole: NDArray[np.bool_], original: Rgb
-) -> tuple[Rgb, NDArray[np.bool_]]:
+def _enlarged(small: Rgb, known: Bool, hole: Bool, original: Rgb) -> tuple[Rgb, Bool]:
     """A frame at the source's own size: its own pixels where they are known, else the working size's, enlarged."""
     height, width = original.shape[:2]
     size_wh = (width, height)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidfill.models.cleanplate.network import MULTIPLE, PainterNetwork
 from vidfill.models.cleanplate.texture import add_texture
-from vidfill.video.frame import Box
+from vidfill.video.frame import Bool, Box
 
 MAX_PIXELS = 512 * 1024
 MAX_DEPTH_PX = 48
@@ -25,7 +25,7 @@ _CONTEXT_PX = 96  # at least so much of the picture around a hole is looked at
 def paint(
     network: PainterNetwork,
     rgb: NDArray[np.uint8],
-    hole: NDArray[np.bool_],
+    hole: Bool,
     *,
     max_pixels: int = MAX_PIXELS,
     max_depth_px: int = MAX_DEPTH_PX,
@@ -55,7 +55,7 @@ def paint(
     return painted
 
 
-def _surroundings(hole: NDArray[np.bool_]) -> list[Box]:
+def _surroundings(hole: Bool) -> list[Box]:
     """Boxes that do not overlap, around all parts of the hole and what of the picture is of use to each."""
     height, width = hole.shape
     square = np.ones((2 * _CONTEXT_PX + 1, 2 * _CONTEXT_PX + 1), np.uint8)
@@ -85,7 +85,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _paint_crop(
-    network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_], max_pixels: int, max_depth_px: int
+    network: PainterNetwork, rgb: NDArray[np.uint8], hole: Bool, max_pixels: int, max_depth_px: int
 ) -> NDArray[np.uint8]:
     depth = float(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).max())
     scale = min((max_pixels / hole.size) ** 0.5, max_depth_px / depth)
@@ -99,9 +99,7 @@ def _paint_crop(
     return painted
 
 
-def _reduced(
-    rgb: NDArray[np.uint8], hole: NDArray[np.bool_], scale: float
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _reduced(rgb: NDArray[np.uint8], hole: Bool, scale: float) -> tuple[NDArray[np.uint8], Bool]:
     """A smaller picture, of means of known pixels alone; a pixel of it is missing where no part of it is known."""
     if scale == 1:
         return rgb, hole
@@ -113,7 +111,7 @@ def _reduced(
     return mean.round().clip(0, 255).astype(np.uint8), covered == 0
 
 
-def _paint_at_once(network: PainterNetwork, rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _paint_at_once(network: PainterNetwork, rgb: NDArray[np.uint8], hole: Bool) -> NDArray[np.uint8]:
     height, width = hole.shape
     device = next(network.parameters()).device
     below, right = -height % MULTIPLE, -width % MULTIPLE

@@ -11,17 +11,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from vidfill.align.homography import Matrix, Tracker
+from vidfill.align.homography import HomographyRefiner, Matrix
 from vidfill.models.propagate.candidates import Region
-from vidfill.models.propagate.fields import carry_inwards
+from vidfill.models.propagate.fields import extrapolate
 from vidfill.models.propagate.poses import Pose, between, register
 from vidfill.models.propagate.seen import Seen, look_at
-
-Rgb = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Bool, Float, Rgb
 
 CELL_PX = 4
 FLOW_SIGMAS_PX = (2.0, 6.0, 15.0)
@@ -90,7 +86,7 @@ class Target(NamedTuple):
         return np.dstack((x, y))
 
 
-def bring(plate: Plate, target: Target, tracker: Tracker) -> Brought | None:
+def bring(plate: Plate, target: Target, tracker: HomographyRefiner) -> Brought | None:
     """A plate as the target shows it; None where the two cannot be brought together.
 
     Args:
@@ -164,7 +160,7 @@ def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
         plate = plate._replace(map=to_plate, error=UNKNOWN_ERROR)
         return Brought(plate, rgb, valid, np.zeros_like(rgb))
     difference = np.clip(region.rgb - rgb, -MAX_MATCH, MAX_MATCH).astype(np.float32)
-    correction = carry_inwards(difference, band, sigmas_px=MATCH_SIGMAS_PX)
+    correction = extrapolate(difference, band, sigmas_px=MATCH_SIGMAS_PX)
     error = float(np.abs(region.rgb[band] - rgb[band] - correction[band]).mean())
     matched = (rgb + correction).clip(0, 255)
     return Brought(plate._replace(map=to_plate, error=error), matched, valid, correction)
@@ -218,9 +214,9 @@ def _cell_flow(grid: Float, target: Target) -> Float:
     if target.flow is None:
         return np.zeros_like(grid)
     region = target.region
-    field = carry_inwards(target.flow, region.hole, sigmas_px=FLOW_SIGMAS_PX)
+    field = extrapolate(target.flow, region.hole, sigmas_px=FLOW_SIGMAS_PX)
     whole = np.zeros((grid.shape[0] * CELL_PX, grid.shape[1] * CELL_PX, 2), np.float32)
-    whole[region.rows, region.columns] = field
+    whole[region.box.slices] = field
     return np.asarray(cv2.resize(whole, grid.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
 
 

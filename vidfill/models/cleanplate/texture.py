@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.video.frame import Bool, Float
+
 # All in pixels of the coarse painting.
 _CELL = 4  # distance of patches; a patch is two cells wide
 _RADIUS = 3  # of the neighbourhood by which patches are compared
@@ -18,7 +20,7 @@ _MAX_SOURCES = 8192  # of a class
 
 
 def add_texture(
-    coarse: NDArray[np.uint8], rgb: NDArray[np.uint8], hole: NDArray[np.bool_], device: torch.device
+    coarse: NDArray[np.uint8], rgb: NDArray[np.uint8], hole: Bool, device: torch.device
 ) -> NDArray[np.uint8]:
     """Enlarge a painting to the size of its picture and transfer detail from the known part into the hole.
 
@@ -64,18 +66,18 @@ def add_texture(
     return np.where(hole[..., None], fine.round().clip(0, 255).astype(np.uint8), rgb)
 
 
-def _targets(hole: NDArray[np.bool_], half: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _targets(hole: Bool, half: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Centres (n, 2) of the patches that touch the hole, on a grid of `half` pixels, and the class of each, (n,)."""
     height, width = hole.shape
     rows, columns = -(-height // half) + 1, -(-width // half) + 1
     padded = np.pad(hole, ((half, rows * half - height), (half, columns * half - width)))
-    cells: NDArray[np.bool_] = padded.reshape(rows + 1, half, columns + 1, half).max(axis=(1, 3))
+    cells: Bool = padded.reshape(rows + 1, half, columns + 1, half).max(axis=(1, 3))
     touched = cells[:-1, :-1] | cells[1:, :-1] | cells[:-1, 1:] | cells[1:, 1:]
     i, j = np.nonzero(touched)
     return np.stack((i, j), axis=1) * half, i % _N_CLASSES_1D * _N_CLASSES_1D + j % _N_CLASSES_1D
 
 
-def _sources(hole: NDArray[np.bool_], half: int, *, reach: int) -> NDArray[np.intp]:
+def _sources(hole: Bool, half: int, *, reach: int) -> NDArray[np.intp]:
     """Centres (n, 2) of patches inside the picture and `reach` pixels away from the hole, shuffled."""
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     known = np.asarray(cv2.dilate(hole.astype(np.uint8), square) == 0)
@@ -106,7 +108,7 @@ def _nearest(wanted: Tensor, offered: Tensor, device: torch.device) -> NDArray[n
     return torch.cat(nearest).cpu().numpy() if nearest else np.zeros(0, np.intp)
 
 
-def _window(side: int) -> NDArray[np.float32]:
+def _window(side: int) -> Float:
     """(side, side): a Hann window."""
     line = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
     return np.outer(line, line).astype(np.float32)

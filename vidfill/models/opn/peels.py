@@ -11,6 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidfill.video.frame import Bool
+
 # Rows and columns of a block of pixels or cells.
 Slices = tuple[slice, slice]
 
@@ -55,7 +57,7 @@ def shrink(masks: Tensor) -> Tensor:
     return F.interpolate(masks, scale_factor=1 / CELL_PX, mode="bilinear", align_corners=False)
 
 
-def _ring_numbers(hole: NDArray[np.bool_], thickness_px: int, n_most: int) -> NDArray[np.int32]:
+def _ring_numbers(hole: Bool, thickness_px: int, n_most: int) -> NDArray[np.int32]:
     """(H, W), counted from 1 at the boundary; 0 outside the hole."""
     if hole.all():
         return np.ones(hole.shape, np.int32)

@@ -1,4 +1,4 @@
-"""Chains: known pixels carried from frame to frame into the hole by dense flow."""
+"""Chains: known pixels carried from frame to frame into the hole by dense optical flow."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.align.homography import Matrix
 from vidfill.models.propagate.candidates import Candidate, Kind, Region
-from vidfill.models.propagate.fields import carry_inwards
+from vidfill.models.propagate.fields import extrapolate
 from vidfill.models.propagate.seen import Seen
-
-Rgb = NDArray[np.uint8]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Float, Rgb
 
 FLOW_SIGMAS_PX = (6.0, 15.0, 40.0, 100.0)
 FLOW_POWER = 1.5
@@ -23,42 +20,42 @@ COST_PER_STEP = 0.6
 COST_PER_PX = 1.5
 COST_PER_ERROR = 0.03
 CHAIN_ERROR = 4.0
-LOCAL_SHARE = 0.3
+LOCAL_RATIO = 0.3  # of the error at the rim that is expected inside
 UNKNOWN_COST = 100
 BORDER_SIGMAS_PX = (4.0, 12.0, 40.0)
 BORDER_POWER = 2.0
 
 
 class Carried(NamedTuple):
-    """What arrived in a target's region."""
+    """What one step of a chain brought into a target's region."""
 
-    candidate: Candidate  # to be used in the target
-    cost: Float  # (h, w) float32, grey levels: what its steps so far add up to; `UNKNOWN_COST` where nothing arrived
-    flow: Float  # (h, w, 2) float32, pixels: what the homography left over, smooth inside the hole
+    candidate: Candidate
+    cost: Float  # (h, w), grey levels, sum over its steps so far; `UNKNOWN_COST` where nothing arrived
+    flow: Float  # (h, w, 2), pixels: the residual of the homography, smooth inside the hole
 
 
 class Chain(NamedTuple):
-    """The whole of the frame that the chain has come to."""
+    """The frame at which a chain has arrived."""
 
-    position: int  # of that frame
-    rgb: Rgb  # (H, W, 3) uint8, the frame with what arrived in its hole
-    cost: Float  # (H, W) float32, 0 where the frame itself is seen
+    position: int
+    rgb: Rgb  # (H, W, 3), with what arrived in its hole
+    cost: Float  # (H, W), 0 where the frame itself is known
 
 
 def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried | None:
-    """One step: the chain's picture brought to the target by a homography and then by flow.
+    """One step: warp the chain's picture to the target by a homography, then by residual flow.
 
-    The flow of what the homography leaves over is measured outside the hole (DIS, Kroeger et al., ECCV 2016) and
-    carried into it as a smooth field. Where it varies round the hole it is not to be trusted inside, and costs.
+    Residual flow is measured outside the hole (DIS, Kroeger et al., ECCV 2016) and extrapolated into it as a smooth
+    field. Its std around the hole is added to the cost.
 
     Args:
-        chain: the neighbour frame, filled as far as it goes.
+        chain: at the neighbour frame.
         region: of the target.
         matrix: target from neighbour.
         offset: from the target to the neighbour.
 
     Returns:
-        None where nothing of it belongs into the hole.
+        None where nothing of it lies in the hole.
     """
     to_box = region.from_frame(matrix)
     rgb = cv2.warpPerspective(chain.rgb, to_box, region.size_wh, borderMode=cv2.BORDER_REPLICATE)
@@ -68,10 +65,10 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
     guess = np.where(region.hole[..., None], rgb, region.rgb)
     flow = residual_flow(guess, np.asarray(rgb, np.uint8))
     squared = (flow**2).sum(axis=2, keepdims=True)
-    smooth = carry_inwards(
+    smooth = extrapolate(
         np.dstack((flow, squared)), region.known & (cost == 0), sigmas_px=FLOW_SIGMAS_PX, power=FLOW_POWER
     )
-    doubt = np.sqrt(np.maximum(smooth[..., 2] - (smooth[..., :2] ** 2).sum(axis=2), 0))
+    std = np.sqrt(np.maximum(smooth[..., 2] - (smooth[..., :2] ** 2).sum(axis=2), 0))
     flow = np.where(region.hole[..., None], smooth[..., :2], flow)
     height, width = region.hole.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
@@ -81,9 +78,9 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
     candidate = region.judge(np.asarray(rgb, np.uint8), np.asarray(cost < UNKNOWN_COST), offset)
     if candidate is None:
         return None
-    steps = cost + COST_PER_STEP + COST_PER_PX * doubt + COST_PER_ERROR * candidate.error
+    steps = cost + COST_PER_STEP + COST_PER_PX * std + COST_PER_ERROR * candidate.error
     cost = np.where(candidate.valid, np.minimum(steps, UNKNOWN_COST), UNKNOWN_COST).astype(np.float32)
-    error = CHAIN_ERROR + cost + LOCAL_SHARE * candidate.error
+    error = CHAIN_ERROR + cost + LOCAL_RATIO * candidate.error
     valid = np.asarray(cost < UNKNOWN_COST)
     kind: Kind = "earlier" if offset < 0 else "later"
     candidate = candidate._replace(valid=valid, error=error.astype(np.float32), kind=kind)
@@ -91,7 +88,7 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
 
 
 def residual_flow(image: Rgb, other: Rgb) -> Float:
-    """(H, W, 2) DIS flow, pixels, `image[y, x] = other[y + v, x + u]`; 0 for pictures too small for it."""
+    """(H, W, 2) DIS flow in pixels, `image[y, x] = other[y + v, x + u]`; 0 for pictures that are too small."""
     if min(image.shape[:2]) < MIN_FLOW_SIDE:
         return np.zeros((*image.shape[:2], 2), np.float32)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
@@ -101,24 +98,17 @@ def residual_flow(image: Rgb, other: Rgb) -> Float:
 
 
 def go_on(position: int, frame: Seen, region: Region | None, carried: Carried | None) -> Chain:
-    """The chain after a step.
-
-    Args:
-        position: of the target.
-        frame: the target.
-        region: of the target, None where it has no hole.
-        carried: what `carry` gave, None where the chain begins.
-    """
+    """The chain at a target: its own pixels, and in its region (None without a hole) what was carried there, if any."""
     rgb = frame.rgb
     cost = np.where(frame.known, np.float32(0), np.float32(UNKNOWN_COST))
     if region is None:
         return Chain(position, rgb, cost)
-    inside, cost_inside = rgb[region.rows, region.columns], cost[region.rows, region.columns]
+    inside, cost_inside = rgb[region.box.slices], cost[region.box.slices]
     if carried is not None:
         inside[region.hole] = carried.candidate.rgb[region.hole]
         cost_inside[region.hole] = carried.cost[region.hole]
     unknown = cost_inside >= UNKNOWN_COST
-    # The next step interpolates across this border, and the one after it farther in: no black may come in from there.
-    border = carry_inwards(inside.astype(np.float32), ~unknown, sigmas_px=BORDER_SIGMAS_PX, power=BORDER_POWER)
+    # The next steps interpolate across this border: unknown pixels must not be black.
+    border = extrapolate(inside.astype(np.float32), ~unknown, sigmas_px=BORDER_SIGMAS_PX, power=BORDER_POWER)
     inside[unknown] = border.round().clip(0, 255).astype(np.uint8)[unknown]
     return Chain(position, rgb, cost)

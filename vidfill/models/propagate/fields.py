@@ -1,30 +1,28 @@
-"""Smooth fields over a hole, from what is measured round it."""
+"""Smooth fields over a hole, extrapolated from values around it."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from vidfill.video.frame import Bool, Float
 
 COARSE = 4
 
 
-def carry_inwards(
-    values: NDArray[np.float32], where: NDArray[np.bool_], *, sigmas_px: tuple[float, ...], power: float = 1.0
-) -> NDArray[np.float32]:
-    """Weighted means of given values by normalised Gaussians of several widths, the narrow ones first.
+def extrapolate(values: Float, where: Bool, *, sigmas_px: tuple[float, ...], power: float = 1.0) -> Float:
+    """Normalised convolution with a sum of Gaussians, each of weight `sigma ** -power`.
 
-    Computed at a quarter of the size. Where a narrow Gaussian still reaches given values it dominates, farther in the
-    wider ones take over.
+    Narrow Gaussians dominate where they reach given values, wider ones farther in. Computed at a quarter of the size.
 
     Args:
-        values: (H, W, C) float32.
-        where: (H, W) bool, where they are given.
-        sigmas_px: widths.
-        power: a Gaussian of width s has weight `s ** -power`.
+        values: (H, W, C).
+        where: (H, W), where values are given.
+        sigmas_px: of the Gaussians.
+        power: how quickly wider ones lose weight.
 
     Returns:
-        (H, W, C) float32; the mean of the given values beyond all reach, 0 where none are given.
+        (H, W, C); the mean of the given values beyond the reach of all Gaussians, 0 where none are given.
     """
     height, width = where.shape
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))

@@ -1,10 +1,10 @@
-"""Filling without learned weights: known pixels of other frames, brought to the place they have in this one.
+"""Filling without learned weights: known pixels of other frames, aligned with the target.
 
-Candidates for each hole are frames registered directly by one homography, frames registered by the motion of something
-that moves by itself, chains of flow from before and from after, and a spatial fill that is held steady in time. Each
-carries the error to expect of it, and the least errors win.
+Candidates for each hole are frames registered by one homography, frames registered by the motion of a moving object,
+chains of optical flow from earlier and later frames, and a spatial fill that is held steady over time. Each has an
+expected error; the lowest errors win.
 
-Sources: the stages of flow- and homography-guided completion (Gao et al., ECCV 2020; Lee et al., ICCV 2019), with
+Source: the stages of flow- and homography-guided completion (Gao et al., ECCV 2020; Lee et al., ICCV 2019), with
 hand-made decisions in place of networks.
 """
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.align.homography import Matrix, Tracker
+from vidfill.align.homography import HomographyRefiner, Matrix
 from vidfill.models.base import Detail, Model, ReferenceSpec, Step, View, Window, WindowSpec, to_uint8
 from vidfill.models.propagate.candidates import Candidate, Region, weighted
 from vidfill.models.propagate.chains import Carried, Chain, carry, go_on
@@ -28,44 +28,40 @@ from vidfill.models.propagate.objects import Moving, bring_moving, find_moving
 from vidfill.models.propagate.poses import Pose, between, choose, place, register
 from vidfill.models.propagate.seen import Seen, look_at
 from vidfill.models.propagate.spatial import spatial_candidate
-
-Rgb = NDArray[np.uint8]
-Float = NDArray[np.float32]
+from vidfill.video.frame import Float, Rgb
 
 N_REFERENCES = 12
 N_COVER = 6
-OUTPUT_ERROR = 2.0  # grey levels: what the output before adds to its own misses
-FEEDBACK = 0.5
+OUTPUT_ERROR = 2.0  # grey levels, added to the error of the previous output
+FEEDBACK = 0.5  # largest weight of the previous output
 FEEDBACK_LEVELS = 20.0
 MIDDLE_GREY = 127
 
 
 class FromLater(NamedTuple):
-    """What the backward pass leaves of a frame, in few bytes."""
+    """What the backward pass keeps of a frame, in few bytes."""
 
-    pose: Pose  # its place
-    rgb: Rgb | None  # (h, w, 3) uint8, what the chain from the later frames brought into its region; None if nothing
-    error: NDArray[np.uint8] | None  # (h, w) uint8, its expected error in grey levels, 255 where it shows nothing
+    pose: Pose
+    rgb: Rgb | None  # (h, w, 3), what the chain from later frames brought into its region; None for nothing
+    error: NDArray[np.uint8] | None  # (h, w), expected error in grey levels, 255 where it shows nothing
 
 
 class Propagation(NamedTuple):
-    """What a pass carries along for one clip."""
+    """State of a pass for one clip."""
 
-    # Of the frames in the window (backward), of the frame before (forward).
-    poses: Mapping[int, Pose] = MappingProxyType({})
-    chain: Chain | None = None  # the frame before, filled as far as the chain goes
-    refined: Mapping[int, Matrix] = MappingProxyType({})  # target from reference for the frame before (forward)
+    poses: Mapping[int, Pose] = MappingProxyType({})  # of the window (backward) or of the previous frame (forward)
+    chain: Chain | None = None  # at the previous frame
+    refined: Mapping[int, Matrix] = MappingProxyType({})  # previous target from reference (forward)
 
 
 class ClipWindow(NamedTuple):
-    """What one clip of the batch offers at one step of the forward pass."""
+    """The window of one clip of the batch in the forward pass."""
 
-    # Position of the target.
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
-    seen: Mapping[int, Seen]  # the frames by position
-    records: Mapping[int, FromLater]  # what the backward pass left for them
-    views: Mapping[int, View]  # the frames as they were given
-    before: Rgb | None  # (H, W, 3) uint8, the output before; None at the start
+    seen: Mapping[int, Seen]  # by position
+    records: Mapping[int, FromLater]  # by position
+    views: Mapping[int, View]  # by position
+    before: Rgb | None  # (H, W, 3), the previous output; None at the start
 
     @property
     def target(self) -> Seen:
@@ -73,7 +69,7 @@ class ClipWindow(NamedTuple):
         return self.seen[self.index]
 
     def poses(self, state: Propagation) -> dict[int, Pose]:
-        """The places of the frames, and of the one before."""
+        """Poses of the frames of the window and of the previous one."""
         return {i: record.pose for i, record in self.records.items()} | dict(state.poses)
 
 
@@ -81,20 +77,18 @@ StateT = TypeVar("StateT")
 
 
 class ClipStep(NamedTuple, Generic[StateT]):
-    """The step of one clip."""
+    """`Step` of one clip."""
 
-    fill: Float  # (H, W, 3) float32, 0 to 255
-    state: StateT  # for the next frame
-    # (H, W) float32 in [0, 1], 1 where the fill shows what no frame shows; None if that is not known.
-    invented: Float | None = None
-    detail: Detail | None = None  # a part of the fill at the source's own size, None where there is none
+    fill: Float  # (H, W, 3), 0 to 255
+    state: StateT
+    invented: Float | None = None  # (H, W)
+    detail: Detail | None = None
 
 
 class Propagating(Model, Generic[StateT]):
-    """A model that gathers real pixels of other frames in two passes, clip by clip of the batch.
+    """A model that gathers real pixels of other frames in two passes, one clip of the batch at a time.
 
-    The backward pass places the frames relative to each other and carries pixels from the later frames; `fill` is the
-    forward pass.
+    The backward pass finds the poses of the frames and carries pixels from later frames; `fill` is the forward pass.
     """
 
     spec = WindowSpec(
@@ -109,7 +103,7 @@ class Propagating(Model, Generic[StateT]):
         return [look_at(rgb, ~missing) for rgb, missing in zip(to_uint8(frame), hole[:, 0].numpy(), strict=True)]
 
     def step(self, window: Window, state: tuple[Any, ...] | None, pass_index: int) -> Step:
-        """Fill the frames of a batch one by one (see `Model.step`); the backward pass fills nothing."""
+        """See `Model.step`; the backward pass fills nothing."""
         target = window.target
         views = {view.index: view for view in [*window.references, target]}
         states = state or (None,) * len(target.features)
@@ -133,16 +127,11 @@ class Propagating(Model, Generic[StateT]):
 
     @abstractmethod
     def fill(self, window: ClipWindow, state: StateT | None) -> ClipStep[StateT]:
-        """One step of the forward pass for one clip.
-
-        Args:
-            window: the frames.
-            state: what the step before returned, None at the start.
-        """
+        """One step of the forward pass for one clip; the state is None at the start."""
 
 
 class Propagate(Propagating[Propagation]):
-    """Real pixels of other frames wherever there are any, held together by how well they fit round the hole.
+    """Real pixels of other frames wherever there are any, weighted by how well they fit around the hole.
 
     No parameters. Deterministic.
     """
@@ -157,12 +146,12 @@ class Propagate(Propagating[Propagation]):
             region = gathered.region
             candidates = [*gathered.candidates, spatial_candidate(region, gathered.candidates, gathered.brought)]
             pixels = np.nonzero(region.hole)
-            fill[region.rows, region.columns][pixels] = mixed(gathered, candidates, pixels)
+            fill[region.box.slices][pixels] = mixed(gathered, candidates, pixels)
         return ClipStep(fill, next_state(window, gathered))
 
 
 def _step_back(index: int, seen: Mapping[int, Seen], state: Propagation) -> tuple[FromLater, Propagation]:
-    """Place the window's frames, and carry the later frames' pixels into the target's hole."""
+    """Find the poses of the window's frames, and carry pixels of later frames into the target's hole."""
     frame = seen[index]
     poses = place(seen, state.poses, index)
     region = region_of(frame)
@@ -177,12 +166,12 @@ def _step_back(index: int, seen: Mapping[int, Seen], state: Propagation) -> tupl
 class Gathered(NamedTuple):
     """What other frames offer for the hole of one frame."""
 
-    region: Region  # where the candidates live
-    candidates: list[Candidate]  # real pixels of other frames, each with its expected error
-    from_earlier: Carried | None  # what the chain from the earlier frames brought; one of the candidates too
-    brought: Candidate | None  # the output before this one by the homography of the two frames
-    motion: Matrix | None  # (3, 3), target from the frame before; None where unknown
-    refined: dict[int, Matrix]  # target from reference, for the next frame
+    region: Region
+    candidates: list[Candidate]  # real pixels of other frames
+    from_earlier: Carried | None  # by the chain from earlier frames; one of the candidates, too
+    brought: Candidate | None  # the previous output, aligned by `motion`
+    motion: Matrix | None  # (3, 3), target from previous frame; None where unknown
+    refined: dict[int, Matrix]  # target from reference
 
 
 def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = None) -> Gathered | None:
@@ -191,10 +180,10 @@ def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = N
     Args:
         window: the frames.
         state: of the pass.
-        invented: (H, W), above 0 where the output before shows what no frame shows, which is no evidence.
+        invented: (H, W), above 0 where the previous output shows what no frame shows, which is no evidence.
 
     Returns:
-        None for a frame without a hole, or with nothing but hole.
+        None for a frame that has no hole or is all hole.
     """
     index, seen, before, poses = window.index, window.seen, window.before, window.poses(state)
     region = region_of(window.target)
@@ -216,24 +205,22 @@ def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = N
 
 
 def from_later(record: FromLater) -> list[Candidate]:
-    """What the backward pass left for a frame, as a candidate, if anything."""
+    """What the backward pass brought to a frame, if anything, as a candidate."""
     if record.rgb is None or record.error is None:
         return []
     return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1, "later")]
 
 
 def without_region(window: ClipWindow) -> Float:
-    """(H, W, 3): a frame without a hole as it is; for one that is all hole the output before it, or grey."""
+    """(H, W, 3): the frame itself; for one that is all hole the previous output, or grey."""
     frame = window.target
-    if frame.known.any():
-        return frame.rgb.astype(np.float32)
-    return (
-        np.full_like(frame.rgb, MIDDLE_GREY, np.float32) if window.before is None else window.before.astype(np.float32)
-    )
+    if not frame.known.any() and window.before is None:
+        return np.full_like(frame.rgb, MIDDLE_GREY, np.float32)
+    return (frame.rgb if window.before is None or frame.known.any() else window.before).astype(np.float32)
 
 
 def next_state(window: ClipWindow, gathered: Gathered | None) -> Propagation:
-    """What the next frame's step needs of this one's."""
+    """State for the next frame."""
     poses = {window.index: window.records[window.index].pose}
     if gathered is None:
         return Propagation(poses, go_on(window.index, window.target, None, None))
@@ -242,12 +229,20 @@ def next_state(window: ClipWindow, gathered: Gathered | None) -> Propagation:
 
 
 def mixed(gathered: Gathered, candidates: list[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
-    """(P, 3): the candidates weighted by their errors, and drawn towards the output before where they nearly agree."""
-    return _steadied(weighted(candidates, pixels), gathered.brought, pixels)
+    """(P, 3): weighted mean of the candidates, moved towards the previous output where the two nearly agree.
+
+    A small difference from the previous output is noise, a large one is a change of the scene.
+    """
+    mean, before = weighted(candidates, pixels), gathered.brought
+    if before is None:
+        return mean
+    difference = before.rgb[pixels] - mean
+    weight = FEEDBACK * np.exp(-np.abs(difference).mean(axis=1) / FEEDBACK_LEVELS) * before.valid[pixels]
+    return np.asarray(mean + weight[:, None] * difference, np.float32)
 
 
 def region_of(frame: Seen) -> Region | None:
-    """None where there is no hole, or nothing but hole."""
+    """None where there is no hole or nothing else."""
     known = frame.known
     return None if known.all() or not known.any() else Region(frame.rgb, known)
 
@@ -260,7 +255,7 @@ def _carry(chain: Chain | None, region: Region | None, poses: Mapping[int, Pose]
 
 
 def _guesses(index: int, poses: Mapping[int, Pose], state: Propagation) -> dict[int, Matrix]:
-    """Target from frame: by the poses, or better by what was refined for the frame before."""
+    """Target from frame: by the poses, or better by the matrices refined for the previous frame."""
     matrices = {i: between(pose, poses[index]) for i, pose in poses.items() if i != index}
     step = None if state.chain is None else matrices.get(state.chain.position)
     if step is not None:
@@ -271,16 +266,14 @@ def _guesses(index: int, poses: Mapping[int, Pose], state: Propagation) -> dict[
 def registered(
     index: int, seen: Mapping[int, Seen], guesses: Mapping[int, Matrix], region: Region
 ) -> tuple[list[Candidate], dict[int, Matrix]]:
-    """The references that uncover the hole, each registered directly to the target."""
+    """The references that uncover the hole, each registered to the target, with their refined matrices."""
     frame = seen[index]
-    known = frame.known
     guesses = {i: matrix for i, matrix in guesses.items() if i in seen}
-    chosen = choose(index, ~known, seen, guesses, n_most=N_REFERENCES, n_cover=N_COVER)
-    tracker = Tracker(frame.grey, known, frame.keypoints.points)
-    candidates = []
-    refined = {}
+    chosen = choose(index, ~frame.known, seen, guesses, n_max=N_REFERENCES, n_cover=N_COVER)
+    refiner = HomographyRefiner(frame.grey, frame.keypoints.points)
+    candidates, refined = [], {}
     for i in chosen:
-        matrix = tracker.refine(guesses[i], seen[i].grey, seen[i].known)
+        matrix = refiner.refine(guesses[i], seen[i].grey, seen[i].known)
         if matrix is None:
             matrix = register(seen[i], frame)
         if matrix is None:
@@ -295,7 +288,7 @@ def registered(
 def _moved(
     objects: Sequence[Moving], index: int, seen: Mapping[int, Seen], before: Rgb | None, region: Region
 ) -> list[Candidate]:
-    """What moves by itself, from the frames that show it and from the output before this one."""
+    """Moving objects, from the frames that show them and from the previous output."""
     candidates = []
     for moving in objects:
         candidates += bring_moving(moving, index, region, seen)
@@ -307,23 +300,12 @@ def _moved(
 
 
 def _opaque(rgb: Rgb, invented: Float | None) -> Rgb:
-    """(H, W) uint8: 255 where a picture counts."""
+    """(H, W) uint8: 255 where a picture is evidence."""
     if invented is None:
         return np.full(rgb.shape[:2], 255, np.uint8)
     return np.where(invented > 0, 0, 255).astype(np.uint8)
 
 
 def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) -> Candidate | None:
-    """The output before this one, (H, W, 4) with 255 where it counts, brought here by the homography of the two."""
-    if before is None or motion is None:
-        return None
-    return region.bring(before, motion, -1)
-
-
-def _steadied(mixed: Float, before: Candidate | None, pixels: tuple[NDArray[np.intp], ...]) -> Float:
-    """Drawn towards the output before where they nearly agree: a small difference is noise, a large one is news."""
-    if before is None:
-        return mixed
-    difference = before.rgb[pixels] - mixed
-    share = FEEDBACK * np.exp(-np.abs(difference).mean(axis=1) / FEEDBACK_LEVELS) * before.valid[pixels]
-    return np.asarray(mixed + share[:, None] * difference, np.float32)
+    """The previous output, (H, W, 4), aligned by a homography from it."""
+    return None if before is None or motion is None else region.bring(before, motion, -1)

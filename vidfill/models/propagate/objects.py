@@ -1,8 +1,7 @@
-"""What moves otherwise than the scene: its motion, followed to frames that show more of it.
+"""Objects that move differently from the scene, tracked to the frames that show what the hole hides of them.
 
-A homography of the whole frame takes the scene along; a car that drives through it is left behind or doubled. Points
-near the hole that do not go with the scene but with one another give the car a motion of its own, by which it is
-brought from where it can be seen.
+A homography of the whole frame follows the scene; a car that drives through it would be left behind or doubled. Points
+near the hole that agree on another motion give the car its own.
 
 Source: motion layers by sequential RANSAC (Torr and Zisserman 1998; Wang and Adelson 1994, for the layers).
 """
@@ -19,18 +18,18 @@ from numpy.typing import NDArray
 from vidfill.align.homography import Matrix
 from vidfill.models.propagate.candidates import Candidate, Region
 from vidfill.models.propagate.seen import Seen
+from vidfill.video.frame import Bool, Float
 
-Points = NDArray[np.float32]
-Bool = NDArray[np.bool_]
+Points = Float
 
-# Set by hand on clips of the quality protocol itself.
+# Set by hand on the evaluation clips.
 N_OBJECTS = 2
 N_POINTS = 200
 POINT_QUALITY = 0.003
 POINT_SPACING_PX = 5
 HOLE_MARGIN_PX = 5
 BAND_PX = 40  # points farther from the hole say little about what is in it
-FOUND_AT = 2  # frames away: near enough to be followed, far enough for the object to have left its place
+FOUND_AT = 2  # frames away: near enough to track, far enough for the object to have moved
 N_FOUND_AT = 3
 MIN_MOTION_PX = 1.5
 MIN_POINTS = 8
@@ -38,45 +37,42 @@ INLIER_PX = 1.5
 MAX_CHANGE_OF_AREA = 0.5
 WINDOW_PX = 15
 LEVELS = 3
-MAX_RETURN_PX = 1.0  # from a point to the other frame and back
+MAX_RETURN_PX = 1.0  # forward-backward error of a tracked point
 SEEN_LEVEL = 250
-REACH = 24  # frames: a guess carried on from frame to frame goes no farther
+REACH = 24  # frames: an extrapolated motion goes no farther
 N_MISSES = 2
 N_FRAMES = 6
 N_COVER = 3
-WORTH_SHARE = 0.03
+MIN_USEFUL_RATIO = 0.03
 
 
 class Moving(NamedTuple):
-    """Something that moves by itself."""
+    """An object with a motion of its own."""
 
-    matrices: dict[int, Matrix]  # target from frame, for those that it could be followed to
-    uncovering: list[int]  # numbers of those that show of it what the hole hides, nearest first
+    matrices: dict[int, Matrix]  # target from frame, for the frames to which it could be tracked
+    uncovering: list[int]  # positions of those that show what the hole hides of it, nearest first
 
 
 def find_moving(index: int, region: Region, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix]) -> list[Moving]:
-    """What moves by itself round the hole of one target, the most points first.
+    """Up to `N_OBJECTS` moving objects around the hole of a target, those with the most points first.
 
     Args:
         index: of the target.
         region: its hole.
-        seen: the frames at hand by position.
+        seen: the frames of the window by position.
         matrices: target from frame, for the scene.
-
-    Returns:
-        At most `N_OBJECTS`; none where everything goes with the scene.
     """
-    follower = _Follower(index, region, seen, matrices)
-    points = _points(region, follower.grey)
+    tracker = _PointTracker(index, region, seen, matrices)
+    points = _points(region, tracker.grey)
     if len(points) < MIN_POINTS:
         return []
-    near = sorted(follower.to_box, key=lambda i: (abs(abs(i - index) - FOUND_AT), i))[:N_FOUND_AT]
-    followed = {i: follower.follow(points, i, np.eye(3)) for i in near}
+    near = sorted(tracker.to_box, key=lambda i: (abs(abs(i - index) - FOUND_AT), i))[:N_FOUND_AT]
+    tracked = {i: tracker.track_to(points, i, np.eye(3)) for i in near}
     is_free = np.ones(len(points), np.bool_)
     objects: list[Moving] = []
     while len(objects) < N_OBJECTS:
         fits = []
-        for i, (places, good) in followed.items():
+        for i, (places, good) in tracked.items():
             has_moved = np.linalg.norm(places - points, axis=1) > MIN_MOTION_PX
             motion, of_it = _fit(places, points, good & has_moved & is_free)
             if motion is not None:
@@ -85,31 +81,31 @@ def find_moving(index: int, region: Region, seen: Mapping[int, Seen], matrices: 
             break
         _, minus_i, motion, of_it = max(fits, key=lambda fit: fit[:2])
         is_free &= ~of_it
-        objects.append(follower.track(points[of_it], -minus_i, motion))
+        objects.append(tracker.track(points[of_it], -minus_i, motion))
     return objects
 
 
 def bring_moving(moving: Moving, index: int, region: Region, seen: Mapping[int, Seen]) -> list[Candidate]:
-    """The frames that uncover an object, brought to the target by its motion."""
+    """The frames that uncover an object, aligned with the target by its motion."""
     brought = (region.bring(seen[i].rgbk, moving.matrices[i], i - index) for i in moving.uncovering)
     return [candidate for candidate in brought if candidate is not None]
 
 
-class _Follower:
-    """Follows points of a target's box into other frames, which the scene's homographies bring near."""
+class _PointTracker:
+    """Tracks points of a target's box to other frames, which are first aligned by the scene's homographies."""
 
     def __init__(self, index: int, region: Region, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix]) -> None:
         self.grey = np.asarray(cv2.cvtColor(region.rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         self.to_box = {i: region.from_frame(matrix) for i, matrix in matrices.items() if i in seen and i != index}
         self._index, self._region, self._seen = index, region, seen
 
-    def follow(self, points: Points, i: int, guess: Matrix) -> tuple[Points, Bool]:
-        """Where points of the target are in frame `i`, brought to the box and on by a guess; which to believe."""
+    def track_to(self, points: Points, i: int, guess: Matrix) -> tuple[Points, Bool]:
+        """Where points are in frame `i`, aligned by the scene and then by a guess, and which are reliable."""
         warped = cv2.warpPerspective(self._seen[i].rgbk, guess @ self.to_box[i], self._region.size_wh)
         other = np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2GRAY), np.uint8)
         is_shown = warped[..., 3] > SEEN_LEVEL
         is_clear = cv2.erode(is_shown.astype(np.uint8), _square(HOLE_MARGIN_PX)) > 0
-        # The edge of a hole would be followed like that of an object: each picture goes on with the other.
+        # The edge of a hole would be tracked like that of an object, so each picture fills in the other.
         grey = np.where(self._region.hole & is_shown, other, self.grey)
         other = np.where(is_shown, other, self.grey)
         places, good = _flow(grey, other, points)
@@ -121,15 +117,14 @@ class _Follower:
         return places, good & is_clear[y.clip(0, height - 1), x.clip(0, width - 1)]
 
     def track(self, points: Points, first: int, motion: Matrix) -> Moving:
-        """Follow an object away from the target, both ways, each frame guessed from the one before.
+        """Track an object away from the target both ways, each frame's motion extrapolated from the one before.
+
+        Ends at `REACH`, when `N_FRAMES` uncover it, or after `N_MISSES` in a row.
 
         Args:
             points: of the object in the target.
             first: a frame for which the motion is known.
-            motion: the box from that frame as the scene's homography brings it.
-
-        Returns:
-            The frames up to `REACH`, until `N_FRAMES` uncover it or `N_MISSES` in a row lose it.
+            motion: the box from that frame as the scene's homography aligns it.
         """
         index, hole = self._index, self._region.hole
         from_box = np.linalg.inv(self._region.from_frame(np.eye(3)))
@@ -144,7 +139,7 @@ class _Follower:
                 continue
             n_frames, known = last[is_later]
             guess = np.eye(3) + (known - np.eye(3)) * ((i - index) / n_frames)
-            places, good = self.follow(points, i, guess)
+            places, good = self.track_to(points, i, guess)
             correction, _ = _fit(places, points, good)
             if correction is None:
                 misses[is_later] += 1
@@ -156,14 +151,14 @@ class _Follower:
             matrices[i] = np.asarray(from_box @ to_box, np.float64)
             shown = cv2.warpPerspective(self._seen[i].rgbk[..., 3], to_box, self._region.size_wh) > SEEN_LEVEL
             shown &= hole
-            if int((shown & (count < N_COVER)).sum()) > WORTH_SHARE * int(hole.sum()):
+            if int((shown & (count < N_COVER)).sum()) > MIN_USEFUL_RATIO * int(hole.sum()):
                 uncovering.append(i)
                 count += shown
         return Moving(matrices, uncovering)
 
 
 def _points(region: Region, grey: NDArray[np.uint8]) -> Points:
-    """(N, 2) corners of the target that can be followed, near the hole and clear of it."""
+    """(N, 2) corners of the target near the hole and clear of it."""
     is_clear = cv2.erode(region.known.astype(np.uint8), _square(HOLE_MARGIN_PX)) > 0
     is_near = cv2.dilate(region.hole.astype(np.uint8), _square(BAND_PX)) > 0
     allowed = (is_clear & is_near).astype(np.uint8)
@@ -176,7 +171,7 @@ def _square(radius_px: int) -> NDArray[np.uint8]:
 
 
 def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8], points: Points) -> tuple[Points, Bool]:
-    """(N, 2) where points of an image are in another, and which were found (pyramidal Lucas-Kanade)."""
+    """Points tracked from an image to another by pyramidal Lucas-Kanade, and which were found."""
     places, status, _ = cv2.calcOpticalFlowPyrLK(
         image,
         other,
@@ -189,10 +184,10 @@ def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8], points: Points) ->
     return np.asarray(places[:, 0], np.float32), np.asarray(status[:, 0] > 0)
 
 
-def _fit(source: Points, target: Points, of_use: Bool) -> tuple[Matrix | None, Bool]:
-    """The affine motion that most of the points of use agree on, and which do; None where too few."""
+def _fit(source: Points, target: Points, usable: Bool) -> tuple[Matrix | None, Bool]:
+    """The affine motion on which most usable points agree, and which do; None where too few."""
     agreed = np.zeros(len(source), np.bool_)
-    rows = np.flatnonzero(of_use)
+    rows = np.flatnonzero(usable)
     if len(rows) < MIN_POINTS:
         return None, agreed
     found, inliers = cv2.estimateAffine2D(

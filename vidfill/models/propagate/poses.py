@@ -1,4 +1,4 @@
-"""Where the frames of a segment lie relative to each other, as homographies to common origins."""
+"""Poses of the frames of a segment: homographies to common origins."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vidfill.align.homography import Known, Matrix, fit_homography, is_still, match
+from vidfill.align.homography import Matrix, fit_homography, is_still, match
 from vidfill.models.propagate.seen import Seen
+from vidfill.video.frame import Bool
 
-N_ANCHORS = 3
+N_ANCHORS = 3  # frames with a pose that a new one is matched with, at most
 COARSE = 8
 SEEN_LEVEL = 200
-HOLE_SHARE = 0.25  # together with SEEN_LEVEL: a frame in the target's own place uncovers nothing of its own hole
-WORTH_SHARE = 0.03
+HOLE_RATIO = 0.25  # with SEEN_LEVEL, a frame in the target's own place uncovers nothing of its hole
+MIN_USEFUL_RATIO = 0.03  # of the hole
 
 
 class Pose(NamedTuple):
-    """A frame's place."""
+    """A frame's place relative to an origin; only poses of one origin can be compared."""
 
-    origin: int  # number of the frame that the matrix leads to; only poses of one origin can be compared
+    origin: int  # position of the frame that is the origin
     matrix: Matrix  # (3, 3), origin from frame
 
 
 def place(seen: Mapping[int, Seen], poses: Mapping[int, Pose], target: int) -> dict[int, Pose]:
-    """Poses for all the frames at hand; each new one is matched with the nearest that has one already.
+    """Poses for all frames of a window; each new one is matched with the nearest that has a pose.
 
     Args:
-        seen: the frames at hand by position.
-        poses: what is known of them so far.
-        target: frames are placed in the order of their distance from this one.
+        seen: the frames of the window by position.
+        poses: known so far.
+        target: frames are placed in order of their distance from this one.
 
     Returns:
-        A pose for each of `seen`; a frame that fits no other is an origin of its own.
+        A pose for each of `seen`; a frame that matches no other is an origin of its own.
     """
     found = {i: pose for i, pose in poses.items() if i in seen}
     for i in sorted((i for i in seen if i not in found), key=lambda i: (abs(i - target), i)):
@@ -49,7 +50,7 @@ def place(seen: Mapping[int, Seen], poses: Mapping[int, Pose], target: int) -> d
 
 
 def register(source: Seen, target: Seen) -> Matrix | None:
-    """Target from source by matching keypoints; the identity for the same picture, or a still one without any."""
+    """Target from source by matching keypoints; the identity for equal pictures and still ones without keypoints."""
     is_one_size = source.rgbk.shape == target.rgbk.shape
     if is_one_size:
         both = source.known & target.known
@@ -62,40 +63,40 @@ def register(source: Seen, target: Seen) -> Matrix | None:
 
 
 def between(source: Pose, target: Pose) -> Matrix | None:
-    """Target from source, None where the two have no common origin."""
+    """Target from source; None without a common origin."""
     if source.origin != target.origin:
         return None
     return np.asarray(np.linalg.inv(target.matrix) @ source.matrix, np.float64)
 
 
 def choose(
-    target: int, hole: Known, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix], *, n_most: int, n_cover: int
+    target: int, hole: Bool, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix], *, n_max: int, n_cover: int
 ) -> list[int]:
-    """The references that uncover the hole, nearest first, judged on masks of an eighth of the size.
+    """The references that uncover the hole of a target, nearest first, judged on masks of an eighth of the size.
 
     Args:
-        target: position of the frame to be filled.
-        hole: (H, W) bool, its hole.
+        target: position of the frame to fill.
+        hole: (H, W), its hole.
         seen: the frames by position.
-        matrices: target from frame, roughly, for those that may be chosen.
-        n_most: at most so many are chosen.
-        n_cover: a reference is worth its time as long as part of what it shows is seen by fewer than this.
+        matrices: approximately target from frame, for those that may be chosen.
+        n_max: how many to choose.
+        n_cover: a reference is useful as long as part of what it shows is shown by fewer chosen ones than this.
     """
     height, width = hole.shape
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))
     scale = np.diag([small_wh[0] / width, small_wh[1] / height, 1.0])
     back = np.linalg.inv(scale)
-    share = cv2.resize(hole.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA)
-    wanted = share > min(HOLE_SHARE, float(share.max()) / 2)
+    ratio = cv2.resize(hole.astype(np.float32), small_wh, interpolation=cv2.INTER_AREA)
+    wanted = ratio > min(HOLE_RATIO, float(ratio.max()) / 2)
     count = np.zeros(wanted.shape, np.int32)
     chosen: list[int] = []
     for i in sorted(matrices, key=lambda i: (abs(i - target), i)):
-        if len(chosen) == n_most:
+        if len(chosen) == n_max:
             break
         known = cv2.resize(seen[i].rgbk[..., 3], small_wh, interpolation=cv2.INTER_AREA)
         shows = (cv2.warpPerspective(known, scale @ matrices[i] @ back, small_wh) > SEEN_LEVEL) & wanted
         is_new = bool((shows & (count == 0)).any())
-        if is_new or (shows & (count < n_cover)).sum() > WORTH_SHARE * wanted.sum():
+        if is_new or (shows & (count < n_cover)).sum() > MIN_USEFUL_RATIO * wanted.sum():
             chosen.append(i)
             count += shows
     return chosen

@@ -10,28 +10,21 @@ from numpy.typing import NDArray
 
 from vidfill.align.membrane import membrane
 from vidfill.models.propagate.candidates import Candidate, Region, temperature, weighted
+from vidfill.video.frame import Bool
 
-# Expected errors, in grey levels of 255; set by hand on the clips of the quality protocol itself, not learned.
+# Expected errors in grey levels of 255; set by hand on the evaluation clips, not learned.
 SPATIAL_ERROR = 15.0
 SPATIAL_ERROR_PER_PX = 1.0
 MAX_SPATIAL_ERROR = 33.0
-STEADINESS = 0.7
-COPIED_MARGIN = 2.0  # so many temperatures better than the spatial fill: it has next to no weight there
+STEADINESS = 0.7  # weight of the previous output
+COPIED_MARGIN = 2.0  # better by this many temperatures than the spatial fill, which then weighs next to nothing
 
 
-def fill_smoothly(rgb: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The membrane that is fixed at the hole's rim (see `vidfill.align.membrane`).
+def fill_smoothly(rgb: NDArray[np.uint8], known: Bool) -> NDArray[np.uint8]:
+    """Fill (H, W, 3) with the membrane over its unknown pixels (see `vidfill.align.membrane`); exact elsewhere.
 
-    It continues no edges, as the fills of Telea and of Navier and Stokes do, but draws no wrong ones: on photos with
-    holes of every kind it is as close to the truth as the best of the three. Pixels copied from other frames may count
-    as known, too: what is left then begins at their level.
-
-    Args:
-        rgb: (H, W, 3).
-        known: (H, W) bool, at least one pixel of it True.
-
-    Returns:
-        (H, W, 3); exact outside the hole.
+    Unlike Telea's and the Navier-Stokes inpainting it continues no edges, but it draws no wrong ones either: on photos
+    it is as close to the truth as the better of the two.
     """
     filled, hole = rgb.copy(), ~known
     filled[hole] = membrane(rgb.astype(np.float32), hole)[hole].round().clip(0, 255).astype(np.uint8)
@@ -44,10 +37,10 @@ def spatial_candidate(region: Region, others: Sequence[Candidate], before: Candi
     Args:
         region: of the target.
         others: what other frames show of the hole.
-        before: the output before this one, brought here; most of it is kept, so that the fill does not flicker.
+        before: the previous output, aligned; most of it is kept, so that the fill does not flicker.
 
     Returns:
-        Valid in the whole hole; its expected error grows with the distance to what is known.
+        Valid in the whole hole; the expected error grows with the distance to known pixels.
     """
     depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
     error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, MAX_SPATIAL_ERROR).astype(np.float32)
@@ -59,6 +52,6 @@ def spatial_candidate(region: Region, others: Sequence[Candidate], before: Candi
         rgb[copied] = weighted(others, copied).round().astype(np.uint8)
     rgb = fill_smoothly(rgb, known)
     if before is not None:
-        share = (STEADINESS * (before.valid & region.hole))[..., None]
-        rgb = (rgb + share * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
+        weight = (STEADINESS * (before.valid & region.hole))[..., None]
+        rgb = (rgb + weight * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
     return Candidate(rgb, region.hole, error, 0, "spatial")
