@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,28 +19,30 @@ from vidfill.models.base import Model
 class LearnedModel(Model):
     """A model with weights: what its class offers beside the contract, so that they can be loaded and converted."""
 
-    # Name of a model that is a part of this one, under the attribute of the same name, and has weights of its own to
-    # begin with; "" for none.
-    builds_on: ClassVar[str] = ""
+    sizes_type: ClassVar[type[Any]]  # dataclass, the one argument of the constructor; default sizes where it is None
+    builds_on: ClassVar[str] = ""  # a model with weights of its own that is a submodule of this one by that name
 
     @classmethod
-    @abstractmethod
     def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
+        """Build the network that `sizes` (of JSON) describes; TypeError or ValueError for sizes that describe none."""
+        return cls(cls.sizes_type(**{name: _tuples(value) for name, value in sizes.items()}))
 
-    @classmethod
     @abstractmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """Build the network from the state dict of the paper's authors; `WeightsError` if it does not fit."""
+    def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Load a state dict with the names (without "module.") and shapes of the paper's authors.
+
+        Raises:
+            WeightsError: names every missing and every unexpected key and every key of another shape.
+        """
+
+
+def plain_sizes(sizes: Any) -> dict[str, Any]:
+    """A dataclass of sizes as JSON gives it back, with lists for tuples."""
+    return {name: _lists(value) for name, value in asdict(sizes).items()}
 
 
 def build(name: str, path: Path, *, sha256: str) -> Model:
-    """The network of a weight file, with its weights, on the CPU and in evaluation mode.
-
-    Args:
-        name: of the model.
-        path: a file that vidfill wrote.
-        sha256: what the file must hash to, "" to take it as it is.
+    """The network of a weight file that vidfill wrote, on the CPU and in evaluation mode; "" skips the hash.
 
     Raises:
         WeightsError: a file that is missing, damaged, for another model, or does not fit its own sizes.
@@ -67,7 +70,8 @@ def convert(name: str, path: Path, *, model_dir: Path | None) -> weights.Install
         WeightsError: not a checkpoint, one of another network, one that builds on weights that are not there, or a
             folder that cannot be written.
     """
-    network = _network_class(name).from_authors(weights.read_torch_checkpoint(path), source=path.name)
+    network = _network_class(name)()
+    network.load_authors(weights.read_torch_checkpoint(path), source=path.name)
     if network.builds_on:
         base = weights.find_weights(network.builds_on, model_dir=model_dir)
         if base is None or base.path is None:
@@ -87,13 +91,7 @@ def convert(name: str, path: Path, *, model_dir: Path | None) -> weights.Install
 
 
 def begin_with(network: LearnedModel, name: str, path: Path, *, sha256: str = "") -> None:
-    """Load the weights of the whole network or of the part that it builds on, whichever the file holds.
-
-    Args:
-        network: takes them.
-        name: of its model.
-        path: a file that vidfill wrote.
-        sha256: what the file must hash to, "" to take it as it is.
+    """Load the weights of a model called `name` or of the part that it builds on, whichever the file holds.
 
     Raises:
         WeightsError: a file that is missing, damaged, for another model or of other sizes.
@@ -111,12 +109,7 @@ def begin_with(network: LearnedModel, name: str, path: Path, *, sha256: str = ""
 
 
 def load_strict(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state dict that must fit exactly.
-
-    Args:
-        network: takes the tensors.
-        tensors: by the network's own names.
-        source: where they are from, for the message.
+    """Load a state dict that must fit exactly; `source` names it in messages.
 
     Raises:
         WeightsError: names every missing and every unexpected key and every key of another shape.
@@ -127,7 +120,7 @@ def load_strict(network: nn.Module, tensors: Mapping[str, Tensor], *, source: st
 
 
 def check_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, source: str) -> None:
-    """Compare the names and shapes of a state dict with those that a network has.
+    """Compare the names and shapes of a state dict with those of a network.
 
     Raises:
         WeightsError: names every missing and every unexpected key and every key of another shape.
@@ -147,3 +140,11 @@ def _network_class(name: str) -> type[LearnedModel]:
     found = network_class(name)
     assert issubclass(found, LearnedModel), f"{found.__name__} has no weights"
     return found
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -229,7 +229,7 @@ def test_a_frame_that_is_all_hole_shows_as_much_invented_as_the_output_before(br
 
 def test_no_authors_have_weights_for_it() -> None:
     with pytest.raises(WeightsError, match="vidfill's own"):
-        CleanPlate.from_authors({}, source="file.pth")
+        CleanPlate(TINY).load_authors({}, source="file.pth")
 
 
 def test_where_every_frame_is_another_scene_few_are_painted(brush: Painted) -> None:

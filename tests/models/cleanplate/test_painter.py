@@ -1,5 +1,6 @@
 """The painter: its network against stored numbers, pictures of any size and type, and the model of the contract."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.golden.make_painter_small import PATH, SIZES, picture, small_tensors
 from vidfill.errors import WeightsError
 from vidfill.models import load_model
 from vidfill.models.base import unroll
-from vidfill.models.cleanplate.network import PainterNetwork, PainterSizes
+from vidfill.models.cleanplate.network import PainterNetwork
 from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import paint
 from vidfill.models.cleanplate.texture import add_texture
@@ -41,7 +42,8 @@ def test_network_of_the_default_sizes_has_as_many_parameters_as_its_docstring_sa
 
 
 def test_sizes_come_back_from_json() -> None:
-    assert PainterSizes.from_json(SIZES.to_json()) == SIZES
+    sizes = Painter(SIZES).sizes
+    assert Painter.from_sizes(json.loads(json.dumps(sizes))).sizes == sizes
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_sizes_come_back_from_json() -> None:
 )
 def test_sizes_that_describe_no_network_are_refused(sizes: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        PainterNetwork.from_sizes(sizes)
+        Painter.from_sizes(sizes)
 
 
 def test_what_lies_inside_the_hole_is_not_looked_at() -> None:
@@ -99,7 +101,7 @@ def test_a_model_fills_each_frame_as_the_picture_alone_is_painted(tmp_path: Path
 
 def test_there_is_no_checkpoint_of_authors() -> None:
     with pytest.raises(WeightsError, match=r"x\.pth cannot be weights of painter"):
-        Painter.from_authors({}, source="x.pth")
+        Painter(SIZES).load_authors({}, source="x.pth")
 
 
 def holes_at(size: tuple[int, int], *boxes: tuple[int, int, int, int]) -> NDArray[np.bool_]:

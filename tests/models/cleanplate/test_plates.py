@@ -8,8 +8,8 @@ from tests.align.scenes import box_hole, painted, seen_through, shift
 from vidfill.align.homography import HomographyRefiner
 from vidfill.models.cleanplate import layer as layers
 from vidfill.models.cleanplate.choice import choose_frames
-from vidfill.models.cleanplate.layer import NOTHING, Layer, least_error
-from vidfill.models.cleanplate.plates import Brought, Plate, Target, bring, make_plate, render
+from vidfill.models.cleanplate.layer import NOTHING, PaintedLayer, lowest_error
+from vidfill.models.cleanplate.plates import Brought, Plate, PlateTarget, bring, make_plate, render
 from vidfill.models.propagate.candidates import Candidate, Region
 from vidfill.models.propagate.poses import Pose
 from vidfill.models.propagate.seen import look_at
@@ -20,12 +20,12 @@ SCENE = painted(HEIGHT + 80, WIDTH + 80)
 SHAPE = (36, 40)
 
 
-def _target(x: float, *, motion_px: float | None = None, gain: float = 1.0) -> Target:
+def _target(x: float, *, motion_px: float | None = None, gain: float = 1.0) -> PlateTarget:
     """The frame that begins at x of the scene, which is the place of its pose too."""
     picture = np.clip(seen_through(SCENE, shift(x, 40), (WIDTH, HEIGHT)) * gain, 0, 255).astype(np.uint8)
     motion = None if motion_px is None else shift(-motion_px, 0)
     given = np.where(HOLE[..., None], np.uint8(0), picture)
-    return Target(look_at(given, ~HOLE), Pose(0, shift(x, 0)), Region(given, ~HOLE), motion)
+    return PlateTarget(look_at(given, ~HOLE), Pose(0, shift(x, 0)), Region(given, ~HOLE), motion)
 
 
 def _plate(x: float, *, pose: bool = True) -> Plate:
@@ -34,18 +34,18 @@ def _plate(x: float, *, pose: bool = True) -> Plate:
     )
 
 
-def _brought(plate: Plate, target: Target) -> Brought:
+def _brought(plate: Plate, target: PlateTarget) -> Brought:
     seen = target.seen
     brought = bring(plate, target, HomographyRefiner(seen.grey, seen.keypoints.points))
     assert brought is not None
     return brought
 
 
-def _truth(x: float, target: Target) -> NDArray[np.uint8]:
+def _truth(x: float, target: PlateTarget) -> NDArray[np.uint8]:
     return seen_through(SCENE, shift(x, 40), (WIDTH, HEIGHT))[target.region.box.slices]
 
 
-def _miss(brought: Brought, x: float, target: Target) -> float:
+def _miss(brought: Brought, x: float, target: PlateTarget) -> float:
     inside = target.region.hole & brought.valid
     return float(np.abs(brought.rgb - _truth(x, target))[inside].mean())
 
@@ -102,11 +102,11 @@ def test_a_plate_of_a_larger_crop_is_rendered_at_its_own_scale() -> None:
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-def _layer(error: float, *, before: float = -1.0) -> Layer:
+def _layer(error: float, *, before: float = -1.0) -> PaintedLayer:
     target = _target(20)
     shape = target.region.hole.shape
     real, spatial, opacity = (np.full(shape, value, np.float32) for value in (error, 33, before))
-    return Layer(target.region, real, spatial, opacity)
+    return PaintedLayer(target.region, real, spatial, opacity)
 
 
 def _part(value: float, *, error: float = 2.0, n_frames: int = 0, fade: float = 1.0) -> Brought:
@@ -184,12 +184,12 @@ def test_what_no_plate_covers_stays_unpainted() -> None:
     assert layer.opacity()[_target(20).region.hole & ~layer.left].min() == 1
 
 
-def test_the_least_error_of_several_candidates() -> None:
+def test_the_lowest_error_of_several_candidates() -> None:
     shape = (2, 2)
     rgb = np.zeros((*shape, 3), np.uint8)
     first = Candidate(rgb, np.array([[True, True], [False, False]]), np.full(shape, 7, np.float32), 1)
     second = Candidate(rgb, np.array([[True, False], [True, False]]), np.full(shape, 3, np.float32), 2)
-    assert least_error([first, second], shape).tolist() == [[3, 7], [3, float(NOTHING)]]
+    assert lowest_error([first, second], shape).tolist() == [[3, 7], [3, float(NOTHING)]]
 
 
 def test_the_frame_with_known_pixels_round_the_part_is_chosen() -> None:

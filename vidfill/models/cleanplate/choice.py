@@ -1,4 +1,4 @@
-"""In which frame to paint what no frame shows."""
+"""Chooses the frame in which to paint what no frame shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from vidfill.models.cleanplate.plates import Target
+from vidfill.models.cleanplate.plates import PlateTarget
 from vidfill.models.propagate.poses import Pose, between
 from vidfill.models.propagate.seen import Seen
 from vidfill.video.frame import Bool
@@ -15,25 +15,25 @@ from vidfill.video.frame import Bool
 COARSE = 8
 SEEN_LEVEL = 200
 COVERED_LEVEL = 64
-RING = np.ones((7, 7), np.uint8)  # cells round what is to be painted
+RING = np.ones((7, 7), np.uint8)  # cells around what is to be painted
 RING_WEIGHT = 0.5
 MIDDLE_WEIGHT = 0.2
 
 
 def choose_frames(
-    wanted: Bool, target: Target, index: int, seen: Mapping[int, Seen], poses: Mapping[int, Pose]
+    wanted: Bool, target: PlateTarget, index: int, seen: Mapping[int, Seen], poses: Mapping[int, Pose]
 ) -> list[int]:
-    """The frame of the window in which to paint a part of a target, and after it the target itself.
+    """The best frame of the window in which to paint a part of a target, then the target itself.
 
-    A good frame holds all of the part, with known pixels round it, and lies in the middle of the window, so that the
-    painting is changed little on its way to the others. Judged on masks of an eighth of the size.
+    A good frame holds all of the part, with known pixels around it, and lies in the middle of the window, so that the
+    painting is warped little for the others. Judged on masks of an eighth of the size.
 
     Args:
-        wanted: (h, w) bool on the target's region, what is to be painted.
+        wanted: (h, w) on the target's region, what is to be painted.
         target: the frame for which it is wanted.
         index: its position.
-        seen: the frames at hand by position.
-        poses: their places.
+        seen: the frames of the window by position.
+        poses: theirs.
     """
     height, width = target.seen.rgbk.shape[:2]
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))
@@ -54,7 +54,7 @@ def choose_frames(
         at = (moved > COVERED_LEVEL).astype(np.uint8)
         ring = (cv2.dilate(at, RING) > 0) & (at == 0)
         known = cv2.resize(frame.rgbk[..., 3], small_wh, interpolation=cv2.INTER_AREA) > SEEN_LEVEL
-        bare = float(known[ring].mean()) if ring.any() else 0.0
-        scores[i] = covered + RING_WEIGHT * bare - MIDDLE_WEIGHT * abs(i - middle) / span
+        known_ratio = float(known[ring].mean()) if ring.any() else 0.0
+        scores[i] = covered + RING_WEIGHT * known_ratio - MIDDLE_WEIGHT * abs(i - middle) / span
     best = max(scores, key=lambda i: (scores[i], -abs(i - index)), default=index)
     return [best] if best == index else [best, index]

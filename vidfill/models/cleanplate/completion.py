@@ -1,4 +1,4 @@
-"""What no frame shows is painted, or filled more simply where that is closer to the truth."""
+"""Fills what no frame shows: by the painter, or by classic inpainting where that is closer to the truth."""
 
 from __future__ import annotations
 
@@ -12,26 +12,18 @@ from vidfill.models.cleanplate.painting import paint
 from vidfill.models.propagate.spatial import fill_smoothly
 from vidfill.video.frame import Bool, Rgb
 
-THIN_PX = 6  # from the middle of a hole to its rim; what is thicker is always painted
+THIN_PX = 6  # from the middle of a hole to its rim; thicker holes are always painted
 RING_PX = 2
 INPAINT_RADIUS_PX = 3.0
-PAINTER_FAVOUR = 1.5  # the painter may miss by this much more: it alone gives texture
+PAINTER_FAVOUR = 1.5  # the error of the painter is divided by this, since it alone gives texture
 
 
 def complete(network: PainterNetwork, rgb: Rgb, hole: Bool) -> Rgb:
-    """Fill what no frame shows of a picture.
+    """Fill the hole of a picture, (H, W, 3).
 
-    Thin holes (text, wires, scratches) hang on the pixels next to them, and on smooth ground a membrane or a classic
-    inpainting is closer to the truth than a painting. Which it is in this picture is tried out beside the hole: it is
-    made a little wider, and the fill that comes closest to the pixels that it then covers is taken.
-
-    Args:
-        network: the painter.
-        rgb: (H, W, 3).
-        hole: (H, W) bool, True = missing.
-
-    Returns:
-        (H, W, 3): `rgb` outside the hole.
+    Thin holes (text, wires, scratches) depend on the pixels next to them, and on smooth ground a membrane or classic
+    inpainting is closer to the truth than a painting. Each is tried on a hole dilated by `RING_PX`, and the one with
+    the lowest error on the ring of known pixels is taken.
     """
     if not hole.any():
         return rgb.copy()

@@ -1,4 +1,4 @@
-"""The painted layer of one target: which of its pixels are painted, how far, and from which plate."""
+"""The painted layer of one target: which pixels are painted, how opaque, and from which plate."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from vidfill.models.cleanplate.plates import Brought, Plate, render
 from vidfill.models.propagate.candidates import Candidate, Region
 from vidfill.video.frame import Float
 
-# Expected errors, in grey levels. A plate's is its difference at the rim and PLATE_ERROR, at least MIN_PLATE_ERROR.
-# Where other fills expect a larger one, the plate takes over: fully from a difference of TRANSITION on.
+# Expected errors in grey levels. That of a plate is its difference at the rim plus PLATE_ERROR, at least
+# MIN_PLATE_ERROR. It takes over from fills of larger errors, fully from a difference of TRANSITION on.
 MIN_PLATE_ERROR = 20.0
 PLATE_ERROR = 5.0
 TRANSITION = 12.0
-SPATIAL_PENALTY = 18.0  # a spatial fill is a blur: it must be so much better than a plate to be preferred
-OPACITY_STEP = 0.25  # in one frame, so that nothing jumps
+SPATIAL_PENALTY = 18.0  # a spatial fill is blurred: it must be better than a plate by this to be preferred
+OPACITY_STEP = 0.25  # largest change from frame to frame
 MIN_OPEN_PX = 60
-MIN_OPEN_RATIO = 0.02  # of the hole; less than that is filled smoothly
-AGED_ERROR = 20.0  # a plate that misses the rim by more, after AGED_FRAMES of use, no longer fits
+MIN_OPEN_RATIO = 0.02  # of the hole; less is filled smoothly
+AGED_ERROR = 20.0  # a plate that differs more at the rim after AGED_FRAMES of use no longer fits
 AGED_FRAMES = 12
 FADE_STEP = 1 / 8
 NOTHING = np.float32(1e6)
 
 
-class Layer:
-    """What is painted of one target.
+class PaintedLayer:
+    """What is painted of one target; arrays cover its region.
 
     Args:
         region: of the target's hole.
-        real_error: (h, w), the least expected error of the real candidates, `NOTHING` where there is none.
+        real_error: (h, w), the lowest expected error of the real candidates, `NOTHING` where there is none.
         spatial_error: (h, w), that of the spatial fill.
-        before: (h, w), the opacity of the output before, brought to the target; negative where unknown.
+        before: (h, w), the opacity of the previous output, aligned; negative where unknown.
 
     Attributes:
-        rgb: (h, w, 3), 0 to 255, the painting.
-        left: (h, w) bool, where a painting is wanted and no plate has one yet.
-        aged: (h, w) bool, where the plate no longer fits.
+        rgb: (h, w, 3), 0 to 255.
+        left: (h, w), where a painting is wanted and no plate has one yet.
+        aged: (h, w), where the plate no longer fits.
         parts: the plates that have been added.
     """
 
@@ -55,17 +55,17 @@ class Layer:
 
     @property
     def is_open(self) -> bool:
-        """Whether enough is left for a new painting."""
+        """Whether enough is left to paint anew."""
         open_px = int((self.left & (self._real_error > MIN_PLATE_ERROR + TRANSITION / 2)).sum())
         return open_px > max(MIN_OPEN_PX, MIN_OPEN_RATIO * int(self._region.hole.sum()))
 
     @property
     def is_aged(self) -> bool:
-        """Whether a plate that is used no longer fits, and nothing replaces it yet."""
+        """Whether a plate in use no longer fits and nothing has replaced it."""
         return bool(self.aged.any())
 
     def add(self, brought: Brought) -> None:
-        """Use a plate where something is left, and where it replaces one that no longer fits."""
+        """Use a plate where something is left to paint, and in place of one that no longer fits."""
         plate = brought.plate
         weight = np.where(self.left, 1.0, np.where(self.aged, plate.fade, 0.0)) * brought.valid
         weight = weight.astype(np.float32)
@@ -81,37 +81,31 @@ class Layer:
         plate = plate._replace(n_frames=plate.n_frames + bool(used.any()), fade=min(1.0, plate.fade + FADE_STEP))
         self.parts.append(brought._replace(plate=plate))
 
-    def plates(self, most: int) -> tuple[Plate, ...]:
-        """What to remember: the plates, at most so many, those that another has replaced left out."""
+    def plates(self, n_max: int) -> tuple[Plate, ...]:
+        """The plates to remember, without those that another has replaced."""
         kept = [
             part.plate
             for part, weight in zip(self.parts, self._weights, strict=True)
             if weight.any() or not _has_aged(part.plate)
         ]
-        # The first one began the scene; of the others the last ones lie nearest.
-        return tuple(kept if len(kept) <= most else [kept[0], *kept[-(most - 1) :]])
+        # The first one began the scene; of the others the last ones are nearest.
+        return tuple(kept if len(kept) <= n_max else [kept[0], *kept[-(n_max - 1) :]])
 
     def opacity(self) -> Float:
-        """(h, w) in [0, 1]: 1 where only the painting counts; changes little from one frame to the next."""
+        """(h, w) in [0, 1], 1 where only the painting counts; changes by `OPACITY_STEP` a frame at most."""
         wanted = np.clip((self._other_error - self._plate_error) / TRANSITION, 0, 1)
         near = np.clip(wanted, self._before - OPACITY_STEP, self._before + OPACITY_STEP)
         steady = np.where(self._before >= 0, near, wanted)
         return np.where(self._region.hole & ~self.left, steady, 0).astype(np.float32)
 
     def detail(self, opacity: Float, size: tuple[int, ...], original: tuple[int, int] | None) -> Detail | None:
-        """The painting at the source's own size.
-
-        Args:
-            opacity: of the layer.
-            size: (H, W) of the target.
-            original: (H', W') of the source, None where that is no larger.
-        """
+        """The painting for a target of (H, W) at the source's own size, (H', W'); None where that is no larger."""
         if original is None or not self.parts or not opacity.any():
             return None
         scale = (original[0] / size[0], original[1] / size[1])
-        x0, y0, x1, y1 = self._region.box
-        x, y = round(x0 * scale[1]), round(y0 * scale[0])
-        size_wh = (round((x1 - x0) * scale[1]), round((y1 - y0) * scale[0]))
+        region = self._region.box
+        x, y = round(region.x0 * scale[1]), round(region.y0 * scale[0])
+        size_wh = (round(region.width * scale[1]), round(region.height * scale[0]))
         box = (x, y, x + size_wh[0], y + size_wh[1])
         rgb = np.zeros((size_wh[1], size_wh[0], 3), np.float32)
         total = np.zeros((size_wh[1], size_wh[0]), np.float32)
@@ -130,8 +124,8 @@ class Layer:
         )
 
 
-def least_error(candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Float:
-    """(h, w): the least expected error of some candidates, `NOTHING` where none is valid."""
+def lowest_error(candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Float:
+    """(h, w): the lowest expected error of some candidates, `NOTHING` where none is valid."""
     error = np.full(shape, NOTHING, np.float32)
     for candidate in candidates:
         np.minimum(error, candidate.error, out=error, where=candidate.valid)

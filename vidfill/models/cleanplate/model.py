@@ -1,8 +1,8 @@
 """The default model: real pixels where any frame shows them, a painting where none does.
 
-The candidates of `propagate` come first. What none of them fits is painted once, in the frame that suits it best; the
-painted frame, a plate, is remembered and brought to the other frames. Another is painted only for what no plate covers,
-or where a plate no longer fits.
+The candidates of `propagate` come first. What none of them shows is painted once, in the best frame for it; this frame,
+a plate, is remembered and warped to the other frames. A new plate is painted only for what no plate covers, or where
+a plate no longer fits.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from vidfill.align.homography import HomographyRefiner
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.completion import complete
-from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, Layer, least_error
+from vidfill.models.cleanplate.layer import MIN_PLATE_ERROR, TRANSITION, PaintedLayer, lowest_error
 from vidfill.models.cleanplate.painter import WithPainter
-from vidfill.models.cleanplate.plates import Plate, Target, bring, make_plate
+from vidfill.models.cleanplate.plates import Plate, PlateTarget, bring, make_plate
 from vidfill.models.propagate import model as propagate
 from vidfill.models.propagate.candidates import weighted
 from vidfill.models.propagate.model import ClipStep, ClipWindow, Propagating, Propagation
@@ -30,19 +30,17 @@ from vidfill.video.frame import Bool, Float, Remembered, Rgb
 _log = logging.getLogger("vidfill")
 
 MAX_PLATES = 4
-MIN_INTERVAL = 4  # frames between two paintings: where plates are lost at once, painting more only flickers
-SETTLED_FRAMES = 24  # a painting that is likely to last as long is worth the source's own size
-MAX_NEW_ERROR = 25.0  # grey levels: a plate of another frame that misses the target's rim by more is not used
+MIN_INTERVAL = 4  # frames between two paintings: where plates are lost at once, more of them only flicker
+SETTLED_FRAMES = 24  # without a painting: the next one is likely to last, and made at the source's own size
+MAX_NEW_ERROR = 25.0  # grey levels at the target's rim: a worse plate of another frame is not used
 
 
 class PlateState(NamedTuple):
-    """What the forward pass carries along for one clip."""
+    """State of the forward pass for one clip."""
 
-    propagation: Propagation = Propagation()  # of `propagate`
-    # The painted frames: those in use, the oldest first, then those that could not be brought here.
-    plates: tuple[Plate, ...] = ()
-    # (H, W) in [0, 1], how much of the last output is painted; None where that is not known.
-    opacity: Float | None = None
+    propagation: Propagation = Propagation()
+    plates: tuple[Plate, ...] = ()  # those in use, the oldest first, then those that could not be aligned
+    opacity: Float | None = None  # (H, W) in [0, 1], of the painting in the previous output; None where unknown
     n_frames: int = SETTLED_FRAMES  # since the last painting
 
 
@@ -50,9 +48,6 @@ class CleanPlate(Propagating[PlateState], WithPainter):
     """Propagation, and a painter for what no frame shows.
 
     The backward pass is that of `propagate`. Parameters: those of `PainterNetwork`. Deterministic.
-
-    Args:
-        sizes: of the painter.
     """
 
     def remember(self, state: Any) -> tuple[Remembered, ...]:
@@ -79,16 +74,16 @@ class CleanPlate(Propagating[PlateState], WithPainter):
         painted = np.zeros(fill.shape[:2], np.float32)
         after = PlateState(propagation, tuple(plate._replace(map=None) for plate in old.plates), None, old.n_frames + 1)
         if gathered is None:
-            if not window.target.known.any():  # the output before once more, or grey
+            if not window.target.known.any():  # the previous output again, or grey
                 after = after._replace(opacity=np.ones_like(painted) if window.before is None else old.opacity)
             return ClipStep(fill, after, painted if after.opacity is None else after.opacity)
         region = gathered.region
-        real_error = least_error(gathered.candidates, region.hole.shape)
+        real_error = lowest_error(gathered.candidates, region.hole.shape)
         spatial = spatial_candidate(region, gathered.candidates, gathered.brought)
         inside = np.nonzero(region.hole)
         real = region.rgb.astype(np.float32)
         real[inside] = propagate.mixed(gathered, [*gathered.candidates, spatial], inside)
-        layer = Layer(region, real_error, spatial.error, _brought(old.opacity, gathered))
+        layer = PaintedLayer(region, real_error, spatial.error, _brought(old.opacity, gathered))
         if layer.left.any():
             poses = window.poses(old.propagation)
             after = self._paint_layer(layer, window, gathered, after._replace(plates=old.plates), poses)
@@ -102,20 +97,20 @@ class CleanPlate(Propagating[PlateState], WithPainter):
 
     def _paint_layer(
         self,
-        layer: Layer,
+        layer: PaintedLayer,
         window: ClipWindow,
         gathered: propagate.Gathered,
         state: PlateState,
         poses: Mapping[int, Pose],
     ) -> PlateState:
-        """Bring the plates, paint new ones for what they leave, and say which to remember."""
+        """Align the plates, paint new ones for what they leave, and choose which to remember."""
         here, frame = window.index, window.target
-        tracker = HomographyRefiner(frame.grey, frame.keypoints.points)
+        refiner = HomographyRefiner(frame.grey, frame.keypoints.points)
         flow = None if gathered.from_earlier is None else gathered.from_earlier.flow
-        target = Target(frame, poses[here], gathered.region, gathered.motion, flow)
+        target = PlateTarget(frame, poses[here], gathered.region, gathered.motion, flow)
         lost = []
         for plate in state.plates:
-            brought = bring(plate, target, tracker)
+            brought = bring(plate, target, refiner)
             if brought is None:
                 lost.append(plate._replace(map=None))
             else:
@@ -126,7 +121,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
             for i in chosen:
                 known = [] if is_aged else [part.plate for part in layer.parts]
                 new = self._paint_plate(i, window, poses, known, at_own_size=is_settled)
-                brought = None if new is None else bring(new, target, tracker)
+                brought = None if new is None else bring(new, target, refiner)
                 if brought is None or (i != here and brought.plate.error > MAX_NEW_ERROR):
                     continue
                 if is_aged:
@@ -141,7 +136,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
     def _paint_plate(
         self, i: int, window: ClipWindow, poses: Mapping[int, Pose], plates: Sequence[Plate], *, at_own_size: bool
     ) -> Plate | None:
-        """Complete one frame of the window: real pixels first, then plates, then the painter; None without a hole."""
+        """Complete a frame of the window by real pixels, plates and the painter; None if there is nothing to paint."""
         frame, pose = window.seen[i], poses[i]
         region = propagate.region_of(frame)
         if region is None:
@@ -150,14 +145,14 @@ class CleanPlate(Propagating[PlateState], WithPainter):
         known = {j: matrix for j, matrix in guesses.items() if matrix is not None}
         candidates, _ = propagate.registered(i, window.seen, known, region)
         candidates += propagate.from_later(window.records[i])
-        missing = region.hole & (least_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2)
+        missing = region.hole & (lowest_error(candidates, region.hole.shape) > MIN_PLATE_ERROR + TRANSITION / 2)
         picture = region.rgb.copy()
         is_real = np.nonzero(region.hole & ~missing)
         if len(is_real[0]):
             picture[is_real] = weighted(candidates, is_real).round().clip(0, 255)
-        tracker = HomographyRefiner(frame.grey, frame.keypoints.points)
+        refiner = HomographyRefiner(frame.grey, frame.keypoints.points)
         for plate in plates:
-            brought = bring(plate._replace(map=None), Target(frame, pose, region), tracker)
+            brought = bring(plate._replace(map=None), PlateTarget(frame, pose, region), refiner)
             if brought is not None:
                 covered = brought.valid & missing
                 picture[covered] = brought.rgb[covered].round()
@@ -171,7 +166,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
         hole[region.box.slices] = missing
         original = window.views[i].original
         if original is not None and at_own_size:
-            # Enlarging would draw the black of the missing pixels into their rim.
+            # Enlarging would otherwise mix the black of the missing pixels into their rim.
             whole[region.box.slices] = fill_smoothly(whole[region.box.slices], ~missing)
             whole, hole = _enlarged(whole, frame.known, hole, original.read())
         self.n_painted += 1
@@ -180,7 +175,7 @@ class CleanPlate(Propagating[PlateState], WithPainter):
 
 
 def _brought(opacity: Float | None, gathered: propagate.Gathered) -> Float:
-    """(h, w): the opacity of the output before, on the target's region; -1 where it is not known."""
+    """(h, w): the opacity of the previous output on the target's region; -1 where unknown."""
     region = gathered.region
     if opacity is None or gathered.motion is None:
         return np.full(region.hole.shape, -1, np.float32)
@@ -189,7 +184,7 @@ def _brought(opacity: Float | None, gathered: propagate.Gathered) -> Float:
 
 
 def _enlarged(small: Rgb, known: Bool, hole: Bool, original: Rgb) -> tuple[Rgb, Bool]:
-    """A frame at the source's own size: its own pixels where they are known, else the working size's, enlarged."""
+    """A frame at the source's own size and its hole: known pixels of the original, the others enlarged."""
     height, width = original.shape[:2]
     size_wh = (width, height)
     filled = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
+
+from vidfill.models.checkpoint import plain_sizes
 
 MULTIPLE = 16
 _SLOPE = 0.2
@@ -25,16 +25,6 @@ class PainterSizes:
     n_middle: int = 6  # residual blocks at 1/16, each with attention
     head: int = 64  # channels of one attention head
 
-    @classmethod
-    def from_json(cls, sizes: Mapping[str, Any]) -> Self:
-        """From what `json` gives back (lists for tuples); TypeError or ValueError where that cannot be."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
-        return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        """As `json` would give it back, lists for tuples."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or len(self.blocks) != 3:
             raise ValueError("widths has four entries and blocks has three")
@@ -45,23 +35,18 @@ class PainterSizes:
 
 
 class PainterNetwork(nn.Module):
-    """One picture with a hole in, the whole picture out.
+    """Paints a whole picture from one with a hole.
 
     A U-Net (Ronneberger et al., 2015) on pixel-unshuffled input: pre-activation residual blocks without normalisation
     layers at 1/2 to 1/16 of the size, and self-attention over the whole picture at 1/8 and 1/16. Attention has no
-    position code, so that the network takes pictures of any size and reads texture from anywhere. Skips are added.
-    14,855,180 parameters at the default sizes.
-
-    Every residual branch starts at zero, so a new network is close to its skeleton of strided convolutions.
-
-    Args:
-        sizes: what to build.
+    positional encoding, so that the network takes pictures of any size and reads texture from anywhere. Skips are
+    added. Residual branches start at zero. 14,855,180 parameters at the default sizes.
     """
 
     def __init__(self, sizes: PainterSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or PainterSizes()
-        self.sizes: dict[str, Any] = sizes.to_json()
+        self.sizes = plain_sizes(sizes)
         (at2, at4, at8, at16), (n2, n4, n8), head = sizes.widths, sizes.blocks, sizes.head
         self.stem = _conv(16, at2)
         self.enc2 = nn.Sequential(*(ResBlock(at2) for _ in range(n2)))
@@ -81,20 +66,15 @@ class PainterNetwork(nn.Module):
         nn.init.normal_(self.out.weight, std=0.01)
         _zero(self.out.bias)
 
-    @classmethod
-    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
-        return cls(PainterSizes.from_json(sizes))
-
     def forward(self, rgb: Tensor, hole: Tensor) -> Tensor:
         """Paint a picture.
 
         Args:
-            rgb: (B, 3, H, W) in [0, 1]; what lies inside the hole is not looked at. H and W multiples of 16.
+            rgb: (B, 3, H, W) in [0, 1]; pixels inside the hole are not read. H and W multiples of 16.
             hole: (B, 1, H, W), 1 = missing.
 
         Returns:
-            (B, 3, H, W) in float32, about [0, 1], not clamped; the known pixels are painted, too, not copied.
+            (B, 3, H, W) float32, about [0, 1], not clamped; known pixels are painted, too, not copied.
         """
         known = (rgb * 2 - 1) * (1 - hole)
         x = F.pixel_unshuffle(torch.cat((known, hole), dim=1), 2).to(self.stem.weight.dtype)
@@ -108,12 +88,7 @@ class PainterNetwork(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Pre-activation residual block: x + conv2(act(conv1(act(x)))) (He et al., 2016); conv2 starts at zero.
-
-    Args:
-        channels: of the input and the output.
-        dilation: of the first convolution.
-    """
+    """Pre-activation residual block (He et al., 2016), conv1 dilated; conv2 starts at zero."""
 
     def __init__(self, channels: int, *, dilation: int = 1) -> None:
         super().__init__()
@@ -128,13 +103,9 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Residual multi-head self-attention over all positions (Vaswani et al., 2017), after an RMS normalisation.
+    """Residual multi-head self-attention over all positions (Vaswani et al., 2017), after RMS normalisation.
 
-    The output projection starts at zero.
-
-    Args:
-        channels: of the input and the output, a multiple of `head`.
-        head: channels of one head.
+    The output projection starts at zero. `channels` is a multiple of `head`, the channels of one head.
     """
 
     def __init__(self, channels: int, head: int) -> None:
@@ -160,12 +131,7 @@ class Attention(nn.Module):
 
 
 class Up(nn.Module):
-    """Nearest-neighbour upsampling to twice the size and a convolution, plus a projection of the encoder's features.
-
-    Args:
-        n_in: channels of the input.
-        n_out: channels of the output and of the encoder's features.
-    """
+    """Nearest-neighbour upsampling to twice the size and a convolution, plus a projection of the encoder's features."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -187,7 +153,7 @@ def _conv(n_in: int, n_out: int, *, stride: int = 1, dilation: int = 1) -> nn.Co
 
 
 def _attended(channels: int, dilations: tuple[int, ...], n_blocks: int, head: int) -> nn.Sequential:
-    """Residual blocks, each followed by attention, with the dilations in turn."""
+    """Residual blocks of cycling dilations, each followed by attention."""
     pairs = (
         (ResBlock(channels, dilation=dilations[i % len(dilations)]), Attention(channels, head)) for i in range(n_blocks)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,29 +17,17 @@ from vidfill.models.cleanplate.painting import paint
 
 
 class WithPainter(LearnedModel):
-    """A model whose weights are those of a painter network.
+    """A model whose weights are those of a `PainterNetwork`."""
 
-    Args:
-        sizes: of the network.
-    """
+    sizes_type = PainterSizes
 
     def __init__(self, sizes: PainterSizes | None = None) -> None:
         super().__init__()
         self.network = PainterNetwork(sizes)
         self.sizes: dict[str, Any] = self.network.sizes
 
-    @classmethod
-    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """See `LearnedModel.from_sizes`."""
-        return cls(PainterSizes.from_json(sizes))
-
-    @classmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """No paper's authors have weights for this network.
-
-        Raises:
-            WeightsError: always.
-        """
+    def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Raises WeightsError: there are no authors' weights of this network."""
         raise WeightsError(
             f"{source} cannot be weights of painter, a network of vidfill's own",
             todo="use the weights that come with it, or train it",
@@ -47,21 +35,18 @@ class WithPainter(LearnedModel):
 
 
 class Painter(WithPainter):
-    """Paints each frame from nothing but the frame itself, so a video of its fills flickers.
+    """Paints each frame from the frame itself, so that a video of its fills flickers.
 
-    Training goes through this model, and its weights are those of `cleanplate`, which paints only what no frame shows.
-
-    Args:
-        sizes: of the network.
+    Training uses this model; `cleanplate`, which paints only what no frame shows, has the same weights.
     """
 
     spec = WindowSpec(multiple=MULTIPLE)
 
     def encode(self, frame: Tensor, hole: Tensor) -> None:
-        """Nothing depends on one frame alone but the painting itself."""
+        """Nothing is encoded beforehand."""
 
     def step(self, window: Window, state: Any, pass_index: int) -> Step:
-        """Paint one frame; see `Model.step`. In training the network's output as it is, not clamped."""
+        """See `Model.step`. In training the network's output, not clamped."""
         target = window.target
         if self.training:
             return Step(self.network(target.frame, target.hole))

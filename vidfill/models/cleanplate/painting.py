@@ -16,9 +16,9 @@ from vidfill.video.frame import Bool, Box
 
 MAX_PIXELS = 512 * 1024
 MAX_DEPTH_PX = 48
-"""Deeper inside a hole, what the network paints loses its structure, and from about twice this it repeats in a grid."""
-_MAX_STEP = 2.5  # a painting is enlarged by at most so much before it is given texture
-_CONTEXT_PX = 96  # at least so much of the picture around a hole is looked at
+"""Deeper inside a hole what the network paints loses structure; from about twice this on it repeats in a grid."""
+_MAX_STEP = 2.5  # largest factor by which a painting is enlarged before texture is added
+_CONTEXT_PX = 96  # of the picture around a hole, at least
 
 
 @torch.inference_mode()
@@ -32,16 +32,16 @@ def paint(
 ) -> NDArray[np.uint8]:
     """Paint the hole of a picture, on the device of the network's parameters and in their type or that of autocast.
 
-    Holes far apart are painted one by one, each from its surroundings: as much around it as half its longer side. Where
-    these have too many pixels, or the hole is too deep, they are painted at a smaller size and enlarged in steps, each
-    of which adds texture from the known part. The same input gives the same painting.
+    Holes far apart are painted one by one, each with half its longer side of picture around it. Where that has too many
+    pixels, or the hole is too deep, it is painted at a smaller size and enlarged in steps, each of which adds texture
+    from the known part. Deterministic.
 
     Args:
         network: in evaluation mode.
-        rgb: (H, W, 3), of any size; what lies inside the hole is not looked at.
+        rgb: (H, W, 3), of any size; pixels inside the hole are not read.
         hole: (H, W), True = missing.
         max_pixels: that the network sees at once.
-        max_depth_px: distance from the middle of a hole to the nearest known pixel that the network sees.
+        max_depth_px: largest distance to a known pixel that the network sees.
 
     Returns:
         (H, W, 3): the painting inside the hole, `rgb` outside; grey where the whole picture is missing.
@@ -56,7 +56,7 @@ def paint(
 
 
 def _surroundings(hole: Bool) -> list[Box]:
-    """Boxes that do not overlap, around all parts of the hole and what of the picture is of use to each."""
+    """Boxes that do not overlap, each around a part of the hole and its context."""
     height, width = hole.shape
     square = np.ones((2 * _CONTEXT_PX + 1, 2 * _CONTEXT_PX + 1), np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(hole.astype(np.uint8), square))
@@ -100,7 +100,7 @@ def _paint_crop(
 
 
 def _reduced(rgb: NDArray[np.uint8], hole: Bool, scale: float) -> tuple[NDArray[np.uint8], Bool]:
-    """A smaller picture, of means of known pixels alone; a pixel of it is missing where no part of it is known."""
+    """A smaller picture of means over known pixels; a pixel is missing where no part of it is known."""
     if scale == 1:
         return rgb, hole
     size_wh = max(1, round(hole.shape[1] * scale)), max(1, round(hole.shape[0] * scale))

@@ -1,8 +1,8 @@
-"""Plates: painted pictures that are remembered, and brought to the frames that need them.
+"""Plates: painted frames that are remembered and warped to the frames that need them.
 
-A plate is a whole frame in which the painter has filled what no frame shows. For each later frame a map says which
-point of the plate each of its points shows, and the plate is resampled once, by that map. Where the scene is rigid the
-map is a homography, fitted anew for each frame, so that nothing drifts; elsewhere it follows the flow round the hole.
+A plate is a whole frame in which the painter has filled what no frame shows. For each later frame a map gives the point
+of the plate that each point shows, and the plate is resampled once, by that map. Where the scene is rigid the map is a
+homography, fitted to each frame, so that nothing drifts; elsewhere it follows the optical flow around the hole.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from vidfill.video.frame import Bool, Float, Rgb
 
 CELL_PX = 4
 FLOW_SIGMAS_PX = (2.0, 6.0, 15.0)
-RIGID_MARGIN = 1.0  # grey levels by which a homography may miss the rim by more than the flow does
+RIGID_MARGIN = 1.0  # grey levels by which a homography may differ more at the rim than the flow
 RIGID_PULL = 0.25  # of the way to the homography, in one frame
-SAME_PX = 0.1  # a homography fitted to noise moves by less; a still picture stays still
+SAME_PX = 0.1  # a homography fitted to noise moves less; a still picture stays still
 MAX_MATCH = 24.0  # grey levels
 MATCH_SIGMAS_PX = (6.0, 15.0, 40.0)
 MIN_BAND = 30
@@ -34,49 +34,42 @@ UNKNOWN_ERROR = 255.0
 class Plate(NamedTuple):
     """A painted frame."""
 
-    picture: Rgb  # (H', W', 3), at the source's own size where that is larger than what the model works on
-    seen: Seen  # the picture at the working size, (H, W), known everywhere, with keypoints
-    pose: Pose | None = None  # the place of the frame, None where it is not known yet
+    picture: Rgb  # (H', W', 3), at the source's own size where that is larger than the working size
+    seen: Seen  # the picture at the working size, (H, W), known everywhere
+    pose: Pose | None = None  # None where not known yet
     n_frames: int = 0  # for how many frames it has been used
     fade: float = 1.0  # in (0, 1], how far it has replaced the plates below it
-    # (ceil(H / 4), ceil(W / 4), 2) float32: the point (x, y) of the plate, in pixels, that the centre of each cell of
-    # the last frame shows; None before the first.
+    # (ceil(H / 4), ceil(W / 4), 2): for the centre of each cell of the previous frame its point (x, y) of the plate, in
+    # pixels; None before the first frame.
     map: Float | None = None
-    # Mean difference from the last frame round its hole, in grey levels, once the colours are matched.
-    error: float = 0.0
+    error: float = 0.0  # mean difference from the previous frame at its rim after colour matching, in grey levels
 
 
 class Brought(NamedTuple):
-    """A plate on a target's region."""
+    """A plate warped to a target's region."""
 
     plate: Plate  # with its map for the target
-    rgb: Float  # (h, w, 3) float32, 0 to 255, its colours matched to the rim
-    valid: Bool  # (h, w) bool, where the plate shows something
-    correction: Float  # (h, w, 3) float32, grey levels, what matching has added
+    rgb: Float  # (h, w, 3), 0 to 255, colours matched to the rim
+    valid: Bool  # (h, w), where the plate shows something
+    correction: Float  # (h, w, 3), grey levels added by colour matching
 
 
 def make_plate(picture: Rgb, size: tuple[int, ...], pose: Pose | None) -> Plate:
-    """A plate of a picture that is known everywhere.
-
-    Args:
-        picture: (H', W', 3), painted.
-        size: (H, W), what the model works on.
-        pose: the place of its frame.
-    """
+    """A plate of a painted picture, (H', W', 3), for a model that works on (H, W)."""
     small = picture
     if picture.shape[:2] != size:
         small = np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return Plate(picture, look_at(small, np.ones(size, np.bool_)), pose)
 
 
-class Target(NamedTuple):
-    """A frame that plates are brought to."""
+class PlateTarget(NamedTuple):
+    """A frame to which plates are warped."""
 
-    seen: Seen  # the frame
-    pose: Pose  # its place
-    region: Region  # its hole
-    motion: Matrix | None = None  # (3, 3), target from the frame before; None where unknown
-    flow: Float | None = None  # (h, w, 2) on the region, pixels, what the motion leaves over; None where unknown
+    seen: Seen
+    pose: Pose
+    region: Region
+    motion: Matrix | None = None  # (3, 3), target from previous frame; None where unknown
+    flow: Float | None = None  # (h, w, 2) on the region, pixels, residual of the motion; None where unknown
 
     @property
     def grid(self) -> Float:
@@ -86,21 +79,15 @@ class Target(NamedTuple):
         return np.dstack((x, y))
 
 
-def bring(plate: Plate, target: Target, tracker: HomographyRefiner) -> Brought | None:
-    """A plate as the target shows it; None where the two cannot be brought together.
-
-    Args:
-        plate: with the map of the frame before, if there was one.
-        target: the frame.
-        tracker: of the target.
-    """
+def bring(plate: Plate, target: PlateTarget, refiner: HomographyRefiner) -> Brought | None:
+    """Warp a plate, with the map of the previous frame if there is one, to a target; None where they do not match."""
     grid = target.grid
     followed = None
     guess = None if plate.pose is None else between(plate.pose, target.pose)
     if plate.map is not None and target.motion is not None:
         followed = _advance(plate.map, grid, target)
         guess = _homography(followed, grid, target.region)
-    matrix = None if guess is None else tracker.refine(guess, plate.seen.grey, plate.seen.known)
+    matrix = None if guess is None else refiner.refine(guess, plate.seen.grey, plate.seen.known)
     if matrix is None and followed is not None:
         return _match(plate, followed, target.region)
     if matrix is None:
@@ -120,7 +107,7 @@ def bring(plate: Plate, target: Target, tracker: HomographyRefiner) -> Brought |
 
 
 def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
-    """How much a plate differs from the rim of the hole when a map brings it, in grey levels, exposure apart."""
+    """Mean difference between the rim of the hole and a plate warped by a map, in grey levels, without exposure."""
     rows, columns = region.band
     at = (np.stack((columns + region.box[0], rows + region.box[1]), axis=1) + 0.5) / CELL_PX - 0.5
     cells = np.ascontiguousarray(at[None] + 1, np.float32)
@@ -131,13 +118,13 @@ def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
 
 
 def render(plate: Plate, to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
-    """A plate's picture resampled to a region, once.
+    """A plate's picture resampled to a region.
 
     Args:
         plate: of this crop or of another one of the scene.
-        to_plate: the map, in pixels of `plate.seen`.
+        to_plate: its map, in pixels of `plate.seen`.
         scale: (vertical, horizontal) of the result relative to the target's working size.
-        region: what is wanted of the target.
+        region: of the target.
 
     Returns:
         (h * scale, w * scale, 3).
@@ -150,7 +137,7 @@ def render(plate: Plate, to_plate: Float, scale: tuple[float, float], region: Re
 
 
 def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
-    """Resample a plate by a map and match its colours to the rim of the hole, by a smooth field."""
+    """Warp a plate by a map and match its colours to the rim of the hole with a smooth field."""
     size = plate.seen.rgbk.shape[:2]
     x, y = _dense(to_plate, (1.0, 1.0), region)
     rgb = cv2.remap(plate.seen.rgb, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
@@ -168,22 +155,22 @@ def _match(plate: Plate, to_plate: Float, region: Region) -> Brought:
 
 def _dense(to_plate: Float, scale: tuple[float, float], region: Region) -> tuple[Float, Float]:
     """A map's x and y for each pixel of a region at another scale, in pixels of the working size."""
-    x0, y0, x1, y1 = region.box
-    width, height = round((x1 - x0) * scale[1]), round((y1 - y0) * scale[0])
-    columns = (x0 + (np.arange(width, dtype=np.float32) + 0.5) / scale[1]) / CELL_PX - 0.5
-    rows = (y0 + (np.arange(height, dtype=np.float32) + 0.5) / scale[0]) / CELL_PX - 0.5
+    box = region.box
+    width, height = round(box.width * scale[1]), round(box.height * scale[0])
+    columns = (box.x0 + (np.arange(width, dtype=np.float32) + 0.5) / scale[1]) / CELL_PX - 0.5
+    rows = (box.y0 + (np.arange(height, dtype=np.float32) + 0.5) / scale[0]) / CELL_PX - 0.5
     at_x, at_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
     dense = cv2.remap(_extended(to_plate), at_x + 1, at_y + 1, cv2.INTER_LINEAR)
     return np.ascontiguousarray(dense[..., 0]), np.ascontiguousarray(dense[..., 1])
 
 
 def _extended(to_plate: Float) -> Float:
-    """One more cell on each side, extrapolated: the pixels at the edge lie beyond the centres of the last cells."""
+    """One more cell on each side, extrapolated: pixels at the edge lie beyond the centres of the last cells."""
     padded = np.pad(to_plate, ((1, 1), (1, 1), (0, 0)), mode="reflect", reflect_type="odd")
     return np.asarray(padded, np.float32)
 
 
-def _difference(one: Float, other: Float, target: Target) -> float:
+def _difference(one: Float, other: Float, target: PlateTarget) -> float:
     """The largest distance between two maps in the box round the hole, in pixels."""
     x0, y0, x1, y1 = target.region.box
     part = np.s_[y0 // CELL_PX : -(-y1 // CELL_PX), x0 // CELL_PX : -(-x1 // CELL_PX)]
@@ -191,26 +178,26 @@ def _difference(one: Float, other: Float, target: Target) -> float:
 
 
 def _by_homography(matrix: Matrix, grid: Float) -> Float:
-    """The map of a homography that leads from the plate to the target."""
+    """The map of a homography, target from plate."""
     points = cv2.perspectiveTransform(grid.reshape(1, -1, 2), np.linalg.inv(matrix))
     return np.asarray(points.reshape(grid.shape), np.float32)
 
 
-def _advance(to_plate: Float, grid: Float, target: Target) -> Float:
-    """The map of the frame before, followed to the target."""
+def _advance(to_plate: Float, grid: Float, target: PlateTarget) -> Float:
+    """The map of the previous frame, moved to the target by its motion and flow."""
     assert target.motion is not None
     points = grid + _cell_flow(grid, target)
     before = cv2.perspectiveTransform(points.reshape(1, -1, 2), np.linalg.inv(target.motion)).reshape(grid.shape)
     at = (before + 0.5) / CELL_PX - 0.5
     x, y = (np.ascontiguousarray(at[..., axis], np.float32) for axis in (0, 1))
     moved = cv2.remap(to_plate, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # Beyond the edge of the frame before, the map goes on at the scale of one.
+    # Beyond the edge of the previous frame the map continues at a scale of 1.
     beyond = before - np.clip(before, grid[0, 0], grid[-1, -1])
     return np.asarray(moved + beyond, np.float32)
 
 
-def _cell_flow(grid: Float, target: Target) -> Float:
-    """The flow inside the hole, spread a little beyond it, for each cell."""
+def _cell_flow(grid: Float, target: PlateTarget) -> Float:
+    """The flow inside the hole, extrapolated a little beyond it, for each cell."""
     if target.flow is None:
         return np.zeros_like(grid)
     region = target.region
@@ -221,7 +208,7 @@ def _cell_flow(grid: Float, target: Target) -> Float:
 
 
 def _homography(to_plate: Float, grid: Float, region: Region) -> Matrix | None:
-    """The homography, target from plate, nearest to a map round the hole."""
+    """The homography, target from plate, closest to a map around the hole."""
     x0, y0, x1, y1 = (side // CELL_PX for side in region.box)
     source, target = (part[y0 : y1 + 1, x0 : x1 + 1].reshape(-1, 2) for part in (to_plate, grid))
     step = max(1, len(source) // 200)

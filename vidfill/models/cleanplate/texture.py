@@ -1,4 +1,4 @@
-"""Give an enlarged painting the fine texture of the picture around it."""
+"""Adds the fine texture of the surrounding picture to an enlarged painting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidfill.video.frame import Bool, Float
 _CELL = 4  # distance of patches; a patch is two cells wide
 _RADIUS = 3  # of the neighbourhood by which patches are compared
 _SIGMA = 1.2  # of the Gaussian below which the painting is kept
-# Cells are dealt out to N x N classes in turn, each with its own sources: next to each other no two are copies of one.
+# Cells belong to N x N classes in turn, each with its own sources, so that neighbours are never copies of one source.
 _N_CLASSES_1D = 3
 _MAX_SOURCES = 8192  # of a class
 
@@ -24,16 +24,16 @@ def add_texture(
 ) -> NDArray[np.uint8]:
     """Enlarge a painting to the size of its picture and transfer detail from the known part into the hole.
 
-    The low frequencies are those of the painting. What a painting at a fraction of the size lacks is copied patch by
-    patch from where the coarse picture looks most alike (contextual residual aggregation; Yi et al., CVPR 2020,
-    section 3.3, with the nearest neighbour in the place of attention). Patches overlap by half and are blended so that
-    the variance of unrelated patches is kept (Heitz and Neyret, HPG 2018, equation 6), not as a mean, which would blur.
+    Low frequencies are those of the painting. High frequencies are copied patch by patch from where the coarse picture
+    is most similar (contextual residual aggregation; Yi et al., CVPR 2020, section 3.3, with the nearest neighbour in
+    the place of attention). Patches overlap by half and are blended with the variance of independent patches kept
+    (Heitz and Neyret, HPG 2018, equation 6); a mean would blur.
 
     Args:
         coarse: (h, w, 3), the painted picture at a fraction of its size.
-        rgb: (H, W, 3), the picture; what lies inside the hole is not looked at.
+        rgb: (H, W, 3), the picture; pixels inside the hole are not read.
         hole: (H, W), True = missing.
-        device: where patches are compared.
+        device: on which patches are compared.
 
     Returns:
         (H, W, 3): the fine painting inside the hole, `rgb` outside.
@@ -45,7 +45,7 @@ def add_texture(
     half = round(_CELL * factor)
     targets, classes = _targets(hole, half)
     sources = _sources(hole, half, reach=half + round((_RADIUS + 1) * factor))
-    if len(sources) < _N_CLASSES_1D**2:  # next to nothing is known
+    if len(sources) < _N_CLASSES_1D**2:  # hardly anything is known
         low = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
         return np.where(hole[..., None], low.round().clip(0, 255).astype(np.uint8), rgb)
     # The last patches may begin at the lower and the right border.
@@ -78,15 +78,15 @@ def _targets(hole: Bool, half: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def _sources(hole: Bool, half: int, *, reach: int) -> NDArray[np.intp]:
-    """Centres (n, 2) of patches inside the picture and `reach` pixels away from the hole, shuffled."""
+    """Centres (n, 2) of patches inside the picture and at least `reach` pixels from the hole, shuffled."""
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     known = np.asarray(cv2.dilate(hole.astype(np.uint8), square) == 0)
     known[: half + 1] = known[hole.shape[0] - half :] = False
     known[:, : half + 1] = known[:, hole.shape[1] - half :] = False
-    most = _MAX_SOURCES * _N_CLASSES_1D**2
-    step = max(1, int(np.sqrt(np.count_nonzero(known) / most)))
+    n_max = _MAX_SOURCES * _N_CLASSES_1D**2
+    step = max(1, int(np.sqrt(np.count_nonzero(known) / n_max)))
     centres = np.argwhere(known[::step, ::step]) * step
-    return np.random.default_rng(0).permutation(centres)[:most]
+    return np.random.default_rng(0).permutation(centres)[:n_max]
 
 
 def _patches(coarse: NDArray[np.uint8], centres: NDArray[np.intp], size: tuple[int, int]) -> Tensor:
@@ -99,7 +99,7 @@ def _patches(coarse: NDArray[np.uint8], centres: NDArray[np.intp], size: tuple[i
 
 
 def _nearest(wanted: Tensor, offered: Tensor, device: torch.device) -> NDArray[np.intp]:
-    """For each row of `wanted` the index of the row of `offered` at the least distance."""
+    """For each row of `wanted` the index of the nearest row of `offered`."""
     with torch.autocast(device.type, enabled=False):
         offered = offered.to(device)
         squares = offered.square().sum(dim=1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vidfill.models.base import ReferenceSpec, Step, View, Window, WindowSpec
-from vidfill.models.checkpoint import LearnedModel
+from vidfill.models.checkpoint import LearnedModel, plain_sizes
 from vidfill.models.opn.attention import Bank, Encoded, Questions, add_to_peel, ask, gather
 from vidfill.models.opn.authors import PEELING_LAYERS, load_authors
 from vidfill.models.opn.network import (
@@ -79,10 +79,12 @@ class OPN(LearnedModel):
         sizes: what to build; the paper's by default.
     """
 
+    sizes_type = OPNSizes
+
     def __init__(self, sizes: OPNSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or OPNSizes()
-        self.sizes: dict[str, Any] = asdict(sizes)
+        self.sizes = plain_sizes(sizes)
         self.peel_px, self.most_peels, self.most_read = sizes.peel_px, sizes.most_peels, sizes.most_read
         references = ReferenceSpec(stride=sizes.reference_stride, most=sizes.most_references)
         self.spec = WindowSpec(references=references, multiple=CELL_PX)
@@ -90,21 +92,9 @@ class OPN(LearnedModel):
         self.decoder = Decoder(sizes.half, sizes.channels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
 
-    @classmethod
-    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
-        return cls(OPNSizes(**sizes))
-
-    @classmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """The released network from its authors' state dict, every name and shape checked.
-
-        Raises:
-            WeightsError: names every missing and every unexpected key and every key of another shape.
-        """
-        network = cls()
-        load_authors(network, PEELING_LAYERS, tensors, source=source)
-        return network
+    def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """See `LearnedModel.load_authors`."""
+        load_authors(self, PEELING_LAYERS, tensors, source=source)
 
     def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
         """Keys and values of a frame: as a reference, and for the first peel as the frame to fill."""

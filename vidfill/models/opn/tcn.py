@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from vidfill.models.base import Step, Window
-from vidfill.models.checkpoint import LearnedModel
+from vidfill.models.checkpoint import LearnedModel, plain_sizes
 from vidfill.models.opn.attention import Encoded
 from vidfill.models.opn.authors import TEMPORAL_LAYERS, load_authors
 from vidfill.models.opn.model import OPN, OPNSizes, put
@@ -52,14 +52,6 @@ class OPNTCNSizes:
     def __post_init__(self) -> None:
         if len(self.temporal) != 4 or any(type(width) is not int or width < 1 for width in self.temporal):
             raise ValueError("temporal has four widths, each 1 or more")
-
-    @classmethod
-    def from_json(cls, sizes: Mapping[str, Any]) -> Self:
-        """From what `json` gives back; TypeError or ValueError where that cannot be."""
-        values = dict(sizes)
-        opn = OPNSizes(**values.pop("opn", {}))
-        temporal = tuple(values.pop("temporal", TEMPORAL_CHANNELS))
-        return cls(opn=opn, temporal=temporal, **values)
 
 
 class GRUMemory(NamedTuple):
@@ -213,29 +205,24 @@ class OPNTCN(LearnedModel):
 
     builds_on = "opn"
 
+    sizes_type = OPNTCNSizes
+
     def __init__(self, sizes: OPNTCNSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or OPNTCNSizes()
-        self.sizes: dict[str, Any] = {"opn": asdict(sizes.opn), "temporal": list(sizes.temporal)}
+        self.sizes = plain_sizes(sizes)
         self.opn = OPN(sizes.opn).requires_grad_(requires_grad=False)
         self.temporal = TemporalNetwork(sizes.temporal).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
         self.spec = replace(self.opn.spec, previous=True, multiple=8)
 
     @classmethod
     def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """Build the networks that `sizes` describes; TypeError or ValueError for sizes that describe none."""
-        return cls(OPNTCNSizes.from_json(sizes))
+        """See `LearnedModel.from_sizes`."""
+        return super().from_sizes({**sizes, "opn": OPNSizes(**sizes.get("opn", {}))})
 
-    @classmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """The released temporal network from its authors' state dict, beside an OPN that has no weights yet.
-
-        Raises:
-            WeightsError: names every missing and every unexpected key and every key of another shape.
-        """
-        network = cls()
-        load_authors(network.temporal, TEMPORAL_LAYERS, tensors, source=source)
-        return network
+    def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Load the authors' temporal network; the weights of OPN are left as they are."""
+        load_authors(self.temporal, TEMPORAL_LAYERS, tensors, source=source)
 
     def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
         """See `OPN.encode`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vidfill.align.warp import warp
 from vidfill.models.base import Previous, Step, View, Window, WindowSpec
-from vidfill.models.checkpoint import LearnedModel, check_keys, load_strict
+from vidfill.models.checkpoint import LearnedModel, check_keys, load_strict, plain_sizes
 from vidfill.models.layers import ConvLSTM, GatedConv, Memory, resize
 from vidfill.models.vinet.authors import authors_name, authors_shape, kernel_from_authors
 from vidfill.models.vinet.flow import FlowSubnetwork, MaskSubnetwork, SourceAggregation, upsample_flow
@@ -41,16 +41,6 @@ class VINetSizes:
     double_size: bool = True  # the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
     carry_memory: bool = True  # whether the ConvLSTM's memory goes from frame to frame
     previous_hole: float = 0.5  # what the hole of the previous output counts for in its mask channel, 0 to 1
-
-    @classmethod
-    def from_json(cls, sizes: Mapping[str, Any]) -> Self:
-        """From what `json` gives back (lists for tuples); TypeError or ValueError where that cannot be."""
-        values = {name: _tuples(value) for name, value in sizes.items()}
-        return cls(**values)
-
-    def to_json(self) -> dict[str, Any]:
-        """As `json` would give it back, lists for tuples."""
-        return {name: _lists(value) for name, value in asdict(self).items()}
 
     def __post_init__(self) -> None:
         if len(self.encoder) != 4 or len(self.estimator) != 4 or len(self.context) != 4:
@@ -189,10 +179,12 @@ class VINet(LearnedModel):
         sizes: what to build; the paper's 512 variant by default.
     """
 
+    sizes_type = VINetSizes
+
     def __init__(self, sizes: VINetSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or VINetSizes()
-        self.sizes = sizes.to_json()
+        self.sizes = plain_sizes(sizes)
         self.double_size, self.carry_memory = sizes.double_size, sizes.carry_memory
         self.previous_hole = sizes.previous_hole
         self.spec = WindowSpec(neighbours=NEIGHBOURS, previous=True, multiple=16 if sizes.double_size else 8)
@@ -230,28 +222,8 @@ class VINet(LearnedModel):
         self.decoder = Decoder(sizes.encoder, sizes.head)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
 
-    @classmethod
-    def from_sizes(cls, sizes: Mapping[str, Any]) -> Self:
-        """Build the network that `sizes` describes; TypeError or ValueError for sizes that describe none."""
-        return cls(VINetSizes.from_json(sizes))
-
-    @classmethod
-    def from_authors(cls, tensors: Mapping[str, Tensor], *, source: str) -> Self:
-        """The released network from its authors' state dict, every name and shape checked.
-
-        Raises:
-            WeightsError: names every missing and every unexpected key and every key of another shape.
-        """
-        network = cls()
-        network.load_authors(tensors, source=source)
-        return network
-
     def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
-        """Load a state dict that goes by the authors' names (without "module.") and shapes.
-
-        Raises:
-            WeightsError: names every missing and every unexpected key and every key of another shape.
-        """
+        """See `LearnedModel.load_authors`."""
         names = {authors_name(own): own for own in self.state_dict()}
         check_keys(self.authors_shapes(), {name: tuple(t.shape) for name, t in tensors.items()}, source=source)
         own = {names[name]: kernel_from_authors(tensor) for name, tensor in tensors.items()}
@@ -357,11 +329,3 @@ def _encoder_input(frame: Tensor, hole: Tensor, *, masked: bool = True) -> Tenso
 def _size(x: Tensor) -> tuple[int, int]:
     """(height, width)."""
     return x.shape[-2], x.shape[-1]
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
