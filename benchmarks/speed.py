@@ -28,7 +28,7 @@ from tests.models.opn.twin import TwinOPN, TwinTCN
 from tests.models.vinet.twin import TwinVINet, rule_weights
 from vidfill.models import load_model
 from vidfill.models.base import ClipSource, Model, View, recur
-from vidfill.models.opn.attention import Encoded
+from vidfill.models.opn.attention import EncodedFrame
 from vidfill.models.opn.authors import PEELING_LAYERS, TEMPORAL_LAYERS, authors_shapes, load_authors
 from vidfill.models.opn.model import OPN
 from vidfill.models.opn.tcn import TEMPORAL_CHANNELS, TemporalNetwork, block_around
@@ -113,7 +113,7 @@ def _opn_rows(clip: Tensor, precisions: list[str], clock: Clock) -> list[Row]:
     return rows
 
 
-def _completed(network: OPN, frame: Tensor, hole: Tensor, bank: list[Encoded]) -> Tensor:
+def _completed(network: OPN, frame: Tensor, hole: Tensor, bank: list[EncodedFrame]) -> Tensor:
     """One frame from the start: the frame itself has not been encoded before."""
     return network.complete(View(0, frame, hole, network.encode(frame, hole)), bank)[0]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.train.models import tiny_data
 from vidfill.models.base import ClipSource, Step, WindowSpec, recur
-from vidfill.models.opn.attention import Bank, Questions
+from vidfill.models.opn.attention import Bank, PeelQueries
 from vidfill.models.opn.model import OPN, OPNSizes, Peeling
 from vidfill.train.batch import Batch, BatchMotion
 from vidfill.train.clips import ClipSamples
@@ -49,7 +49,7 @@ def _loss(
     has_any: Tensor | None = None,
 ) -> Tensor:
     """Of the same questions in both samples."""
-    asked = Questions(queries, torch.tensor([cells] * BATCH), torch.ones(BATCH, len(cells), dtype=torch.bool))
+    asked = PeelQueries(queries, torch.tensor([cells] * BATCH), torch.ones(BATCH, len(cells), dtype=torch.bool))
     usable = torch.ones(BATCH, keys.shape[1], dtype=torch.bool) if usable is None else usable
     bank = Bank(
         keys, keys, usable[:, None, None], (torch.ones(BATCH) if has_any is None else has_any).view(BATCH, 1, 1)

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidfill.models.base import ReferenceSpec, View
 from vidfill.models.opn import attention
-from vidfill.models.opn.attention import TILE_BYTES, Encoded, gather, read
-from vidfill.models.opn.network import Decoder, Encoder
+from vidfill.models.opn.attention import TILE_BYTES, EncodedFrame, gather, read
+from vidfill.models.opn.network import PeelDecoder, PeelEncoder
 from vidfill.models.opn.peels import grown, in_pixels, peel, shrink, within
 from vidfill.models.opn.references import choose, moved, shifts, spectrum
 
@@ -28,7 +28,7 @@ def _holes(*boxes: tuple[int, int, int, int], height: int = 64, width: int = 64)
 
 
 def test_peels_are_rings_of_eight_pixels_from_the_boundary_inwards() -> None:
-    peels = peel(_holes((10, 50, 8, 48)), thickness_px=8, n_most=16)
+    peels = peel(_holes((10, 50, 8, 48)), thickness_px=8, n_max=16)
     assert len(peels) == 3  # 20 pixels deep
     distance = torch.minimum(torch.arange(40), torch.arange(40).flip(0)) + 1
     ring = (torch.minimum(distance[:, None], distance[None]) - 1) // 8
@@ -41,14 +41,14 @@ def test_peels_are_rings_of_eight_pixels_from_the_boundary_inwards() -> None:
 
 def test_the_last_peel_takes_what_is_left() -> None:
     hole = _holes((2, 62, 2, 62))
-    few = peel(hole, thickness_px=8, n_most=2)
+    few = peel(hole, thickness_px=8, n_max=2)
     assert len(few) == 2
     assert torch.equal(few[0].mask + few[1].mask, hole)
     assert float(few[1].mask.sum()) == 44 * 44
 
 
 def test_peels_of_unequal_samples_leave_the_shallow_one_empty() -> None:
-    first, second = peel(_holes((10, 34, 10, 34), (4, 8, 4, 12)), thickness_px=8, n_most=16)
+    first, second = peel(_holes((10, 34, 10, 34), (4, 8, 4, 12)), thickness_px=8, n_max=16)
     assert float(second.mask[1].sum()) == 0
     assert first.cells.shape[0] == 2
     assert first.counts.sum(dim=1).tolist() == [first.cells.shape[1], 2]
@@ -57,8 +57,8 @@ def test_peels_of_unequal_samples_leave_the_shallow_one_empty() -> None:
 
 
 def test_nothing_to_peel_and_nothing_but_hole() -> None:
-    assert peel(torch.zeros(2, 1, 16, 16), thickness_px=8, n_most=16) == []
-    (whole,) = peel(torch.ones(1, 1, 16, 16), thickness_px=8, n_most=16)
+    assert peel(torch.zeros(2, 1, 16, 16), thickness_px=8, n_max=16) == []
+    (whole,) = peel(torch.ones(1, 1, 16, 16), thickness_px=8, n_max=16)
     assert float(whole.mask.sum()) == 256
     assert whole.around == (0, 4, 0, 4)
 
@@ -72,16 +72,16 @@ def test_cells_are_found_again_in_a_block() -> None:
     assert values[block].flatten()[within(cells, 9, block)].tolist() == [[21, 41, values[1, 2]]]
 
 
-def _references(n: int, *, batch: int = 1, channels: int = 8, size: tuple[int, int] = (6, 7)) -> list[Encoded]:
+def _references(n: int, *, batch: int = 1, channels: int = 8, size: tuple[int, int] = (6, 7)) -> list[EncodedFrame]:
     torch.manual_seed(n)
     shape = (batch, channels, *size)
     return [
-        Encoded(torch.randn(shape), torch.randn(shape), torch.rand(batch, 1, *size) > 0.3, torch.zeros(0))
+        EncodedFrame(torch.randn(shape), torch.randn(shape), torch.rand(batch, 1, *size) > 0.3, torch.zeros(0))
         for _ in range(n)
     ]
 
 
-def _plain(references: list[Encoded], queries: Tensor) -> Tensor:
+def _plain(references: list[EncodedFrame], queries: Tensor) -> Tensor:
     """Equations 1 and 2, sample by sample, pixel by pixel."""
     answers = torch.zeros_like(queries)
     for b in range(len(queries)):
@@ -137,9 +137,9 @@ def test_without_a_fused_kernel_no_matrix_is_larger_than_a_tile() -> None:
 
 _PEAK = """
 import resource, torch
-from vidfill.models.opn.attention import Encoded, gather, read
+from vidfill.models.opn.attention import EncodedFrame, gather, read
 keys, known = torch.randn(1, 16, 100, 200), torch.ones(1, 1, 100, 200, dtype=torch.bool)
-one = Encoded(keys, keys, known, torch.zeros(0))
+one = EncodedFrame(keys, keys, known, torch.zeros(0))
 bank, queries = gather([one] * 4), torch.randn(1, 1500, 16)
 with torch.inference_mode():
     read(bank, queries[:, :100])
@@ -156,7 +156,7 @@ def test_peak_memory_is_that_of_a_tile() -> None:
 
 def _view(index: int, known: Tensor) -> View:
     empty = torch.zeros(0)
-    return View(index, empty, empty, Encoded(empty, empty, known, torch.zeros(1, 1, 6, dtype=torch.complex64)))
+    return View(index, empty, empty, EncodedFrame(empty, empty, known, torch.zeros(1, 1, 6, dtype=torch.complex64)))
 
 
 def _known(*missing: tuple[int, int]) -> Tensor:
@@ -172,14 +172,14 @@ def test_references_are_chosen_that_together_uncover_the_hole() -> None:
     bank = [_view(i, _known((2, 8))) for i in range(0, 100, 5) if i != 50]
     bank[3] = _view(15, _known((4, 8)))  # shows the hole's left end
     bank[17] = _view(90, _known((2, 4)))  # and this one the rest
-    chosen = [view.index for view in choose(target, bank, n_most=2)]
+    chosen = [view.index for view in choose(target, bank, n_max=2)]
     assert chosen == [15, 90]
 
 
 def test_the_rest_of_the_budget_is_spread_over_time_near_ones_more_densely() -> None:
     target = _view(50, _known((2, 8)))
     bank = [_view(i, _known((2, 8))) for i in range(0, 101, 5) if i != 50]
-    chosen = [view.index for view in choose(target, bank, n_most=6)]
+    chosen = [view.index for view in choose(target, bank, n_max=6)]
     assert chosen[0] == 0
     assert chosen[-1] == 100
     assert len(chosen) == 6
@@ -220,15 +220,16 @@ def test_a_camera_that_follows_the_object_uncovers_what_is_behind_it() -> None:
     known = shrink(hole) <= 0
     empty = torch.zeros(0)
     views = [
-        View(t, empty, empty, Encoded(empty, empty, known, spectrum(frame, hole))) for t, frame in enumerate(frames)
+        View(t, empty, empty, EncodedFrame(empty, empty, known, spectrum(frame, hole)))
+        for t, frame in enumerate(frames)
     ]
-    chosen = [offsets[view.index] for view in choose(views[0], views[1:], n_most=2)]
+    chosen = [offsets[view.index] for view in choose(views[0], views[1:], n_max=2)]
     assert chosen == [(0, 5), (0, -5)], "each half of the hole, ten cells wide"
 
 
 def test_all_references_are_read_where_the_budget_allows() -> None:
     bank = [_view(i, _known()) for i in (0, 5, 10)]
-    assert choose(_view(3, _known((2, 8))), bank, n_most=3) == bank
+    assert choose(_view(3, _known((2, 8))), bank, n_max=3) == bank
 
 
 def test_the_bank_of_a_segment_stays_within_its_limit() -> None:
@@ -249,7 +250,7 @@ def test_the_bank_of_a_segment_stays_within_its_limit() -> None:
 @pytest.mark.parametrize("scale", [0.1, 1.0])
 def test_a_new_network_keeps_the_scale_of_its_input_through_all_layers(scale: float) -> None:
     torch.manual_seed(0)
-    encoder, decoder = Encoder(16, 32), Decoder(16, 32)
+    encoder, decoder = PeelEncoder(16, 32), PeelDecoder(16, 32)
     with torch.no_grad():
         _, value = encoder(scale * torch.randn(1, 5, 128, 128))
         decoded = decoder(value)

@@ -1,4 +1,4 @@
-"""Asymmetric attention: the pixels of a peel ask, every known pixel of the references answers (section 3.2)."""
+"""Asymmetric attention from the pixels of a peel to all known pixels of the references (section 3.2)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-# Bytes of float32 scores that one tile of queries may need, where torch has no kernel that does without them.
+# Bytes of float32 scores for one tile of queries, where torch has no fused kernel.
 TILE_BYTES = 32 * 2**20
 
 
-class Encoded(NamedTuple):
+class EncodedFrame(NamedTuple):
     """What is kept of a frame, on cells of 4x4 pixels."""
 
-    key: Tensor  # (B, C, h, w), where a pixel is looked for; of the frame to fill, what is looked for
-    value: Tensor  # (B, C, h, w), what it gives
+    key: Tensor  # (B, C, h, w); of the frame to fill these are the queries
+    value: Tensor  # (B, C, h, w)
     known: Tensor  # (B, 1, h, w) bool, where nothing is missing
-    spectrum: Tensor  # (B, h, w // 2 + 1) complex, for the choice of references (`opn_references.spectrum`)
+    spectrum: Tensor  # (B, h, w // 2 + 1) complex, for the choice of references (see `references.spectrum`)
 
 
 class Bank(NamedTuple):
@@ -27,20 +27,19 @@ class Bank(NamedTuple):
 
     keys: Tensor  # (B, R * h * w, C)
     values: Tensor  # (B, R * h * w, C)
-    # (B, 1, 1, R * h * w) bool, where there is something known; everywhere in a sample that knows nothing.
-    usable: Tensor
-    has_any: Tensor  # (B, 1, 1) float, 0 for a sample that knows nothing, else 1
+    usable: Tensor  # (B, 1, 1, R * h * w) bool, the known cells; all cells of a sample without any
+    has_any: Tensor  # (B, 1, 1) float, 0 for a sample without known cells, else 1
 
 
-class Questions(NamedTuple):
-    """What the cells of a peel look for."""
+class PeelQueries(NamedTuple):
+    """The queries of a peel."""
 
     queries: Tensor  # (B, Q, C)
-    cells: Tensor  # (B, Q) int64, where they lie in the map, row by row; see `Peel`
+    cells: Tensor  # (B, Q) int64, see `Peel`
     counts: Tensor  # (B, Q) bool, see `Peel`
 
 
-def gather(references: Sequence[Encoded]) -> Bank:
+def gather(references: Sequence[EncodedFrame]) -> Bank:
     """Put the references of a batch side by side; there is at least one."""
     keys, values = (
         torch.cat([_rows(x) for x in part], dim=1) for part in zip(*(r[:2] for r in references), strict=True)
@@ -51,16 +50,10 @@ def gather(references: Sequence[Encoded]) -> Bank:
 
 
 def read(bank: Bank, queries: Tensor) -> Tensor:
-    """For each query the mean of the usable values, weighted by softmax(query . key / sqrt(C)) (equations 1 and 2).
+    """For each query (B, Q, C) the usable values weighted by softmax(query . key / sqrt(C)) (equations 1 and 2).
 
-    Computed for a tile of queries at a time, so that memory does not grow with queries times keys.
-
-    Args:
-        bank: what is known.
-        queries: (B, Q, C).
-
-    Returns:
-        (B, Q, C); zero in a sample that knows nothing.
+    Computed for a tile of queries at a time, so that memory does not grow with queries times keys. Zero in a sample
+    without known cells.
     """
     batch, n_keys = bank.keys.shape[:2]
     tile = max(1, TILE_BYTES // (4 * batch * n_keys))
@@ -72,28 +65,13 @@ def read(bank: Bank, queries: Tensor) -> Tensor:
     return torch.cat(parts, dim=2).squeeze(1) * bank.has_any.to(values.dtype)
 
 
-def ask(key: Tensor, cells: Tensor, counts: Tensor) -> Questions:
-    """The questions of a peel.
-
-    Args:
-        key: (B, C, h, w), of the frame to fill.
-        cells: (B, Q), which of them.
-        counts: (B, Q), see `Peel`.
-    """
-    return Questions(_rows(key).gather(1, cells.unsqueeze(-1).expand(-1, -1, key.shape[1])), cells, counts)
+def queries_of(key: Tensor, cells: Tensor, counts: Tensor) -> PeelQueries:
+    """The queries of a peel from the keys of the frame to fill, (B, C, h, w); see `Peel` for cells and counts."""
+    return PeelQueries(_rows(key).gather(1, cells.unsqueeze(-1).expand(-1, -1, key.shape[1])), cells, counts)
 
 
-def add_to_peel(value: Tensor, asked: Questions, bank: Bank) -> Tensor:
-    """Add what the references answer to the values of a peel.
-
-    Args:
-        value: (B, C, h, w), of the frame to fill.
-        asked: by the peel's cells, on the same map.
-        bank: what is known.
-
-    Returns:
-        (B, C, h, w).
-    """
+def add_to_peel(value: Tensor, asked: PeelQueries, bank: Bank) -> Tensor:
+    """Add what is read from the bank to the values of a peel; `value` is that of the frame to fill, (B, C, h, w)."""
     answers = read(bank, asked.queries.to(bank.keys.dtype)) * asked.counts.unsqueeze(-1)
     index = asked.cells.unsqueeze(-1).expand(-1, -1, value.shape[1])
     summed = _rows(value).scatter_add(1, index, answers.to(value.dtype))
@@ -101,5 +79,5 @@ def add_to_peel(value: Tensor, asked: Questions, bank: Bank) -> Tensor:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h * w, C), a row for each cell."""
+    """(B, C, h, w) -> (B, h * w, C)."""
     return x.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The names and shapes of the parameters in the two checkpoints of Onion-Peel's authors, and ours."""
+"""Maps the parameters in the two checkpoints of Onion-Peel's authors to ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vidfill.models.checkpoint import check_keys, load_strict
 from vidfill.models.layers import GatedConv
 
-# Constants that the authors keep as buffers: mean and deviation of ImageNet's colours.
+# Constants that the authors keep as buffers: mean and std of ImageNet's colours.
 _BUFFERS = {
     "mean": (1, 3, 1, 1),
     "mean3d": (1, 3, 1, 1, 1),
@@ -59,12 +59,7 @@ TEMPORAL_LAYERS = {
 
 
 def authors_shapes(network: nn.Module, layers: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the authors' state dict for a network of these sizes.
-
-    Args:
-        network: ours.
-        layers: our name -> theirs.
-    """
+    """Names and shapes of the authors' state dict for our network; `layers` maps our names to theirs."""
     shapes = dict(_BUFFERS)
     for own, theirs in layers.items():
         layer = network.get_submodule(own)
@@ -79,19 +74,7 @@ def authors_shapes(network: nn.Module, layers: Mapping[str, str]) -> dict[str, t
 
 
 def load_authors(network: nn.Module, layers: Mapping[str, str], tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Load a state dict that goes by the authors' names (without "module.") and shapes.
-
-    A gated convolution is two of theirs and one of ours.
-
-    Args:
-        network: ours.
-        layers: our name -> theirs.
-        tensors: by the authors' names.
-        source: where they are from, for the message.
-
-    Raises:
-        WeightsError: names every missing and every unexpected key and every key of another shape.
-    """
+    """Load the authors' state dict (see `LearnedModel.load_authors`); two of their convolutions make one gated one."""
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_keys(authors_shapes(network, layers), found, source=source)
     own_tensors = {}

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from vidfill.models.base import ReferenceSpec, Step, View, Window, WindowSpec
 from vidfill.models.checkpoint import LearnedModel, plain_sizes
-from vidfill.models.opn.attention import Bank, Encoded, Questions, add_to_peel, ask, gather
+from vidfill.models.opn.attention import Bank, EncodedFrame, PeelQueries, add_to_peel, gather, queries_of
 from vidfill.models.opn.authors import PEELING_LAYERS, load_authors
 from vidfill.models.opn.network import (
     DECODER_REACH,
     ENCODER_REACH,
-    Decoder,
-    Encoder,
+    PeelDecoder,
+    PeelEncoder,
     denormalise,
     normalise,
 )
@@ -27,14 +27,14 @@ from vidfill.models.opn.references import choose, spectrum
 
 @dataclass(frozen=True, slots=True)
 class OPNSizes:
-    """What builds an OPN. The defaults are the paper's, but for the three limits that bound memory and time."""
+    """Sizes of an OPN. The defaults are the paper's, except for the three limits that bound memory and time."""
 
     half: int = 64  # channels at half the frame's scale
     channels: int = 128  # at a quarter of it, and of keys and values
     peel_px: int = 8  # thickness of a peel
-    reference_stride: int = 5  # every so many frames of a segment is a reference
-    most_references: int = 40  # kept of a segment; where it has more, the stride is raised
-    most_read: int = 12  # references that one frame reads from, chosen by what they uncover
+    reference_stride: int = 5  # in frames
+    most_references: int = 40  # of a segment; a longer segment gets a larger stride
+    most_read: int = 12  # references from which one frame reads, chosen by what they uncover
     most_peels: int = 16  # the last of so many takes what is left of a hole
 
     def __post_init__(self) -> None:
@@ -43,14 +43,13 @@ class OPNSizes:
 
 
 class Peeling(NamedTuple):
-    """What a step leaves as its record, for training's losses."""
+    """Record of a step, for the losses of training; tuples have one entry for each peel."""
 
-    # Of each peel the whole decoded frame, (B, 3, H, W), not clamped in training; what is decoded of it.
-    fills: tuple[Tensor, ...]
-    masks: tuple[Tensor, ...]  # of each peel, (B, 1, H, W), 1 inside
-    questions: tuple[Questions, ...] = ()  # of each peel what its cells looked for; in training only
-    bank: Bank | None = None  # where they looked, None where there was nothing to look in; in training only
-    read: tuple[int, ...] = ()  # the positions of the bank's references
+    fills: tuple[Tensor, ...]  # decoded, (B, 3, H, W); in training the whole frame and not clamped
+    masks: tuple[Tensor, ...]  # (B, 1, H, W), 1 inside
+    questions: tuple[PeelQueries, ...] = ()  # in training only
+    bank: Bank | None = None  # in training only; None where there are no references
+    read: tuple[int, ...] = ()  # positions of the bank's references
 
 
 class OPN(LearnedModel):
@@ -61,22 +60,16 @@ class OPN(LearnedModel):
     at the default sizes.
 
     Differs from the paper (and from the code that its authors released):
-        * A bounded bank: the paper's references are every fifth frame of a clip, however long. Here they are every
-          fifth frame of a segment up to `most_references`, beyond that every sixth, seventh and so on; of these a frame
-          reads the `most_read` that together uncover most of its hole and are spread most evenly over time, near ones
-          more densely. So neither memory nor time grows with the length of the video. Up to these limits the result is
-          the paper's.
+        * A bounded bank: the paper's references are every fifth frame of a clip. Here they are every fifth frame of a
+          segment up to `most_references`, in longer ones every sixth, seventh and so on; of these a frame reads the
+          `most_read` that uncover most of its hole and are spread most evenly over time. Within these limits the
+          result is the paper's.
         * At most `most_peels` peels: a hole deeper than 128 px is finished with the last of them. A hole that fills
-          the whole frame is one peel (it has no boundary).
-        * Only what can reach the missing pixels is encoded and decoded again for each peel; the result is the same.
-        * The first peel uses the features that were encoded when the frame was first looked at, as a reference of
-          others, so that each frame is encoded once; the result is the same.
+          the whole frame is one peel.
+        * For each peel only what can reach the missing pixels is encoded and decoded again, and the first peel uses
+          the features of the frame as a reference; the result is the same.
         * Frames are padded at the right and below only, by repeating the border; the released code pads with zeros
           on all sides.
-        * Where no reference knows anything the attention is left out, as in the released code.
-
-    Args:
-        sizes: what to build; the paper's by default.
     """
 
     sizes_type = OPNSizes
@@ -88,37 +81,36 @@ class OPN(LearnedModel):
         self.peel_px, self.most_peels, self.most_read = sizes.peel_px, sizes.most_peels, sizes.most_read
         references = ReferenceSpec(stride=sizes.reference_stride, most=sizes.most_references)
         self.spec = WindowSpec(references=references, multiple=CELL_PX)
-        self.encoder = Encoder(sizes.half, sizes.channels)
-        self.decoder = Decoder(sizes.half, sizes.channels)
+        self.encoder = PeelEncoder(sizes.half, sizes.channels)
+        self.decoder = PeelDecoder(sizes.half, sizes.channels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
 
     def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
         """See `LearnedModel.load_authors`."""
         load_authors(self, PEELING_LAYERS, tensors, source=source)
 
-    def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
-        """Keys and values of a frame: as a reference, and for the first peel as the frame to fill."""
+    def encode(self, frame: Tensor, hole: Tensor) -> EncodedFrame:
+        """Keys and values of a frame, as a reference and for its own first peel."""
         key, value = self.encoder(_encoder_input(frame, hole, hole))
-        return Encoded(key, value, shrink(hole) <= 0, spectrum(frame, hole))
+        return EncodedFrame(key, value, shrink(hole) <= 0, spectrum(frame, hole))
 
     def step(self, window: Window, state: Any, pass_index: int) -> Step:
         """Fill one frame; see `Model.step`. The fill holds the source outside the hole."""
-        read = choose(window.target, window.references, n_most=self.most_read)
+        read = choose(window.target, window.references, n_max=self.most_read)
         filled, peeling = self.complete(window.target, [view.features for view in read])
         return Step(filled, record=peeling._replace(read=tuple(view.index for view in read)))
 
-    def complete(self, target: View, references: Sequence[Encoded]) -> tuple[Tensor, Peeling]:
+    def complete(self, target: View, references: Sequence[EncodedFrame]) -> tuple[Tensor, Peeling]:
         """Fill the hole of a frame peel by peel.
 
         Args:
             target: the frame to fill, with its own features.
-            references: what is known of other frames; may be empty.
+            references: may be empty.
 
         Returns:
-            (B, 3, H, W) in [0, 1], composited; and what training wants to see. Only in training are whole frames
-            decoded: else `Peeling.fills` holds what lies round the peel.
+            (B, 3, H, W) in [0, 1], composited; and the record, whose fills cover the frame in training only.
         """
-        peels = peel(target.hole, thickness_px=self.peel_px, n_most=self.most_peels)
+        peels = peel(target.hole, thickness_px=self.peel_px, n_max=self.most_peels)
         bank = gather(references) if references and peels else None
         frame, missing = target.frame, target.hole
         fills, questions = [], []
@@ -126,7 +118,7 @@ class OPN(LearnedModel):
             cells = self._region(ring, target.features.known)
             key, value = self._features(target, frame, missing, cells, is_first=number == 0)
             if bank is not None and ring.cells.shape[1]:
-                asked = ask(key, within(ring.cells, target.features.known.shape[-1], cells), ring.counts)
+                asked = queries_of(key, within(ring.cells, target.features.known.shape[-1], cells), ring.counts)
                 value = add_to_peel(value, asked, bank)
                 questions.append(asked)
             fill = denormalise(self.decoder(value.contiguous(memory_format=torch.channels_last)))
@@ -137,14 +129,14 @@ class OPN(LearnedModel):
         return frame, peeling._replace(questions=tuple(questions), bank=bank) if self.training else peeling
 
     def _region(self, ring: Peel, cells: Tensor) -> Slices:
-        """The cells whose values can reach a pixel that is still missing; all in training, whose losses look at all."""
+        """The cells whose values can reach a missing pixel; all in training, where losses cover the frame."""
         size = (cells.shape[-2], cells.shape[-1])
         return grown(ring.around, max(size) if self.training else DECODER_REACH, size)
 
     def _features(
         self, target: View, frame: Tensor, missing: Tensor, cells: Slices, *, is_first: bool
     ) -> tuple[Tensor, Tensor]:
-        """Key and value of a block of cells, with what the peels before this one have filled."""
+        """Key and value of a block of cells, with the peels filled so far."""
         rows, columns = cells
         if is_first:
             return target.features.key[..., rows, columns], target.features.value[..., rows, columns]
@@ -161,7 +153,7 @@ class OPN(LearnedModel):
 
 
 def _encoder_input(frame: Tensor, hole: Tensor, missing: Tensor) -> Tensor:
-    """(B, 5, H, W): the frame, the mean colour where it is missing; what was known from the start; what is missing."""
+    """(B, 5, H, W): normalised frame, 0 where missing; originally known pixels; missing pixels."""
     x = torch.cat((normalise(frame) * (1 - missing), 1 - hole, missing), dim=1)
     return x.contiguous(memory_format=torch.channels_last)
 

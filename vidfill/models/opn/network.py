@@ -12,23 +12,22 @@ from torch import Tensor, nn
 
 from vidfill.models.layers import GatedConv
 
-# Mean and standard deviation of ImageNet's colours, RGB in [0, 1].
+# Mean and std of ImageNet's colours, RGB in [0, 1].
 MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+STD = (0.229, 0.224, 0.225)
 SLOPE = 0.2
 LINEAR = 1.0
 
-# How far what a cell of features says can depend on its surroundings, in cells of 4x4 pixels: 1 + 8 + 4 + 2 + 1 of the
-# convolutions on cells, 6 pixels of those before them; likewise how far a pixel can depend on features.
+# Radii of the receptive fields in cells of 4x4 pixels: of features on the frame (1 + 8 + 4 + 2 + 1 of the convolutions
+# on cells, 6 pixels of those before them), and of decoded pixels on features.
 ENCODER_REACH = 18
 DECODER_REACH = 17
 
-
 # Where the gates of a new network start: sigmoid(1) is 0.73.
 GATE_BIAS = 1.0
-# What a new network decodes, as a share of the scale of its features: it begins near the mean colour, since gates that
-# must first silence noise close and do not open again.
-FIRST_SHARE = 0.1
+# Scale of what a new network decodes, relative to its features: near the mean colour, since gates that must first
+# suppress noise close and do not open again.
+FIRST_SCALE = 0.1
 
 
 def gated(
@@ -39,27 +38,18 @@ def gated(
     stride: int = 1,
     dilation: int = 1,
     slope: float = SLOPE,
-    share: float = 1.0,
+    scale: float = 1.0,
 ) -> GatedConv:
-    """The gated convolution of the paper: with bias, and a leaky ReLU of slope 0.2 unless told otherwise.
+    """The gated convolution of the paper: with bias and a leaky ReLU.
 
-    A new one keeps the scale of its input, and if it can, half of its power is the input itself: sixteen layers and
-    several peels one after the other neither blow up nor fade away, and learn twice as fast as from noise alone.
-
-    Args:
-        n_in: channels of the input.
-        n_out: channels of the output.
-        kernel: side of the kernel, odd.
-        stride: of the convolution.
-        dilation: of the convolution.
-        slope: of the leaky ReLU for negative values; 1 for none.
-        share: scale of a new layer's output beside that of its input.
+    A new one keeps the scale of its input (times `scale`), and where the shape allows half of its power is the input
+    itself: sixteen layers and several peels neither explode nor vanish, and learn twice as fast as from noise alone.
     """
     layer = GatedConv(n_in, n_out, kernel=kernel, stride=stride, dilation=dilation, negative_slope=slope, bias=True)
     assert layer.conv.bias is not None
     features, gates = layer.conv.weight.detach().chunk(2)
     layer.conv.bias.detach().chunk(2)[1].fill_(GATE_BIAS)
-    gain = share * (1 + math.exp(-GATE_BIAS))
+    gain = scale * (1 + math.exp(-GATE_BIAS))
     keeps = n_in == n_out and stride == 1
     fan_in = kernel**2 * n_in
     nn.init.normal_(features, std=gain * ((0.5 if keeps else 1.0) / (fan_in * (1 + slope**2) / 2)) ** 0.5)
@@ -69,67 +59,61 @@ def gated(
     return layer
 
 
-# Features of a new network that carry colours through: each of the three, and its negative, of which one passes an
-# activation. Networks that have no more than twice as many, as tests build them, do without.
+# Features of a new network that carry the colours: each of the three and its negative, since activations pass only one
+# of the two. Narrow networks, as in tests, do without.
 N_CARRIED = 6
-# Taps of a kernel along one axis: the mean of two pixels of which the first is the middle; the middle alone; linear
-# interpolation between pixels of which each was doubled.
+# Taps of a kernel along one axis: the mean of the middle pixel and the next; the middle pixel; linear interpolation
+# between doubled pixels.
 _HALVED, _SAME, _SMOOTHED = ((0, 0.5), (1, 0.5)), ((0, 1.0),), ((-1, 0.25), (0, 0.5), (1, 0.25))
 Taps = tuple[tuple[int, float], ...]
 
 
 def carries_colours(narrowest: int) -> bool:
-    """Whether a network whose layers have at least so many channels begins by carrying colours through."""
+    """Whether a network whose narrowest layer has so many channels starts by carrying colours."""
     return narrowest > 2 * N_CARRIED
 
 
 @torch.no_grad()
 def carry(
-    layer: GatedConv, sources: Sequence[tuple[int, ...]], shares: Sequence[tuple[float, ...]], taps: Taps
+    layer: GatedConv, sources: Sequence[tuple[int, ...]], weights: Sequence[tuple[float, ...]], taps: Taps
 ) -> None:
-    """Make the first features of a new layer weighted sums of given channels, its gates for them as open as at first.
+    """Make the first features of a new layer weighted sums of channels of its input, with constant gates.
 
     Args:
         layer: made by `gated`.
         sources: for each of these features the channels of the input.
-        shares: their weights.
-        taps: of each row and of each column of the kernel: offset from the middle, and weight.
+        weights: theirs.
+        taps: of each row and each column of the kernel: offset from the middle, and weight.
     """
     features, gates = layer.conv.weight.detach().chunk(2)
     middle = features.shape[-1] // 2
     gain = 1 + math.exp(-GATE_BIAS)
-    for number, (channels, own) in enumerate(zip(sources, shares, strict=True)):
+    for number, (channels, own) in enumerate(zip(sources, weights, strict=True)):
         features[number] = 0
         gates[number] = 0
-        for channel, share in zip(channels, own, strict=True):
+        for channel, weight in zip(channels, own, strict=True):
             for (y, weight_y), (x, weight_x) in product(taps, taps):
-                features[number, channel, middle + y, middle + x] = share * gain * weight_y * weight_x
+                features[number, channel, middle + y, middle + x] = weight * gain * weight_y * weight_x
 
 
 def split_colours(layer: GatedConv, first: int, taps: Taps = _SAME) -> None:
-    """Three channels of the input, from the given one on, and their negatives as the first features of a layer."""
+    """Three channels of the input from `first` on, and their negatives, as the first features of a layer."""
     carry(layer, [(first + n // 2,) for n in range(N_CARRIED)], [(1 - 2 * (n % 2),) for n in range(N_CARRIED)], taps)
 
 
 def keep_colours(layer: GatedConv, taps: Taps = _SAME) -> None:
-    """The first features of the layer before as the first of this one."""
+    """The first features of the previous layer as the first of this one."""
     carry(layer, [(n,) for n in range(N_CARRIED)], [(1,)] * N_CARRIED, taps)
 
 
 def join_colours(layer: GatedConv, taps: Taps = _SAME, *, n_activations: int) -> None:
-    """A layer that gives colours, from what was split.
-
-    Args:
-        layer: the network's last.
-        taps: of its kernel.
-        n_activations: leaky ReLUs since the split: leaky(x) - leaky(-x) after n of them is (1 + slope^n) x.
-    """
-    share = 1 / (1 + SLOPE**n_activations)
-    carry(layer, [(2 * n, 2 * n + 1) for n in range(3)], [(share, -share)] * 3, taps)
+    """Colours from what was split: leaky(x) - leaky(-x) after n leaky ReLUs is (1 + slope^n) x."""
+    weight = 1 / (1 + SLOPE**n_activations)
+    carry(layer, [(2 * n, 2 * n + 1) for n in range(3)], [(weight, -weight)] * 3, taps)
 
 
-class Encoder(nn.Module):
-    """From a frame to keys and values on cells of 4x4 pixels. A new one gives, among others, the colours of the cells.
+class PeelEncoder(nn.Module):
+    """From a frame to keys and values on cells of 4x4 pixels; in a new one some values are the colours of the cells.
 
     Args:
         half: channels at half the frame's scale.
@@ -150,13 +134,13 @@ class Encoder(nn.Module):
                 keep_colours(layer)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 5, H, W): normalised frame, what was known from the start, what is missing now -> key and value."""
+        """(B, 5, H, W): normalised frame, originally known pixels, missing pixels -> key and value."""
         features = self.at4(self.at2(x))
         return self.key(features), self.value(features)
 
 
-class Decoder(nn.Module):
-    """From values on cells of 4x4 pixels to a normalised frame. A new one shows the colours that its encoder gave.
+class PeelDecoder(nn.Module):
+    """From values on cells of 4x4 pixels to a normalised frame; a new one shows the colours of the new encoder.
 
     Args:
         half: channels at half the frame's scale.
@@ -168,7 +152,7 @@ class Decoder(nn.Module):
         at4 = [gated(channels, channels, dilation=d) for d in (8, 4, 2, 1)]
         at2 = [gated(channels, half), gated(half, half)]
         self.at4, self.at2 = nn.Sequential(*at4), nn.Sequential(*at2)
-        self.rgb = gated(half, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE)
+        self.rgb = gated(half, 3, kernel=5, slope=LINEAR, scale=FIRST_SCALE)
         if carries_colours(half):
             for layer in (*at4, at2[1]):
                 keep_colours(layer)
@@ -187,14 +171,14 @@ def twice(x: Tensor) -> Tensor:
 
 
 def normalise(frame: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to mean 0 and deviation 1 on ImageNet."""
-    return (frame - _colour(MEAN, frame)) / _colour(DEVIATION, frame)
+    """(B, 3, H, W) in [0, 1] to mean 0 and std 1 on ImageNet."""
+    return (frame - _colour(MEAN, frame)) / _colour(STD, frame)
 
 
 def denormalise(x: Tensor) -> Tensor:
     """Back from `normalise`, in float32."""
     x = x.float()
-    return x * _colour(DEVIATION, x) + _colour(MEAN, x)
+    return x * _colour(STD, x) + _colour(MEAN, x)
 
 
 def _colour(values: tuple[float, float, float], like: Tensor) -> Tensor:

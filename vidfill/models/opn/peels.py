@@ -1,4 +1,4 @@
-"""Onion peels: a hole cut into rings, from its boundary inwards (Onion-Peel Networks, section 3.1)."""
+"""Onion peels: a hole cut into rings, from its boundary inwards (section 3.1)."""
 
 from __future__ import annotations
 
@@ -23,54 +23,46 @@ CELL_PX = 4
 class Peel(NamedTuple):
     """One ring of the holes of a batch."""
 
-    mask: Tensor  # (B, 1, H, W), 1 inside the ring. A sample whose hole has fewer rings has none of it.
-    # (B, Q) which cells of the feature map (row by row) the ring covers; samples that have fewer of them than Q are
-    # filled up with cell 0.
-    cells: Tensor
-    counts: Tensor  # (B, Q) bool, false where it is filled up
-    # Rows and columns of cells (top, bottom, left, right; half-open) that hold all rings of the batch from this one
-    # inwards, so all that is still missing.
-    around: tuple[int, int, int, int]
+    mask: Tensor  # (B, 1, H, W), 1 inside the ring; all 0 for a sample whose hole has fewer rings
+    cells: Tensor  # (B, Q), which cells of the feature map (row by row) the ring covers, padded with cell 0
+    counts: Tensor  # (B, Q) bool, false where padded
+    around: tuple[int, int, int, int]  # cells (top, bottom, left, right; half-open) that hold all that is still missing
 
 
-def peel(holes: Tensor, *, thickness_px: int, n_most: int) -> list[Peel]:
-    """Cut the holes of a batch into rings.
+def peel(holes: Tensor, *, thickness_px: int, n_max: int) -> list[Peel]:
+    """Cut the holes of a batch into rings, from outside to inside; as many as the deepest hole has.
 
-    The distance to the nearest known pixel is OpenCV's (L2, 5x5 mask), as in the authors' code; ring k holds the
-    distances in (k t, (k + 1) t] for a thickness of t.
+    Ring k holds the distances to the nearest known pixel in (k t, (k + 1) t] for a thickness of t; distances are
+    OpenCV's (L2, 5x5 mask), as in the authors' code.
 
     Args:
         holes: (B, 1, H, W), 1 = missing; height and width are multiples of `CELL_PX`.
         thickness_px: of a ring.
-        n_most: the last of so many rings takes what is left. A hole that fills its whole frame has no boundary to
-            start from: it is one ring.
-
-    Returns:
-        The rings from outside to inside, as many as the deepest hole has; none where nothing is missing.
+        n_max: the last of so many rings takes what is left. A hole that fills its whole frame is one ring.
     """
-    numbers = np.stack([_ring_numbers(hole, thickness_px, n_most) for hole in holes[:, 0].cpu().numpy() > 0.5])
+    numbers = np.stack([_ring_numbers(hole, thickness_px, n_max) for hole in holes[:, 0].cpu().numpy() > 0.5])
     return [_peel(numbers, k, holes) for k in range(1, int(numbers.max(initial=0)) + 1)]
 
 
 def shrink(masks: Tensor) -> Tensor:
-    """Masks on cells, (B, 1, H, W) to (B, 1, h, w): bilinear, so the mean of the four pixels in a cell's middle."""
+    """Masks on cells, (B, 1, H, W) to (B, 1, h, w): bilinear, so the mean of a cell's middle four pixels."""
     return F.interpolate(masks, scale_factor=1 / CELL_PX, mode="bilinear", align_corners=False)
 
 
-def _ring_numbers(hole: Bool, thickness_px: int, n_most: int) -> NDArray[np.int32]:
+def _ring_numbers(hole: Bool, thickness_px: int, n_max: int) -> NDArray[np.int32]:
     """(H, W), counted from 1 at the boundary; 0 outside the hole."""
     if hole.all():
         return np.ones(hole.shape, np.int32)
     distance = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
-    return np.minimum(np.ceil(distance / thickness_px), n_most).astype(np.int32)
+    return np.minimum(np.ceil(distance / thickness_px), n_max).astype(np.int32)
 
 
 def _peel(numbers: NDArray[np.int32], k: int, holes: Tensor) -> Peel:
     mask = torch.from_numpy((numbers == k)[:, None].astype(np.float32))
     covered = [np.flatnonzero(cells) for cells in (shrink(mask) >= 0.5).numpy()]
-    n_most = max(len(cells) for cells in covered)
-    padded = np.stack([np.pad(cells, (0, n_most - len(cells))) for cells in covered])
-    counts = np.arange(n_most) < np.array([len(cells) for cells in covered])[:, None]
+    n_cells = max(len(cells) for cells in covered)
+    padded = np.stack([np.pad(cells, (0, n_cells - len(cells))) for cells in covered])
+    counts = np.arange(n_cells) < np.array([len(cells) for cells in covered])[:, None]
     around = covering(torch.from_numpy(numbers[:, None] >= k), CELL_PX)
     assert around is not None
     return Peel(
@@ -98,13 +90,13 @@ def covering(mask: Tensor, cell_px: int) -> tuple[int, int, int, int] | None:
 
 
 def in_pixels(cells: Slices, cell_px: int = CELL_PX) -> Slices:
-    """The pixels of a block of cells, or the smaller cells of which each of its cells holds `cell_px` each way."""
+    """The pixels of a block of cells, or its smaller cells, `cell_px` to a cell each way."""
     rows, columns = (slice(part.start * cell_px, part.stop * cell_px) for part in cells)
     return rows, columns
 
 
 def within(cells: Tensor, width: int, block: Slices) -> Tensor:
-    """Where cells of a map of that width lie in a block of it, row by row; what it does not hold is put at 0."""
+    """The numbers of cells of a map of that width within a block of it, row by row; 0 for cells above or left of it."""
     rows, columns = block
     inside: Tensor = (cells // width - rows.start) * (columns.stop - columns.start) + cells % width - columns.start
     return inside.clamp(min=0)

@@ -1,4 +1,4 @@
-"""Which references of the bank a frame reads from."""
+"""Chooses the references of the bank from which a frame reads."""
 
 from __future__ import annotations
 
@@ -12,37 +12,35 @@ from torch import Tensor
 from vidfill.models.base import View
 from vidfill.models.opn.peels import CELL_PX
 
-# A reference that uncovers less than this share of the hole anew is not chosen for what it uncovers.
-WORTH_SHARE = 0.02
-# Phase correlation of two frames that show the same peaks at up to 1; of two that do not it is noise of deviation
-# 1 / sqrt(cells), of which not one of ten thousand cells exceeds this many deviations.
-SURE_PEAK = 6.0
+# A reference that newly uncovers less than this ratio of the hole is not chosen for what it uncovers.
+MIN_USEFUL_RATIO = 0.02
+# Phase correlation of two frames of one scene peaks at up to 1; of others it is noise with a std of 1 / sqrt(cells),
+# which exceeds this many stds in fewer than one of ten thousand cells.
+MIN_PEAK = 6.0
 
 
-def choose(target: View, references: Sequence[View], *, n_most: int) -> list[View]:
+def choose(target: View, references: Sequence[View], *, n_max: int) -> list[View]:
     """The references that together uncover most of a hole, then those that are spread most evenly over time.
 
-    First, one after the other, the reference that shows most of what lies behind the hole and no one before it shows
-    (the nearest one of several that show as much). Where a reference would show it is judged by the shift of the whole
-    picture (`shifts`), of cells of 4x4 pixels: a camera that follows the object uncovers what is behind it, too. The
-    rest of the budget goes to the references farthest from those chosen and from the target, on a logarithmic scale of
-    time: near ones show the same surroundings, far ones what was seen long ago or long after.
+    Greedily the reference that shows most of what lies behind the hole and is not shown yet (the nearest of equals),
+    judged after the `shifts` of whole pictures. The rest of the budget goes to the references farthest in time, on a
+    logarithmic scale, from those chosen and from the target.
 
     Args:
         target: the frame to fill.
-        references: the bank, `features` of which hold what is known and the spectrum.
-        n_most: how many may be chosen.
+        references: the bank; features are `EncodedFrame`.
+        n_max: how many to choose.
 
     Returns:
-        Ascending by position; all of them where that is within the budget.
+        Ascending by position.
     """
-    if len(references) <= n_most:
+    if len(references) <= n_max:
         return list(references)
     by_distance = sorted(range(len(references)), key=lambda i: abs(references[i].index - target.index))
-    chosen = _uncovering(target, [references[i] for i in by_distance], n_most)
+    chosen = _uncovering(target, [references[i] for i in by_distance], n_max)
     chosen = [by_distance[i] for i in chosen]
     times = [_log_time(view.index - target.index) for view in references]
-    while len(chosen) < n_most:
+    while len(chosen) < n_max:
         taken = [0.0, *(times[i] for i in chosen)]
         free = [i for i in by_distance if i not in chosen]
         chosen.append(max(free, key=lambda i: min(abs(times[i] - time) for time in taken)))
@@ -50,11 +48,7 @@ def choose(target: View, references: Sequence[View], *, n_most: int) -> list[Vie
 
 
 def spectrum(frame: Tensor, hole: Tensor) -> Tensor:
-    """The phases of a frame, for `shifts`: of the brightness of cells, faded out at the edges, nothing in the hole.
-
-    Args:
-        frame: (B, 3, H, W) in [0, 1], zero inside the hole.
-        hole: (B, 1, H, W), 1 = missing.
+    """The phases of a frame for `shifts`: of the mean brightness of known pixels in cells, with a Hann window.
 
     Returns:
         (B, h, w // 2 + 1) complex, each of magnitude 1 (or 0).
@@ -69,7 +63,7 @@ def spectrum(frame: Tensor, hole: Tensor) -> Tensor:
 
 
 def shifts(target: Tensor, references: Tensor, size: tuple[int, int]) -> Tensor:
-    """By how much references are shifted against a frame, by phase correlation (Kuglin and Hines, 1975).
+    """Translations between references and a frame by phase correlation (Kuglin and Hines, 1975).
 
     Args:
         target: (B, h, w // 2 + 1), its spectrum.
@@ -77,15 +71,14 @@ def shifts(target: Tensor, references: Tensor, size: tuple[int, int]) -> Tensor:
         size: (h, w), cells.
 
     Returns:
-        (R, B, 2) whole cells (down, right) by which a reference must be moved to lie on the frame; 0 where the two show
-        nothing in common.
+        (R, B, 2): whole cells (down, right) by which to move a reference onto the frame; 0 without a clear peak.
     """
     height, width = size
     peaks, at = torch.fft.irfft2(target * references.conj(), s=size).flatten(-2).max(dim=-1)
     down, right = at // width, at % width
     down, right = down - height * (down > height // 2).long(), right - width * (right > width // 2).long()
     offsets = torch.stack((down, right), dim=-1)
-    return torch.where((peaks > SURE_PEAK / (height * width) ** 0.5).unsqueeze(-1), offsets, 0)
+    return torch.where((peaks > MIN_PEAK / (height * width) ** 0.5).unsqueeze(-1), offsets, 0)
 
 
 def moved(known: Tensor, down: int, right: int) -> Tensor:
@@ -100,8 +93,8 @@ def moved(known: Tensor, down: int, right: int) -> Tensor:
     return target
 
 
-def _uncovering(target: View, references: Sequence[View], n_most: int) -> list[int]:
-    """Which references show anything of the hole that those before them do not, the most useful one first."""
+def _uncovering(target: View, references: Sequence[View], n_max: int) -> list[int]:
+    """The references that show some of the hole that earlier ones do not, the most useful one first."""
     missing: Tensor = ~target.features.known
     spectra = torch.stack([view.features.spectrum for view in references])
     offsets = shifts(target.features.spectrum, spectra, (missing.shape[-2], missing.shape[-1])).tolist()
@@ -113,10 +106,10 @@ def _uncovering(target: View, references: Sequence[View], n_most: int) -> list[i
     )
     chosen: list[int] = []
     left = missing
-    while len(chosen) < n_most:
+    while len(chosen) < n_max:
         gains = (shows & left).sum(dim=(1, 2, 3, 4)).tolist()
         best = max(range(len(gains)), key=lambda i: gains[i])
-        if gains[best] <= WORTH_SHARE * float(missing.sum()):
+        if gains[best] <= MIN_USEFUL_RATIO * float(missing.sum()):
             break
         chosen.append(best)
         left = left & ~shows[best]

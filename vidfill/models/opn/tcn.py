@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from vidfill.models.base import Step, Window
 from vidfill.models.checkpoint import LearnedModel, plain_sizes
-from vidfill.models.opn.attention import Encoded
+from vidfill.models.opn.attention import EncodedFrame
 from vidfill.models.opn.authors import TEMPORAL_LAYERS, load_authors
 from vidfill.models.opn.model import OPN, OPNSizes, put
 from vidfill.models.opn.network import (
-    FIRST_SHARE,
+    FIRST_SCALE,
     LINEAR,
     N_CARRIED,
     carries_colours,
@@ -32,22 +32,17 @@ from vidfill.models.opn.references import choose
 
 Channels = tuple[int, int, int, int]
 TEMPORAL_CHANNELS: Channels = (32, 64, 128, 256)
-# Pixels in a cell of the memory, each way.
-CELL_PX = 8
-# Where the colours of the frame now are among the encoder's channels.
-NOW_AT = 4
-# How far what is decoded can depend on cells: 2 + 1 of the convolutions on them, 32 pixels of those after them.
-TEMPORAL_REACH = 7
+CELL_PX = 8  # of the memory, each way
+NOW_AT = 4  # first channel of the colours of the current frame in the encoder's input
+TEMPORAL_REACH = 7  # receptive field in cells: 2 + 1 of the convolutions on them, 32 pixels of those after them
 
 
 @dataclass(frozen=True, slots=True)
 class OPNTCNSizes:
-    """What builds the two."""
+    """Sizes of the two networks."""
 
-    # Arguments of `OPNSizes`.
     opn: OPNSizes = OPNSizes()  # noqa: RUF009 - frozen
-    # Channels of the temporal network at the frame's scale, a half, a quarter and an eighth of it.
-    temporal: Channels = TEMPORAL_CHANNELS
+    temporal: Channels = TEMPORAL_CHANNELS  # at the frame's scale, a half, a quarter and an eighth of it
 
     def __post_init__(self) -> None:
         if len(self.temporal) != 4 or any(type(width) is not int or width < 1 for width in self.temporal):
@@ -55,13 +50,13 @@ class OPNTCNSizes:
 
 
 class GRUMemory(NamedTuple):
-    """What the temporal network carries from frame to frame: hidden (B, C, h, w), on cells of 8x8 pixels, float32."""
+    """State of the temporal network: hidden (B, C, h, w) float32, on cells of 8x8 pixels."""
 
     hidden: Tensor
 
 
-class Features(NamedTuple):
-    """What the encoder gives at the frame's scale, a half, a quarter and an eighth of it, each (B, C, h, w)."""
+class TemporalFeatures(NamedTuple):
+    """Features at the frame's scale, a half, a quarter and an eighth of it, each (B, C, h, w)."""
 
     at1: Tensor
     at2: Tensor
@@ -70,7 +65,7 @@ class Features(NamedTuple):
 
 
 class TemporalEncoder(nn.Module):
-    """Encoder of the output before and the frame now, with their holes."""
+    """Encoder of the previous output and the current frame, with their holes."""
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
@@ -80,12 +75,12 @@ class TemporalEncoder(nn.Module):
         self.at4 = nn.Sequential(gated(half, quarter, stride=2), gated(quarter, quarter), gated(quarter, quarter))
         self.at8 = nn.Sequential(gated(quarter, eighth, stride=2), gated(eighth, eighth), gated(eighth, eighth))
 
-    def forward(self, x: Tensor) -> Features:
-        """(B, 8, H, W) -> features at four scales."""
+    def forward(self, x: Tensor) -> TemporalFeatures:
+        """(B, 8, H, W) -> features."""
         at1 = self.at1(x)
         at2 = self.at2(at1)
         at4 = self.at4(at2)
-        return Features(at1, at2, at4, self.at8(at4))
+        return TemporalFeatures(at1, at2, at4, self.at8(at4))
 
 
 class TemporalDecoder(nn.Module):
@@ -100,9 +95,9 @@ class TemporalDecoder(nn.Module):
         self.to_at2 = gated(quarter, half)
         self.at2 = gated(half, half)
         self.to_at1 = gated(half, full)
-        self.rgb = gated(full, 3, kernel=5, slope=LINEAR, share=FIRST_SHARE)
+        self.rgb = gated(full, 3, kernel=5, slope=LINEAR, scale=FIRST_SCALE)
 
-    def forward(self, x: Tensor, skips: Features) -> Tensor:
+    def forward(self, x: Tensor, skips: TemporalFeatures) -> Tensor:
         """(B, C, h, w) -> (B, 3, 8 h, 8 w)."""
         x = self.at4(self.to_at4(twice(self.at8(x))) + skips.at4)
         x = self.at2(self.to_at2(twice(x)) + skips.at2)
@@ -111,11 +106,7 @@ class TemporalDecoder(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """Convolutional gated recurrent unit (Ballas et al., 2016): reset, update and candidate, in this order.
-
-    Args:
-        channels: of the input and of the hidden state.
-    """
+    """Convolutional gated recurrent unit (Ballas et al., 2016): reset, update and candidate, in this order."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -123,7 +114,7 @@ class ConvGRU(nn.Module):
         self.gates_of_hidden = nn.Conv2d(channels, 3 * channels, 3, padding=1)
 
     def forward(self, x: Tensor, memory: GRUMemory | None) -> GRUMemory:
-        """One time step; no memory is one of zeros. The new hidden state is the output, in float32."""
+        """One time step from a memory, zeros for None. The new hidden state is the output, in float32."""
         hidden = torch.zeros_like(x, dtype=torch.float32) if memory is None else memory.hidden
         own = self.gates_of_input(x).float().chunk(3, dim=1)
         before = self.gates_of_hidden(hidden.to(x.dtype)).float().chunk(3, dim=1)
@@ -133,20 +124,15 @@ class ConvGRU(nn.Module):
 
 
 class TemporalNetwork(nn.Module):
-    """From the output before and a filled frame to one that goes on from that output (figure 4).
-
-    Args:
-        channels: at the frame's scale, a half, a quarter and an eighth of it.
-    """
+    """From the previous output and a filled frame to one that is consistent with it (figure 4)."""
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         self.encoder = TemporalEncoder(channels)
         self.memory = ConvGRU(channels[-1])
         self.decoder = TemporalDecoder(channels)
-        if carries_colours(channels[0]):  # a new network gives the frame as it is, and learns what to change
+        if carries_colours(channels[0]):  # a new network is the identity, and learns what to change
             split_colours(self.encoder.at1, NOW_AT)
-            # Nothing is added to them on the way.
             carry(self.decoder.to_at1, [()] * N_CARRIED, [()] * N_CARRIED, ())
             join_colours(self.decoder.rgb, n_activations=1)
 
@@ -161,10 +147,10 @@ class TemporalNetwork(nn.Module):
         """One time step.
 
         Args:
-            before: the output before, (B, 3, H, W) in [0, 1], and where it is filled, (B, 1, H, W).
-            now: the filled frame and its hole, likewise.
-            memory: of the step before, None for an empty one.
-            block: rows and columns of cells of 8x8 pixels that are decoded, None for all.
+            before: the previous output, (B, 3, H, W) in [0, 1], and its hole, (B, 1, H, W).
+            now: the filled frame and its hole.
+            memory: of the previous step.
+            block: rows and columns of cells of 8x8 pixels to decode, None for all.
 
         Returns:
             (B, 3, H, W) in about [0, 1], of the block or of the whole frame, not clamped; and the new memory.
@@ -174,7 +160,7 @@ class TemporalNetwork(nn.Module):
         memory = self.memory(features.at8, memory)
         hidden = memory.hidden.to(features.at8.dtype)
         if block is not None:
-            features = Features(*(_part(x, block, n) for x, n in zip(features, (8, 4, 2, 1), strict=True)))
+            features = TemporalFeatures(*(_part(x, block, n) for x, n in zip(features, (8, 4, 2, 1), strict=True)))
             hidden = _part(hidden, block, 1)
         return denormalise(self.decoder(hidden, features)), memory
 
@@ -186,21 +172,18 @@ def _part(x: Tensor, block: Slices, n: int) -> Tensor:
 
 
 class OPNTCN(LearnedModel):
-    """OPN, and after it the network that makes its outputs agree in time. 14,577,228 parameters at the default sizes.
+    """OPN followed by the temporal consistency network. 14,577,228 parameters at the default sizes.
 
-    The paper runs it over a finished video; since it looks at the output before alone, here it takes each frame as soon
-    as its hole is filled. OPN itself never sees what it makes.
+    The paper runs the second network over a finished video; since it needs the previous output alone, here it takes
+    each frame as soon as it is filled. OPN never sees its output.
 
     Differs from the paper (and from the code that its authors released), beside what `OPN` lists:
-        * The output before comes back composited: outside the hole it is the source. The demo feeds back the whole
+        * The previous output is fed back composited: outside the hole it is the source. The demo feeds back the whole
           decoded frame, which drifts.
-        * At a segment's start the filled frame takes the place of the output before it; the demo gives zeros with the
-          hole of the clip's last frame.
+        * At a segment's start the filled frame is its own previous output; the demo gives zeros with the hole of the
+          clip's last frame.
         * Only what can reach the hole is decoded; the result is the same.
         * In training OPN keeps its weights: it is trained on its own before.
-
-    Args:
-        sizes: what to build; the paper's by default.
     """
 
     builds_on = "opn"
@@ -224,23 +207,20 @@ class OPNTCN(LearnedModel):
         """Load the authors' temporal network; the weights of OPN are left as they are."""
         load_authors(self.temporal, TEMPORAL_LAYERS, tensors, source=source)
 
-    def encode(self, frame: Tensor, hole: Tensor) -> Encoded:
+    def encode(self, frame: Tensor, hole: Tensor) -> EncodedFrame:
         """See `OPN.encode`."""
         return self.opn.encode(frame, hole)
 
     def train(self, mode: bool = True) -> Self:
-        """Training is of the temporal network: OPN stays as it is used."""
+        """Only the temporal network is trained."""
         super().train(mode)
         self.opn.eval()
         return self
 
     def step(self, window: Window, state: GRUMemory | None, pass_index: int) -> Step:
-        """Fill one frame; see `Model.step`.
-
-        In training the fill is the whole decoded frame, not clamped; else it holds the source outside the hole.
-        """
+        """See `Model.step`. In training the fill is the whole decoded frame, not clamped, else composited."""
         target, previous = window.target, window.previous
-        read = choose(target, window.references, n_most=self.opn.most_read)
+        read = choose(target, window.references, n_max=self.opn.most_read)
         filled, _ = self.opn.complete(target, [view.features for view in read])
         before = (filled, target.hole) if previous is None else (previous.frame, previous.hole)
         now = (filled, target.hole)

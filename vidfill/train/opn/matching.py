@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor
 
-from vidfill.models.opn.attention import Questions
+from vidfill.models.opn.attention import PeelQueries
 from vidfill.models.opn.model import Peeling
 from vidfill.models.opn.peels import CELL_PX, shrink
 from vidfill.train.objective import Chunk
@@ -75,7 +75,7 @@ def _places(flow: Tensor, visible: Tensor, size: tuple[int, int]) -> tuple[Tenso
     return torch.stack(cells, dim=-1).flatten(1, 2), torch.stack(weights, dim=-1).flatten(1, 2)
 
 
-def _negative_log_attention(asked: Questions, keys: Tensor, known: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+def _negative_log_attention(asked: PeelQueries, keys: Tensor, known: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """The loss of each query of a peel that has an answer: (N,).
 
     Args:
