@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 
 from tests.models.vinet.twin import slow_correlation
-from vidfill.models.layers import ConvLSTM, GatedConv, LeakyConv, Memory, correlation, resize
+from vidfill.models.layers import ConvLSTM, GatedConv, LeakyConv, LSTMMemory, correlation, resize
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (6, 12), (13, 7), (25, 31)])
@@ -81,7 +81,7 @@ def test_memory_gates_are_input_forget_output_candidate() -> None:
     bias = torch.tensor([0.3, -0.7, 1.1, 0.5])
     with torch.no_grad():
         layer.gates.bias.copy_(bias)  # type: ignore[union-attr] # it has one
-    old = Memory(torch.full((1, 1, 2, 2), 0.4), torch.full((1, 1, 2, 2), -0.9))
+    old = LSTMMemory(torch.full((1, 1, 2, 2), 0.4), torch.full((1, 1, 2, 2), -0.9))
     new = layer(torch.randn(1, 1, 2, 2), old)
     admit, keep, show = torch.sigmoid(bias[:3])
     cell = keep * -0.9 + admit * torch.tanh(bias[3])
@@ -96,7 +96,7 @@ def test_memory_sees_its_input_before_its_hidden_state() -> None:
     with torch.no_grad():
         layer.gates.weight[3, 0, 1, 1] = 1.0  # the candidate looks at the input alone
     x = torch.full((1, 1, 1, 1), 0.8)
-    new = layer(x, Memory(torch.full((1, 1, 1, 1), 100.0), torch.zeros(1, 1, 1, 1)))
+    new = layer(x, LSTMMemory(torch.full((1, 1, 1, 1), 100.0), torch.zeros(1, 1, 1, 1)))
     assert new.cell.item() == pytest.approx(0.5 * torch.tanh(x).item())
 
 
@@ -104,7 +104,7 @@ def test_no_memory_is_a_memory_of_zeros() -> None:
     torch.manual_seed(0)
     layer, x = ConvLSTM(3), torch.randn(2, 3, 4, 5)
     zeros = torch.zeros(2, 3, 4, 5)
-    assert torch.equal(layer(x, None).cell, layer(x, Memory(zeros, zeros)).cell)
+    assert torch.equal(layer(x, None).cell, layer(x, LSTMMemory(zeros, zeros)).cell)
 
 
 def test_memory_stays_float32_under_autocast() -> None:

@@ -13,19 +13,10 @@ TILE = 6
 
 
 class GatedConv(nn.Module):
-    """Gated convolution: features times a soft mask that is learned from the same input.
+    """Gated convolution: `sigmoid(gate) * leaky_relu(phi)`, both from one convolution, with "same" padding.
 
-    `sigmoid(gate) * act(phi)`, where one convolution gives both phi and gate (Yu et al., Free-Form Image
-    Inpainting with Gated Convolution, equation 2). Size is kept at stride 1, halved (rounded up) at stride 2.
-
-    Args:
-        n_in: channels of the input.
-        n_out: channels of the output.
-        kernel: side of the kernel, odd.
-        stride: of the convolution.
-        dilation: of the convolution; it is padded so that the size is kept.
-        negative_slope: of the activation of phi, a leaky ReLU; 0 for a ReLU, 1 for none.
-        bias: whether the convolution has one; it starts at zero.
+    Source: Yu et al., Free-Form Image Inpainting with Gated Convolution, equation 2. `negative_slope` is 0 for a ReLU,
+    1 for no activation; the bias starts at zero.
     """
 
     def __init__(
@@ -42,7 +33,7 @@ class GatedConv(nn.Module):
         super().__init__()
         padding = kernel // 2 * dilation
         self.conv = nn.Conv2d(n_in, 2 * n_out, kernel, stride, padding=padding, dilation=dilation, bias=bias)
-        # E[relu(phi)^2] E[sigmoid(gate)^2] is 0.5 * 0.29 for unit normals: this keeps the scale about as it is.
+        # E[relu(phi)^2] E[sigmoid(gate)^2] is 0.5 * 0.29 for unit normals: this std keeps the scale of the input.
         nn.init.normal_(self.conv.weight, std=(7 / (kernel**2 * n_in)) ** 0.5)
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
@@ -50,7 +41,7 @@ class GatedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n_in, H, W) -> (B, n_out, H / stride, W / stride)."""
-        # The gate is positive, so that the activation may as well come after it.
+        # The gate is positive, so the activation may come after it.
         gated = F.glu(self.conv(x), dim=1)
         if self.negative_slope == 1:
             return gated
@@ -75,8 +66,8 @@ class LeakyConv(nn.Conv2d):
         return F.leaky_relu(x, 0.1, inplace=True)
 
 
-class Memory(NamedTuple):
-    """What a `ConvLSTM` carries from one frame to the next: hidden and cell, both (B, C, H, W)."""
+class LSTMMemory(NamedTuple):
+    """State of a `ConvLSTM`, both (B, C, H, W) float32."""
 
     hidden: Tensor
     cell: Tensor
@@ -86,9 +77,6 @@ class ConvLSTM(nn.Module):
     """Convolutional LSTM (Shi et al., 2015, equation 3, without the peephole terms).
 
     The 3x3 convolution `gates` gives, in this order, the input, forget and output gates and the candidate.
-
-    Args:
-        channels: of the input, of the hidden state and of the cell.
     """
 
     def __init__(self, channels: int) -> None:
@@ -96,23 +84,19 @@ class ConvLSTM(nn.Module):
         self.channels = channels
         self.gates = nn.Conv2d(2 * channels, 4 * channels, 3, padding=1)
 
-    def forward(self, x: Tensor, memory: Memory | None) -> Memory:
-        """One time step.
-
-        Args:
-            x: (B, channels, H, W).
-            memory: of the step before, None for zeros.
+    def forward(self, x: Tensor, memory: LSTMMemory | None) -> LSTMMemory:
+        """One time step on (B, channels, H, W); None for zeros.
 
         Returns:
-            The new memory, in float32 (it is fed back over hundreds of frames); its hidden state is the output.
+            The new memory, in float32 since it is fed back over hundreds of frames; its hidden state is the output.
         """
         if memory is None:
             zeros = torch.zeros_like(x, dtype=torch.float32)
-            memory = Memory(zeros, zeros)
+            memory = LSTMMemory(zeros, zeros)
         gates = self.gates(torch.cat((x, memory.hidden.to(x.dtype)), dim=1)).float()
         admit, keep, show, candidate = gates.chunk(4, dim=1)
         cell = torch.sigmoid(keep) * memory.cell + torch.sigmoid(admit) * torch.tanh(candidate)
-        return Memory(torch.sigmoid(show) * torch.tanh(cell), cell)
+        return LSTMMemory(torch.sigmoid(show) * torch.tanh(cell), cell)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -121,15 +105,15 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def correlation(target: Tensor, sources: Tensor, search_range_px: int) -> Tensor:
-    """Mean product of each target pixel's features with those of the source pixels around it (a cost volume).
+    """Mean product of each target pixel's features with those of the source pixels around it (cost volume).
 
     FlowNet's correlation layer (Dosovitskiy et al., 2015, equation 1) with kernel 1, divided by the number of
-    channels. The target is cut into tiles; the products of a tile with its surroundings are one matrix product, of
-    which the wanted ones lie on a regular stride.
+    channels. The products of a tile of the target with its surroundings are one matrix product, of which the wanted
+    ones lie on a regular stride.
 
     Args:
         target: (B, C, H, W).
-        sources: (S * B, C, H, W), S sources for each target, source by source; what lies outside is zero.
+        sources: (S * B, C, H, W), S sources for each target, source by source; zero outside.
         search_range_px: displacements go from minus to plus this, in both directions.
 
     Returns:
@@ -159,16 +143,11 @@ def _tiles(x: Tensor, side: int) -> Tensor:
 
 
 def _wanted_products(products: Tensor, n: int) -> Tensor:
-    """Of the products of each pixel of a tile with its whole surroundings, those within the search range.
+    """The products of each pixel within the search range, (tiles, TILE, TILE, n * n).
 
-    Args:
-        products: (tiles, TILE * TILE, side * side), contiguous, side = TILE + n - 1.
-        n: displacements in each direction.
-
-    Returns:
-        (tiles, TILE, TILE, n * n).
+    `products` is (tiles, TILE * TILE, side * side), contiguous, of whole surroundings, side = TILE + n - 1.
     """
     side = TILE + n - 1
-    # One pixel on in the tile is one pixel on in its surroundings: products[t, (y, x), (y + i, x + j)].
+    # Moving on in the tile moves on in its surroundings: products[t, (y, x), (y + i, x + j)].
     strides = (TILE**2 * side**2, TILE * side**2 + side, side**2 + 1, side, 1)
     return products.as_strided((len(products), TILE, TILE, n, n), strides).flatten(3)

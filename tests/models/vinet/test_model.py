@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.golden.make_vinet_small import OFFSETS, PATH, TARGETS, run_twin, slim_sizes
 from tests.models.vinet.twin import TwinVINet, rule_weights
 from vidfill.models.base import Previous, View, Window, composite, unroll
-from vidfill.models.layers import Memory
+from vidfill.models.layers import LSTMMemory
 from vidfill.models.vinet.flow import upsample_flow
 from vidfill.models.vinet.model import VINet, VINetSizes
 
@@ -202,7 +202,7 @@ def test_memory_is_carried_unless_told_not_to() -> None:
             network.memory.gates.weight.mul_(20)  # at the rule's scale it hardly stirs
         kept, emptied = unroll(carrying, clip, holes), unroll(forgetting, clip, holes)
         view = View(0, clip[:, 0], holes[:, 0], carrying.encode(clip[:, 0], holes[:, 0]))
-        assert isinstance(carrying.step(Window(view, [view] * 4), None, 0).state, Memory)
+        assert isinstance(carrying.step(Window(view, [view] * 4), None, 0).state, LSTMMemory)
         assert forgetting.step(Window(view, [view] * 4), None, 0).state is None
     assert torch.equal(kept[:, 0], emptied[:, 0])
     assert float((kept[:, 2] - emptied[:, 2]).abs().max()) > 2e-5

@@ -1,4 +1,4 @@
-"""The names and shapes of VINet's parameters in the checkpoint of its authors, and ours."""
+"""Maps the parameters in the checkpoint of VINet's authors to ours."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def authors_name(own: str) -> str:
 
 
 def authors_shape(own: str, shape: tuple[int, ...], *, n_sources: int) -> tuple[int, ...]:
-    """The authors' shape of one of our parameters: theirs of the aggregation and the decoder are 3-d convolutions."""
+    """The authors' shape of one of our parameters; their aggregation and decoder are 3-D convolutions."""
     if own.startswith("aggregation."):
         return (shape[0], shape[1] // n_sources, n_sources, *shape[2:])
     if own.startswith("decoder."):
@@ -69,5 +69,5 @@ def authors_shape(own: str, shape: tuple[int, ...], *, n_sources: int) -> tuple[
 
 
 def kernel_from_authors(tensor: Tensor) -> Tensor:
-    """A 3-d kernel (O, I, T, 3, 3) as the 2-d one (O, T * I, 3, 3) over frames side by side; others as they are."""
+    """A 3-D kernel (O, I, T, 3, 3) as a 2-D one (O, T * I, 3, 3) over frames side by side; others unchanged."""
     return tensor.transpose(1, 2).flatten(1, 2) if tensor.dim() == 5 else tensor

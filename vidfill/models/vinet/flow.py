@@ -1,4 +1,4 @@
-"""The parts of VINet that align: flow sub-networks, source aggregation and mask sub-networks."""
+"""Alignment in VINet: flow sub-networks, source aggregation and mask sub-networks."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ CONTEXT_DILATIONS = (1, 2, 4, 8, 16, 1)
 class FlowSubnetwork(nn.Module):
     """Flow from a target's features to those of each source, at one scale (after PWC-Net, Sun et al., 2018).
 
-    A stack of convolutions on the target's features, the correlation and the flow of the coarser scale gives a coarse
-    flow; a context network of dilated convolutions adds to it.
+    Convolutions on the target's features, the correlation and the flow of the coarser scale give a coarse flow; a
+    context network of dilated convolutions refines it.
 
     Args:
         channels: of the features.
         estimator: channels of the convolutions before the coarse flow.
         context: channels of the six dilated convolutions of the context network.
         search_range_px: of the correlation.
-        has_coarser: whether a coarser scale's flow comes in.
-        normalise: whether each pixel's features get mean 0 and variance 1 over the channels before they are correlated,
-            so that the correlation is in [-1, 1]. Features behind a ReLU are positive: without it bright pixels match
-            everything, and training from nothing finds no motion for long.
-        normalise_target: whether the convolutions see the target's features normalised likewise. Given them as they
-            are, a loss of the flow alone shrinks them towards nothing while those of the sources grow.
+        has_coarser: whether there is a coarser flow.
+        normalise: normalise features over the channels before correlation. Features after a ReLU are positive, so that
+            bright pixels would match everything, and training from scratch would take long to find any motion.
+        normalise_target: normalise the target's features for the convolutions, too; else a loss of the flow alone
+            shrinks them while those of the sources grow.
     """
 
     def __init__(
@@ -60,15 +59,15 @@ class FlowSubnetwork(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, target: Tensor, sources: Tensor, coarser: Tensor | None) -> Tensor:
-        """Estimate the flow, or what is missing to it.
+        """Estimate or refine the flow.
 
         Args:
             target: (B, C, h, w).
             sources: (S * B, C, h, w), source by source, already warped by `coarser`.
-            coarser: (S * B, 2, h, w), the flow so far, in pixels of this scale; None at the coarsest.
+            coarser: (S * B, 2, h, w), the flow so far in pixels of this scale; None at the coarsest.
 
         Returns:
-            (S * B, 2, h, w) float32, the flow in pixels of this scale, from target to source; `coarser` included.
+            (S * B, 2, h, w) float32, flow from target to source in pixels of this scale.
         """
         matched = (_normalised(target), _normalised(sources)) if self.normalise else (target, sources)
         costs = correlation(*matched, self.search_range_px)
@@ -99,14 +98,9 @@ def _normalised(x: Tensor) -> Tensor:
 
 
 class SourceAggregation(nn.Module):
-    """The (5, 3, 3) gated convolution over the stack of aligned sources that leaves one frame of features.
+    """The (5, 3, 3) gated convolution over the stack of aligned sources.
 
-    With no padding along time and as many sources as the kernel is long, it is a convolution over the sources'
-    channels side by side, and computed as that.
-
-    Args:
-        channels: of the features of one source.
-        n_sources: sources of the stack.
+    Without padding along time it equals a 2-D convolution over the sources' channels side by side, and is computed so.
     """
 
     def __init__(self, channels: int, n_sources: int) -> None:
@@ -121,11 +115,7 @@ class SourceAggregation(nn.Module):
 
 
 class MaskSubnetwork(nn.Module):
-    """How far to trust aligned features over the target's own: 1 = take the aligned ones.
-
-    Args:
-        channels: of the features.
-    """
+    """Weight of aligned features against the target's own; 1 = only the aligned ones."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -138,8 +128,5 @@ class MaskSubnetwork(nn.Module):
 
 
 def upsample_flow(flow: Tensor, size: tuple[int, int], *, factor: int) -> Tensor:
-    """A flow at a finer scale: interpolated to (height, width), its values times the factor of the scales.
-
-    The factor is that of the strides between the scales, whatever the rounding of odd sizes.
-    """
+    """A flow interpolated to (height, width), its values times the factor of the strides between the scales."""
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * factor

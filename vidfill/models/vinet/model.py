@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vidfill.align.warp import warp
 from vidfill.models.base import Previous, Step, View, Window, WindowSpec
 from vidfill.models.checkpoint import LearnedModel, check_keys, load_strict, plain_sizes
-from vidfill.models.layers import ConvLSTM, GatedConv, Memory, resize
+from vidfill.models.layers import ConvLSTM, GatedConv, LSTMMemory, resize
 from vidfill.models.vinet.authors import authors_name, authors_shape, kernel_from_authors
 from vidfill.models.vinet.flow import FlowSubnetwork, MaskSubnetwork, SourceAggregation, upsample_flow
 
@@ -23,24 +23,21 @@ N_SOURCES = len(NEIGHBOURS) + 1
 
 @dataclass(frozen=True, slots=True)
 class VINetSizes:
-    """What builds a VINet. The defaults are the paper's widths and the variant that its authors released."""
+    """Sizes of a VINet. The defaults are the paper's widths and the variant that its authors released.
 
-    # Channels at the encoder's full, half, quarter and eighth scale.
-    encoder: tuple[int, int, int, int] = (32, 64, 96, 128)
+    Channels of the flow sub-networks (`estimator`) and their context networks are given for each scale, coarse to fine.
+    """
+
+    encoder: tuple[int, int, int, int] = (32, 64, 96, 128)  # channels at full, half, quarter and eighth scale
     head: int = 16  # channels before the last convolution of the decoder
-    # For each scale from eighth to full, channels of the flow sub-network's five convolutions.
     estimator: tuple[tuple[int, ...], ...] = ((128, 128, 96, 64, 32),) * 4
-    # For each scale from eighth to full, channels of its context network's six convolutions.
     context: tuple[tuple[int, ...], ...] = ((128, 128, 128, 96, 64, 32),) * 4
     search_range_px: int = 4  # of the correlation, in pixels of each scale
-    # Whether features are normalised over the channels before they are correlated; the authors' are not, a network
-    # trained from nothing needs it (see `FlowSubnetwork`).
-    normalise_correlation: bool = False
-    # Whether the flow sub-networks' convolutions see the target's features normalised, too; likewise.
+    normalise_correlation: bool = False  # see `FlowSubnetwork`; the authors' network has neither
     normalise_target: bool = False
-    double_size: bool = True  # the 512 variant: the encoder's full scale is half the frame's. Else the 256 variant.
+    double_size: bool = True  # the 512 variant: the encoder's full scale is half the frame's; False: the 256 variant
     carry_memory: bool = True  # whether the ConvLSTM's memory goes from frame to frame
-    previous_hole: float = 0.5  # what the hole of the previous output counts for in its mask channel, 0 to 1
+    previous_hole: float = 0.5  # value in the mask channel of the previous output inside its hole
 
     def __post_init__(self) -> None:
         if len(self.encoder) != 4 or len(self.estimator) != 4 or len(self.context) != 4:
@@ -58,15 +55,17 @@ class Pyramid(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """What a step leaves as its record, for training's flow loss."""
+    """Record of a step, for the flow loss of training.
 
-    # From coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from the
-    # target to each neighbour, in their order, and to the previous output.
+    From coarse to fine (eighth, quarter and half scale), each (5 * B, 2, h, w) in pixels of its scale: from the target
+    to each neighbour, in their order, and to the previous output.
+    """
+
     flows: tuple[Tensor, ...]
 
 
-class Encoder(nn.Module):
-    """Frame encoder of eight gated convolutions. Input: masked frame in [-1, 1], ones, hole; blue first.
+class FrameEncoder(nn.Module):
+    """Encoder of eight gated convolutions. Input: masked frame in [-1, 1], blue first; ones; hole.
 
     Args:
         channels: at the full, half, quarter and eighth scale.
@@ -84,7 +83,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pyramid]:
-        """(B, 5, H, W) -> features at the full scale, and at the other three."""
+        """(B, 5, H, W) -> features at the full scale and at the other three."""
         full = self.at1(x)
         half = self.at2(full)
         quarter = self.at4(half)
@@ -104,13 +103,8 @@ class Upsample(nn.Module):
         return raised
 
 
-class Decoder(nn.Module):
-    """From the memory to a frame, with the composed features of target and sources as skips.
-
-    Args:
-        channels: at the full, half, quarter and eighth scale.
-        head: channels before the last convolution.
-    """
+class FrameDecoder(nn.Module):
+    """From the memory to a frame, with the composed features of target and sources as skips; see `VINetSizes`."""
 
     def __init__(self, channels: tuple[int, int, int, int], head: int) -> None:
         super().__init__()
@@ -127,11 +121,11 @@ class Decoder(nn.Module):
         self.rgb = nn.Conv2d(head, 3, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, skips: Pyramid, *, full: tuple[int, int], frame: tuple[int, int]) -> Tensor:
-        """Decode.
+        """Decode the memory's hidden state at the eighth scale.
 
         Args:
-            x: (B, C, h, w), the memory's hidden state at the eighth scale.
-            skips: composed features; those of the eighth scale went through the memory.
+            x: (B, C, h, w).
+            skips: composed features.
             full: (height, width) of the encoder's full scale.
             frame: (height, width) of the frame.
 
@@ -158,25 +152,20 @@ class VINet(LearnedModel):
     14,115,364 parameters at the default widths, in the 256 as in the 512 variant.
 
     Differs from the paper (and from the code that its authors released):
-        * The memory goes from frame to frame, as the paper has it; the released demo empties it before each frame.
-          `carry_memory=False` does as the demo.
-        * Any frame size, where the demo squeezes frames to a square: features go up to the size of the skip.
-        * Neighbours beyond the ends of a segment are mirrored at both ends, and no frames are prepended to warm up;
-          the demo prepends thirty and needs a clip at least as long. A first frame has itself for its previous
-          output, as in the demo.
-        * The previous output that comes back is composited: outside the hole it is the source. The demo feeds back
-          what the decoder made of the whole frame, which drifts.
-        * Warping puts -1 and 1 on the centres of the border pixels (align_corners=True), with which the weights were
-          trained; under a PyTorch of today the released code is half a pixel off.
-        * `normalise_correlation=True` correlates normalised features and `normalise_target=True` shows the flow
-          sub-networks the target's as such, for training from nothing; both off by default.
-        * The 512 variant composes with the flow of the half scale and throws the full scale's away: it is not
-          computed here. Its weights stay, so that one checkpoint serves both variants.
-        * The fill is clamped to [0, 1] except in training; the released code leaves that to whoever saves the image.
-        * Initialisation: flow starts at zero, where the released code draws biases of flow from (0, 1).
-
-    Args:
-        sizes: what to build; the paper's 512 variant by default.
+        * The memory goes from frame to frame, as in the paper; the released demo resets it before each frame, as does
+          `carry_memory=False`.
+        * Any frame size: features are upsampled to the size of the skip. The demo resizes frames to a square.
+        * Neighbours are mirrored at both ends of a segment; the demo prepends thirty frames to warm up. The first frame
+          is its own previous output, as in the demo.
+        * The previous output is fed back composited: outside the hole it is the source. The demo feeds back the whole
+          decoded frame, which drifts.
+        * Warping uses align_corners=True, with which the weights were trained; with a current PyTorch the released code
+          is half a pixel off.
+        * `normalise_correlation` and `normalise_target`, for training from scratch; both off by default.
+        * The 512 variant composes with the flow of the half scale and discards the full scale's, which is not computed
+          here. Its weights stay, so that one checkpoint serves both variants.
+        * The fill is clamped to [0, 1] except in training.
+        * Initialisation: flow starts at zero; the released code draws its biases from (0, 1).
     """
 
     sizes_type = VINetSizes
@@ -190,9 +179,9 @@ class VINet(LearnedModel):
         self.spec = WindowSpec(neighbours=NEIGHBOURS, previous=True, multiple=16 if sizes.double_size else 8)
         full, half, quarter, eighth = sizes.encoder
         stride = 2 if sizes.double_size else 1
-        self.target_encoder = Encoder(sizes.encoder, stride=stride)
-        self.source_encoder = Encoder(sizes.encoder, stride=stride)
-        # Only features of the same kind correlate: a new network starts with the same encoder twice.
+        self.target_encoder = FrameEncoder(sizes.encoder, stride=stride)
+        self.source_encoder = FrameEncoder(sizes.encoder, stride=stride)
+        # Features of different encoders do not correlate: a new network starts with the same one twice.
         self.source_encoder.load_state_dict(self.target_encoder.state_dict())
         scales = {"at8": eighth, "at4": quarter, "at2": half, "at1": full}
         self.flow = nn.ModuleDict(
@@ -219,7 +208,7 @@ class VINet(LearnedModel):
             GatedConv(2 * eighth, eighth), *(GatedConv(eighth, eighth, dilation=d) for d in (2, 4, 8))
         )
         self.memory = ConvLSTM(eighth)
-        self.decoder = Decoder(sizes.encoder, sizes.head)
+        self.decoder = FrameDecoder(sizes.encoder, sizes.head)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
 
     def load_authors(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -235,32 +224,25 @@ class VINet(LearnedModel):
         return {authors_name(own): authors_shape(own, shape, n_sources=N_SOURCES) for own, shape in shapes}
 
     def encode(self, frame: Tensor, hole: Tensor) -> Pyramid:
-        """Features of a source frame; the target's own features, by another encoder, belong to `step`."""
+        """Features of a source frame; the target is encoded by another encoder in `step`."""
         pyramid: Pyramid
         _, pyramid = self.source_encoder(_encoder_input(frame, hole))
         return pyramid
 
     def step(self, window: Window, state: Any, pass_index: int) -> Step:
-        """Fill one frame; see `Model.step`. The fill is clamped to [0, 1] except in training."""
+        """See `Model.step`. The fill is clamped to [0, 1] except in training."""
         neighbours = [view.features for view in window.neighbours]
         bgr, memory, flows = self.inpaint(window.target, neighbours, window.previous, state)
         rgb = (bgr.float().flip(1) + 1) / 2
         return Step(rgb if self.training else rgb.clamp(0, 1), memory if self.carry_memory else None, Motion(flows))
 
     def inpaint(
-        self, target: View, neighbours: Sequence[Pyramid], previous: Previous | None, memory: Memory | None
-    ) -> tuple[Tensor, Memory, tuple[Tensor, ...]]:
-        """The network itself, in its own colours.
-
-        Args:
-            target: the frame to fill; `target.features` are those of the source encoder.
-            neighbours: features of the neighbour frames.
-            previous: the previous output; None at the start, where the target takes its place.
-            memory: of the step before, None for an empty one.
+        self, target: View, neighbours: Sequence[Pyramid], previous: Previous | None, memory: LSTMMemory | None
+    ) -> tuple[Tensor, LSTMMemory, tuple[Tensor, ...]]:
+        """The network itself; at the start the target takes the place of the previous output.
 
         Returns:
-            (B, 3, H, W), blue first, about [-1, 1], not clamped; the new memory; and the flows of `Motion`, the
-            last one at the half scale.
+            (B, 3, H, W), blue first, about [-1, 1], not clamped; the new memory; and the flows of `Motion`.
         """
         full, own = self.target_encoder(_encoder_input(target.frame, target.hole))
         if previous is None:
@@ -279,7 +261,7 @@ class VINet(LearnedModel):
         return bgr, memory, flows
 
     def _compose_features(self, target: Pyramid, sources: Pyramid) -> tuple[Pyramid, tuple[Tensor, ...]]:
-        """From coarse to fine: align the sources, aggregate them, compose them with the target's features."""
+        """From coarse to fine: align the sources, aggregate them, compose them with the target."""
         composed: dict[str, Tensor] = {}
         flows: list[Tensor] = []
         for scale in ("at8", "at4", "at2"):
@@ -319,7 +301,7 @@ class VINet(LearnedModel):
 
 
 def _encoder_input(frame: Tensor, hole: Tensor, *, masked: bool = True) -> Tensor:
-    """(B, 5, H, W): the frame in [-1, 1], blue first and zero in the hole if `masked`, ones, and the hole."""
+    """(B, 5, H, W): the frame in [-1, 1], blue first and zero in the hole if `masked`; ones; the hole."""
     bgr = frame.flip(1) * 2 - 1
     if masked:
         bgr = bgr * (1 - hole)
