@@ -1,7 +1,4 @@
-"""Pictures to look at before and after a removal: the mask over the frame, or the source beside the result.
-
-As a contact sheet (one PNG or JPEG with frames from all over the video) or as a video with the source's sound.
-"""
+"""Previews: the mask over the source, or the source beside the result, as a contact sheet or as a video."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,9 +23,9 @@ from vidfill.files.atomic import write_file
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.files import open_masks
 from vidfill.masks.prompt import Prompting
-from vidfill.progress import OnProgress, Progress, reporter
+from vidfill.progress import OnProgress, reporter
 from vidfill.settings import EncodeSettings
-from vidfill.settings.commands import PreviewSettings
+from vidfill.settings.commands import Layout, PreviewSettings
 from vidfill.settings.define import flat, setting
 from vidfill.track.draw import annotate
 from vidfill.track.layer import TrackLayer
@@ -44,9 +41,6 @@ from vidfill.video.write_images import is_folder_output
 _log = logging.getLogger("vidfill")
 
 Picture = NDArray[np.uint8]
-# How a source and a result lie in one picture; "split" is the left half of the one and the right half of the other.
-Layout = Literal["overlay", "side-by-side", "stacked", "split"]
-
 SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _ENCODING = EncodeSettings()
 _SHEET_WIDTH_PX = 1920
@@ -54,7 +48,7 @@ _SHEET_WIDTH_PX = 1920
 
 @dataclass(frozen=True, slots=True)
 class PreviewResult:
-    """What was written: where, frames shown, and (height, width) of the picture."""
+    """What was written; `size` is (height, width) of the picture."""
 
     output: Path
     n_frames: int
@@ -77,14 +71,14 @@ class PreviewArguments(PreviewSettings):
 
     @property
     def inputs(self) -> list[Path]:
-        """What is read beside the source, and never replaced."""
+        """Files that are read beside the source."""
         return [Path(path) for path in (self.mask_path, self.result) if path is not None]
 
     def chosen_layout(self) -> Layout:
-        """How the source and the result lie in one picture.
+        """The layout that was asked for, or the default one.
 
         Raises:
-            UsageError: nothing to show, or a layout that needs what is not there.
+            UsageError: nothing to show, or a layout that needs a mask or a result that is missing.
         """
         has_result = self.result is not None
         if not self.has_masks and not has_result:
@@ -127,7 +121,7 @@ def run_preview(source: Path | str, output: Path | str, arguments: PreviewArgume
         total = reader.info.n_frames
         tracked = None
         if arguments.prompts is not None:
-            if not is_sheet:  # tracking takes long: what is sure to fail fails before it
+            if not is_sheet:  # before the tracking, which takes long
                 even = _even(reader.info)
                 check_output(output, even, _ENCODING, overwrite=arguments.overwrite, inputs=arguments.inputs)
             tracked = stack.enter_context(_tracked(reader, arguments.prompts, arguments))
@@ -135,9 +129,7 @@ def run_preview(source: Path | str, output: Path | str, arguments: PreviewArgume
         if is_sheet:
             total = total or sum(1 for _ in reader.frames())
             wanted = _cells(total, arguments.n_cells, tracked.track if tracked is not None else None)
-        pictures = _pictures(reader, arguments, layout, wanted=wanted, tracked=tracked)
-        if arguments.progress is not None:
-            pictures = _counted(pictures, total, arguments.progress)
+        pictures = _pictures(reader, arguments, layout, total, wanted=wanted, tracked=tracked)
         if is_sheet:
             return _write_sheet(pictures, Path(output), arguments.columns)
         return _write_video(pictures, reader.info, output, arguments)
@@ -147,7 +139,7 @@ preview = flat("preview", PreviewArguments)(run_preview)
 
 
 class _Tracked(NamedTuple):
-    """What the prompts led to: masks at the source's size, and the track itself."""
+    """The masks of tracked objects at the source's size, and the track itself."""
 
     layer: TrackLayer
     track: Track
@@ -155,7 +147,7 @@ class _Tracked(NamedTuple):
 
 @contextmanager
 def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) -> Iterator[_Tracked]:
-    """Track into a temporary file; lost objects are shown, not refused."""
+    """Track into a temporary file; lost objects are no error."""
     where = Where(str(choose_device(arguments.device)), arguments.model_dir)
     report = reporter(arguments.progress, "track")
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +159,7 @@ def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) 
 
 
 def _cells(n_frames: int, n_cells: int, track: Track | None) -> frozenset[int]:
-    """The frames of a sheet: those with prompts and those where an object gets lost, the rest spread evenly."""
+    """The frames of a sheet: those with prompts, those where an object is lost, and others at even distances."""
     chosen: list[int] = []
     if track is not None:
         chosen = sorted({*track.prompted, *(lost.start for lost in track.lost)})[: n_cells // 2]
@@ -175,13 +167,13 @@ def _cells(n_frames: int, n_cells: int, track: Track | None) -> frozenset[int]:
 
 
 def spread(n_frames: int, n_cells: int) -> list[int]:
-    """Positions of `n_cells` frames spread evenly over `n_frames`, the first and the last among them."""
+    """Positions of `n_cells` frames at even distances among `n_frames`, with the first and the last."""
     n_cells = max(1, min(n_cells, n_frames))
     return sorted({round(i * (n_frames - 1) / max(n_cells - 1, 1)) for i in range(n_cells)})
 
 
 def join(before: Picture, after: Picture, layout: Layout) -> Picture:
-    """Two pictures of one size in one: beside each other, one over the other, or half of each with a line between."""
+    """Two pictures of one size in one: side by side, stacked, or the left half of one and the right of the other."""
     if layout == "side-by-side":
         return np.hstack([before, after])
     if layout == "stacked":
@@ -227,11 +219,13 @@ def _pictures(
     reader: Reader,
     arguments: PreviewArguments,
     layout: Layout,
+    n_frames: int,
     *,
     wanted: frozenset[int] | None,
-    tracked: _Tracked | None = None,
+    tracked: _Tracked | None,
 ) -> Iterator[tuple[Frame, Picture]]:
-    """Each wanted frame (all of them for None) with the picture that is to be shown for it, as a player turns it."""
+    """Each wanted frame (None for all) with its picture of the preview, upright."""
+    report = reporter(arguments.progress, "preview") or (lambda done, total: None)
     info, result = reader.info, arguments.result
     with ExitStack() as stack:
         mask_at = None
@@ -263,19 +257,12 @@ def _pictures(
             elif tracked is not None:
                 shown = annotate(shown, tracked.track, frame.index)
             yield frame, shown
+            report(frame.index + 1, n_frames)
 
 
 def _wxh(info: VideoInfo) -> str:
     height, width = info.display_size
     return f"{width}x{height}"
-
-
-def _counted(
-    pictures: Iterator[tuple[Frame, Picture]], total: int, progress: OnProgress
-) -> Iterator[tuple[Frame, Picture]]:
-    for frame, picture in pictures:
-        yield frame, picture
-        progress(Progress("preview", frame.index + 1, total))
 
 
 def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, columns: int) -> PreviewResult:
@@ -288,12 +275,9 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
 
 
 def _write_video(
-    pictures: Iterator[tuple[Frame, Picture]],
-    info: VideoInfo,
-    output: Path | str,
-    arguments: PreviewArguments,
+    pictures: Iterator[tuple[Frame, Picture]], info: VideoInfo, output: Path | str, arguments: PreviewArguments
 ) -> PreviewResult:
-    """Encode the pictures with the source's timing, sound and colour; an odd last row or column is left out."""
+    """Encode the pictures with the source's timing, sound and colour, cropped to even sizes."""
     start = next(pictures, None)
     if start is None:
         raise InputError(f"no frames in {info.path}", expected="a video with at least one")
@@ -312,13 +296,13 @@ def _write_video(
 
 
 def _even(info: VideoInfo) -> VideoInfo:
-    """A picture without its odd last row or column."""
+    """The video upright and cropped to even sizes."""
     height, width = info.display_size
     return replace(info, height=height - height % 2, width=width - width % 2, orientation=Orientation())
 
 
 def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:
-    """The picture in the source's own pixel format, at the frame's time."""
+    """The picture in the source's pixel format, at the frame's time."""
     layout = info.pixel_format
     n_planes = layout.n_color_planes + layout.has_alpha
     full = (1 << layout.depth) - 1

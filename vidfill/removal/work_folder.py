@@ -1,7 +1,7 @@
-"""The work folder of a run: its plan, what it depends on, and the patches of every finished segment.
+"""The work folder of a run: its plan, what the plan depends on, and the patches of every finished segment.
 
-A killed run leaves whole segments behind: each is written under a temporary name and renamed when it is complete.
-Nothing in the folder is code or pickled; a file that is damaged is refused, never half read.
+Each segment is written under a temporary name and renamed when complete, so a killed run leaves whole segments behind.
+Nothing in the folder is code or pickled, and damaged files are refused.
 """
 
 from __future__ import annotations
@@ -37,43 +37,38 @@ _TRACK = "masks.track"
 
 _FORMAT = b"vidfill patches "
 _MAGIC = _FORMAT + b"2\n"
-# index, pts, box (4), ratio that is invented (NaN for None), bytes of the packed RGB and of the packed alpha, CRC-32
-# of both
+# Index, pts, box (4), invented ratio (NaN for None), bytes of the packed RGB and of the packed alpha, CRC-32 of both.
 _HEADER = struct.Struct("<qqiiiidIII")
-_SCALES = "scales"  # beside the pictures of a memory, which are named by numbers
-_END = -1  # as the index of a header: no patch follows
+_SCALES = "scales"  # of the pictures of a memory, which are named by numbers
+_END = -1  # the index of the last header, after which no patch follows
 
 
 class WorkFolder:
-    """Where an interrupted run is picked up again.
-
-    Args:
-        path: the folder; made when something is first put into it.
-    """
+    """Where an interrupted run resumes; made when something is first put into it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def track(self) -> Path:
-        """Where the masks of tracked objects are kept."""
+        """The file of the masks of tracked objects."""
         return self.path / _TRACK
 
     def check(self) -> None:
-        """Answer before the work starts whether the folder can be made and written.
+        """Check before a long run that the folder can be made and written.
 
         Raises:
             OutputError: it cannot.
         """
-        place = self.path if self.path.exists() else self.path.absolute().parent
-        if not place.is_dir():
-            raise OutputError(f"no folder {place} for unfinished work", todo="make it, or give another --work-dir")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise OutputError(f"the folder {place} is not writable", todo="give another one with --work-dir")
+        existing = self.path if self.path.exists() else self.path.absolute().parent
+        if not existing.is_dir():
+            raise OutputError(f"no folder {existing} for unfinished work", todo="make it, or give another --work-dir")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise OutputError(f"the folder {existing} is not writable", todo="give another one with --work-dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run; what a run that died has left behind does not count.
+        """Hold the folder for one run; partial files of a run that died are removed.
 
         Raises:
             BusyError: another run holds it.
@@ -94,11 +89,11 @@ class WorkFolder:
             yield
         finally:
             lock.release()
-            with suppress(OSError):  # a folder that is gone, or holds what is to be kept
+            with suppress(OSError):  # gone, or not empty
                 self.path.rmdir()
 
     def begin(self, fingerprint: Mapping[str, str], plan: Plan) -> None:
-        """Start over: forget earlier segments, write down the plan and what it depends on.
+        """Start over: remove earlier segments, and write the plan and what it depends on.
 
         Raises:
             OutputError: the folder cannot be made or written.
@@ -110,18 +105,20 @@ class WorkFolder:
             _replace(self.path / _FINGERPRINT, json.dumps(dict(fingerprint), indent=1).encode())
 
     def resume(self, fingerprint: Mapping[str, str]) -> Plan | None:
-        """The plan of the interrupted run; None where there is none.
+        """The plan of the interrupted run, None without one.
 
         Args:
-            fingerprint: of this run; everything that the patches depend on, by name.
+            fingerprint: everything that the patches of this run depend on, by name.
 
         Raises:
-            UsageError: the folder is that of a run with another source or other settings; the message says which.
+            UsageError: that run had another source or other settings; the message names them.
         """
+        plan = self.plan()
         try:
             found = json.loads((self.path / _FINGERPRINT).read_text())
-            plan = Plan.from_json((self.path / _PLAN).read_text())
-        except (OSError, ValueError, InputError):
+        except (OSError, ValueError):
+            return None
+        if plan is None:
             return None
         differing = [
             f"{name} was {found.get(name, 'not stated')}, is {fingerprint.get(name, 'not stated')}"
@@ -137,11 +134,11 @@ class WorkFolder:
         return plan
 
     def has(self, segment: int) -> bool:
-        """Whether all patches of a segment are there."""
+        """Whether a segment is finished."""
         return self._segment(segment).exists()
 
     def plan(self) -> Plan | None:
-        """The plan of the run, whatever it was made from; None where there is none."""
+        """The plan of the run, whatever it depends on; None without one."""
         try:
             return Plan.from_json((self.path / _PLAN).read_text())
         except (OSError, InputError):
@@ -152,10 +149,10 @@ class WorkFolder:
         return sum(1 for _ in self.path.glob(_PATCHES))
 
     def read(self, segment: int) -> Iterator[Patch]:
-        """The patches of a finished segment, in the order in which they were written.
+        """The patches of a finished segment, in order.
 
         Raises:
-            InputError: the file is damaged, or that of another version.
+            InputError: the file is damaged, or of another version.
         """
         path = self._segment(segment)
         with path.open("rb") as file:
@@ -174,13 +171,13 @@ class WorkFolder:
                 if len(packed) != n_rgb + n_alpha or zlib.crc32(packed) != check:
                     raise _unusable(path, "are damaged")
                 box = Box(x0, y0, x1, y1)
-                alpha = _unpack_alpha(packed[n_rgb:], box)
+                alpha = np.frombuffer(zlib.decompress(packed[n_rgb:]), np.uint8).reshape(box.height, box.width)
                 ratio = None if math.isnan(invented) else invented
                 yield Patch(index, pts, box, _unpack_rgb(packed[:n_rgb], alpha), alpha, ratio)
 
     @contextmanager
     def writing(self, segment: int) -> Iterator[SegmentWriter]:
-        """Take the patches of one segment; they count only if the block is left without an exception.
+        """Write the patches of a segment; it is finished if the block ends without an exception.
 
         Raises:
             OutputError: the disk is full or the folder is gone.
@@ -196,7 +193,7 @@ class WorkFolder:
                 stack.close()
 
     def remembered(self, segment: int) -> list[Remembered]:
-        """The pictures that the model remembers of a finished segment; none where it remembers none.
+        """The pictures that the model remembers of a finished segment.
 
         Raises:
             InputError: the file is damaged.
@@ -212,9 +209,7 @@ class WorkFolder:
             raise _unusable(path, "are damaged") from error
 
     def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
-        """Take the pictures that the model remembers of a segment, in the place of any that are there.
-
-        To be called before the segment counts as finished: one that is filled again replaces them by the same.
+        """Store the pictures that the model remembers of a segment, before the segment is finished.
 
         Raises:
             OutputError: the disk is full or the folder is gone.
@@ -229,7 +224,7 @@ class WorkFolder:
             _replace(path, safetensors.numpy.save(named))
 
     def remove(self) -> None:
-        """Remove what vidfill put there, and the folder if nothing else is in it."""
+        """Remove vidfill's own files, and the folder if it is empty then."""
         if not self.path.is_dir():
             return
         self._clear()
@@ -253,7 +248,7 @@ class SegmentWriter:
     """Writes patches one after another.
 
     Args:
-        write: of the open file.
+        write: writes to the open file.
         folder: for messages.
     """
 
@@ -278,16 +273,16 @@ class SegmentWriter:
             self._write(alpha)
 
     def finish(self) -> None:
-        """Write the mark that says that nothing is missing."""
+        """Write the end mark."""
         with _writing(self._folder):
             self._write(_HEADER.pack(_END, *[0] * 9))
 
 
 def fingerprint_of(path: Path) -> str:
-    """What tells a file, or a folder of files, from a changed one without reading it: sizes and times of change.
+    """What changes with a file, or with a folder of files: sizes and modification times, without reading them.
 
     Raises:
-        InputError: there is nothing.
+        InputError: it does not exist.
     """
     try:
         if not path.is_dir():
@@ -304,7 +299,7 @@ def fingerprint_of(path: Path) -> str:
 
 
 def _pack_rgb(rgb: NDArray[np.uint16], alpha: NDArray[np.uint8]) -> bytes:
-    """The covered pixels as differences, high and low bytes apart; the low ones are noise and are not squeezed."""
+    """The covered pixels as differences, high and low bytes apart; the low ones are noise and stay uncompressed."""
     steps = rgb[alpha > 0]
     steps[1:] -= steps[:-1].copy()
     low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
@@ -312,7 +307,7 @@ def _pack_rgb(rgb: NDArray[np.uint16], alpha: NDArray[np.uint8]) -> bytes:
 
 
 def _unpack_rgb(packed: bytes, alpha: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """The covered pixels; black elsewhere, where nobody looks."""
+    """The covered pixels; the others are black and never read."""
     covered = alpha > 0
     n_low = 3 * int(np.count_nonzero(covered))
     low = np.frombuffer(packed, np.uint8, n_low).reshape(-1, 3)
@@ -320,10 +315,6 @@ def _unpack_rgb(packed: bytes, alpha: NDArray[np.uint8]) -> NDArray[np.uint16]:
     rgb = np.zeros((*alpha.shape, 3), np.uint16)
     rgb[covered] = np.cumsum(low + (high.astype(np.uint16) << 8), axis=0, dtype=np.uint16)
     return rgb
-
-
-def _unpack_alpha(packed: bytes, box: Box) -> NDArray[np.uint8]:
-    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(box.height, box.width)
 
 
 def _replace(path: Path, content: bytes) -> None:

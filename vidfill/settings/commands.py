@@ -23,6 +23,12 @@ from vidfill.settings import (
 )
 from vidfill.settings.define import BATCH, MASKS, MODEL, OUTPUT, RUN, SCORED, SHAPE, Settings, restated, setting
 
+Layout = Literal["overlay", "side-by-side", "stacked", "split"]
+"""How a source and its mask or a result lie in one picture; "split" shows the left half of one and the right half of
+the other."""
+Anchor = Literal["bottom", "center", "top", "left", "right"]
+"""The point of an object that stays at its proportional position."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetargetSettings(FillSettings, RunSettings):
@@ -44,9 +50,7 @@ class RetargetSettings(FillSettings, RunSettings):
         min=0.1,
         max=10,
     )
-    anchor: Literal["bottom", "center", "top", "left", "right"] = setting(
-        "bottom", "The point of an object that stays at its proportional place.", panel=SHAPE
-    )
+    anchor: Anchor = setting("bottom", "The point of an object that stays at its proportional place.", panel=SHAPE)
     mask: Path | str | None = setting(
         None,
         "What keeps its shape, white on black: a folder of images (one a frame), one image for all frames, or a video.",
@@ -86,9 +90,7 @@ class PreviewSettings(MaskSettings, DeviceSettings, SourceSettings, OverwriteSet
     result: Path | str | None = setting(
         None, "Show the source beside this result of a removal.", unit="RESULT", flags=("--with",)
     )
-    layout: Literal["overlay", "side-by-side", "stacked", "split"] | None = setting(
-        None, "Default: side-by-side with a result, the overlay of the mask without."
-    )
+    layout: Layout | None = setting(None, "Default: side-by-side with a result, the overlay of the mask without.")
     n_cells: int = setting(12, "Frames on a sheet, spread over the video.", unit="N", min=1, flags=("--cells",))
     columns: int = setting(0, "Columns of a sheet, 0 for what fits.", unit="N", min=0)
 
