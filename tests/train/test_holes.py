@@ -39,14 +39,14 @@ def test_squares_lie_inside_and_cover_the_stated_area(kind: HoleKind, area: floa
 
 @pytest.mark.parametrize("kind", ["strokes", "object"])
 def test_other_shapes_cover_no_more_than_the_stated_area(kind: HoleKind) -> None:
-    holes = _holes(kind, HoleRanges(min_area=0.1, max_area=0.1, moving_share=0, ragged_share=0))
+    holes = _holes(kind, HoleRanges(min_area=0.1, max_area=0.1, moving_ratio=0, ragged_ratio=0))
     covered = holes[:, 0].mean(dim=(1, 2, 3))
     assert covered.max() < 0.115, "part of a shape may lie outside the frame"
     assert covered.mean() > 0.05
 
 
 def test_what_stands_still_does_and_what_moves_does() -> None:
-    still = HoleRanges(moving_share=0)
+    still = HoleRanges(moving_ratio=0)
     for kind in ("square", "strokes", "object"):
         holes = _holes(kind, still)
         is_same = (holes == holes[:, :1]).flatten(1).all(dim=1)
@@ -64,8 +64,8 @@ def test_a_flying_square_keeps_its_area_and_moves_at_the_stated_speed() -> None:
 
 
 def test_a_ragged_outline_only_ever_grows() -> None:
-    plain = HoleRanges(moving_share=0, ragged_share=0)
-    ragged = HoleRanges(moving_share=0, ragged_share=1)
+    plain = HoleRanges(moving_ratio=0, ragged_ratio=0)
+    ragged = HoleRanges(moving_ratio=0, ragged_ratio=1)
     grown = 0.0
     for seed in range(12):
         pair = [

@@ -56,7 +56,7 @@ def test_the_flow_of_a_pan_is_the_pan() -> None:
 
 def test_a_still_camera_without_layers_gives_one_picture() -> None:
     data = replace(tiny_data(), silhouettes=torch.zeros(0, 32, 32, dtype=torch.uint8))
-    plan = draw_scene(np.random.default_rng(0), data, 4, SIZE, ranges=replace(CLEAN, still_share=1.0))
+    plan = draw_scene(np.random.default_rng(0), data, 4, SIZE, ranges=replace(CLEAN, still_ratio=1.0))
     scene = render_scenes([plan], data, SIZE)
     assert (scene.layers == 0).all()
     assert torch.equal(scene.frames[0, 0], scene.frames[0, 3])

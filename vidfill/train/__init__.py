@@ -37,17 +37,11 @@ _PACKAGES = {
 
 
 class ModelTraining(NamedTuple):
-    """What the trainer must know of one model.
+    """What the trainer must know of one model."""
 
-    Attributes:
-        samples: makes the source of batches from the data, the recipe and the model's window.
-        fill: (model, clip, holes) to fills, as `vidfill.models.base.unroll`; for validation.
-        terms: loss terms of this model alone, by the names that its recipes use.
-    """
-
-    samples: Callable[[TrainingData, Recipe, WindowSpec], Samples]
-    fill: Callable[[Model, Tensor, Tensor], Tensor]
-    terms: Mapping[str, Term]
+    samples: Callable[[TrainingData, Recipe, WindowSpec], Samples]  # makes the source of batches
+    fill: Callable[[Model, Tensor, Tensor], Tensor]  # (model, clip, holes) to fills, for validation; mostly `unroll`
+    terms: Mapping[str, Term]  # loss terms of this model alone, by the names that its recipes use
 
 
 def find_recipe(model: str, name: str) -> Recipe:

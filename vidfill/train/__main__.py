@@ -17,14 +17,7 @@ from vidfill.train.command import describe, run_training, sized_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; an error meant for the user is one line on stderr.
-
-    Args:
-        arguments: of the command line, None for the process's own.
-
-    Returns:
-        The exit code.
-    """
+    """Train; an error meant for the user is one line on stderr. Returns the exit code."""
     given = vars(option_parser().parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     model, data, out, recipe_name = (given.pop(name) for name in ("model", "data", "out", "recipe"))

@@ -32,25 +32,16 @@ _LOOP_PX2 = 0.5
 
 
 class Batch(NamedTuple):
-    """What one process looks at in one step.
+    """What one process looks at in one step."""
 
-    Attributes:
-        clip: (B, T, 3, H, W), RGB in [0, 1], without holes.
-        holes: (B, T, 1, H, W), 1 = missing.
-        targets: the positions to fill.
-        window: of the model, in this step.
-        scene: the synthetic samples with their exact motion, None where there are none.
-        synthetic: which samples those are, in the order of `scene`.
-        grays: (B - synthetic, T, H, W), the brightness of the other samples, in the CPU's memory for OpenCV. Copied
-            when the batch is made, so that the losses do not have to wait for the device.
-    """
-
-    clip: Tensor
-    holes: Tensor
-    targets: range
-    window: WindowSpec
-    scene: Scene | None = None
-    synthetic: tuple[int, ...] = ()
+    clip: Tensor  # (B, T, 3, H, W), RGB in [0, 1], without holes
+    holes: Tensor  # (B, T, 1, H, W), 1 = missing
+    targets: range  # the positions to fill
+    window: WindowSpec  # of the model, in this step
+    scene: Scene | None = None  # the synthetic samples with their exact motion
+    synthetic: tuple[int, ...] = ()  # which samples those are, in the order of `scene`
+    # (B - synthetic, T, H, W), the brightness of the other samples, in the CPU's memory for OpenCV. Copied when the
+    # batch is made, so that the losses do not have to wait for the device.
     grays: NDArray[np.uint8] = _NO_GRAYS
 
 
@@ -61,10 +52,7 @@ class Samples(ABC):
     def draw(self, stage: Stage, *, step: int, ranks: Ranks) -> Batch:
         """This process's part of the batch of one step, on the data's device. The same step gives the same batch.
 
-        Args:
-            stage: decides sizes and numbers.
-            step: number of the step; torch's generators have been seeded with it.
-            ranks: which of how many processes this is.
+        Before it is called, torch's generators are seeded with the number of the step.
         """
 
     @abstractmethod
@@ -79,9 +67,6 @@ class BatchMotion:
     is trusted where the picture that it brings agrees with the target, and where the flow back agrees with it. On
     synthetic scenes, whose truth is known, that leaves 65 % of the visible pixels six frames away (motion of 11 px)
     with a mean error of 1.0 px instead of 4.1, and 87 % three frames away with 0.5 px instead of 1.0.
-
-    Args:
-        batch: the frames.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -132,14 +117,8 @@ class BatchMotion:
 def trusted(target: Tensor, source: Tensor, there: Tensor, back: Tensor) -> Tensor:
     """Where a measured flow passes both checks.
 
-    Args:
-        target: (B, 3, H, W) in [0, 1].
-        source: likewise.
-        there: (B, 2, H, W), flow from target to source.
-        back: from source to target.
-
-    Returns:
-        (B, 1, H, W) float, 1 where the flow is trusted.
+    Takes two frames, (B, 3, H, W) in [0, 1], and the flows from target to source and back, (B, 2, H, W); returns
+    (B, 1, H, W) float, 1 where the flow is trusted.
     """
     returned = warp(back, there)
     loop = (there + returned).square().sum(dim=1, keepdim=True)

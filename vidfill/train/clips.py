@@ -36,13 +36,7 @@ Times = NDArray[np.int64]
 
 
 class ClipSamples(Samples):
-    """Clips for models that look at other frames.
-
-    Args:
-        data: where everything comes from.
-        recipe: its seed, and what a validation consists of.
-        spec: the model's window; clips reach as far beyond the targets, unless references are drawn.
-    """
+    """Clips for models that look at other frames; they reach beyond the targets as far as the model's window."""
 
     def __init__(self, data: TrainingData, recipe: Recipe, spec: WindowSpec) -> None:
         self._data, self._recipe, self._spec = data, recipe, spec
@@ -112,14 +106,7 @@ def reach(spec: WindowSpec) -> int:
 
 
 def drawn_window(spec: WindowSpec, stage: Stage, *, seed: int, step: int) -> WindowSpec:
-    """A model's window as it is in one step of training: with few of its neighbours, or with all frames as references.
-
-    Args:
-        spec: the model's own.
-        stage: how many different neighbours there are, and whether the frames are drawn from near and far.
-        seed: of the recipe.
-        step: number of the step.
-    """
+    """A model's window in one step of training: with few of its neighbours, or with all frames as references."""
     if stage.is_spread:
         return replace(spec, references=ReferenceSpec(stride=1))
     if not 0 < stage.n_supports < len(spec.neighbours):

@@ -29,7 +29,7 @@ _log = logging.getLogger("vidfill")
 
 
 def sized_recipe(model: str, name: str, settings: TrainSettings) -> Recipe:
-    """A model's recipe of that name, of the length that the settings give and without acceleration if they want none.
+    """A model's recipe of that name, with the length and the acceleration of the settings.
 
     Raises:
         UsageError: there is none of that name, or no such model.
@@ -49,11 +49,7 @@ def describe(result: TrainingResult, recipe: Recipe) -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Note SIGINT or SIGTERM instead of dying of it; a second one does what it always did.
-
-    Yields:
-        The function that tells whether one has come.
-    """
+    """Note SIGINT or SIGTERM instead of dying of it, and tell; a second one does what it always did."""
     arrived: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -156,7 +152,7 @@ def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_r
     Args:
         model: its name.
         recipe: its sizes.
-        start: a weight file to begin with, None for none.
+        start: a weight file to begin with.
         is_resumed: whether all weights will be replaced by those of a run.
 
     Raises:

@@ -33,8 +33,7 @@ class PictureCritics(nn.Module):
     """Both discriminators of pictures.
 
     Args:
-        width: channels of the first layer of the one for patches; eight times as many in the last. The projected one
-            is in proportion.
+        width: channels of the first layer of the one for patches; the projected one is in proportion.
     """
 
     def __init__(self, width: int) -> None:
@@ -45,11 +44,7 @@ class PictureCritics(nn.Module):
         self.projected = ProjectedDiscriminator(CHANNELS, mixed, heads)
 
     def save(self, path: Path) -> None:
-        """Write the weights as fp16, to go on from later.
-
-        Raises:
-            WeightsError: the file cannot be written.
-        """
+        """Write the weights as fp16, to go on from later."""
         tensors = {name: tensor.half() for name, tensor in self.state_dict().items()}
         save_weights(path, Checkpoint(FILE_KIND, self.sizes, tensors))
 
@@ -68,8 +63,6 @@ class PictureCritics(nn.Module):
 class ClipDiscriminator(nn.Module):
     """Scores overlapping patches of a clip, in space and time (Chang et al., Free-form Video Inpainting, 2019).
 
-    It sees the frames and where they are filled.
-
     Args:
         width: channels of the first layer; four times as many in the last.
     """
@@ -84,15 +77,7 @@ class ClipDiscriminator(nn.Module):
         self.score = nn.Conv3d(channels[-1], 1, (3, 3, 3), padding=1)
 
     def forward(self, clip: Tensor, holes: Tensor) -> Tensor:
-        """Score a clip.
-
-        Args:
-            clip: (B, T, 3, H, W), RGB in about [0, 1].
-            holes: (B, T, 1, H, W), 1 = filled.
-
-        Returns:
-            (B, 1, T, H / 16, W / 16) in float32, high for real.
-        """
+        """Score (B, T, 3, H, W) with holes (B, T, 1, H, W): (B, 1, T, H / 16, W / 16), high for real."""
         x = torch.cat((clip * 2 - 1, holes), dim=2).transpose(1, 2)
         for layer in self.layers:
             x = F.leaky_relu(layer(x), _SLOPE)
@@ -101,11 +86,7 @@ class ClipDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Scores overlapping patches of 110 px, one for every 16 px (PatchGAN: Isola et al., 2017, section 3.2.2).
-
-    Args:
-        width: channels of the first layer.
-    """
+    """Scores overlapping patches of 110 px, one for every 16 px (PatchGAN: Isola et al., 2017, section 3.2.2)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -117,10 +98,7 @@ class PatchDiscriminator(nn.Module):
         self.last = _normalised(nn.Conv2d(8 * width, 1, 3, padding=1))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Score pictures.
-
-        Args:
-            pictures: (B, 3, H, W), RGB in about [0, 1].
+        """Score pictures, (B, 3, H, W) in about [0, 1].
 
         Returns:
             (B, 1, H / 16, W / 16) in float32, high for real, and the features of every layer, fine to coarse.
@@ -167,10 +145,7 @@ class ProjectedDiscriminator(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Score pictures by their features.
-
-        Args:
-            features: (B, C, h, w) each, fine to coarse.
+        """Score pictures by their features, (B, C, h, w) each, fine to coarse.
 
         Returns:
             A map of scores for each scale, coarse to fine, (B, 1, h, w) in float32, high for real.
@@ -192,9 +167,6 @@ class SpectralNorm(nn.Module):
 
     In float32 also under autocast, and without branches on values, so that a CUDA graph can hold it: torch's own is
     neither. One power iteration for each call in training mode.
-
-    Args:
-        weight: the kernel to begin with.
     """
 
     u: Tensor

@@ -26,8 +26,7 @@ from torch import Tensor
 from vidfill.errors import InputError
 from vidfill.train.recipe import DataBudget
 
-ARCHIVE_SUFFIXES = (".tar", ".zip")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
+_VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 HELD_BACK_ONE_IN = 16
 # Pictures in this folder of an archive are for validation (`pack`).
 HELD_BACK_FOLDER = "held_back/"
@@ -43,21 +42,13 @@ class ArchiveMember(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that training looks at, on one device.
+    """All that training looks at, on one device."""
 
-    Attributes:
-        clips: (T, H, W, 3) uint8 RGB each, sizes differ.
-        held_back: likewise, for validation alone.
-        photos: (H, W, 3) uint8 RGB each.
-        silhouettes: (N, S, S) uint8, 1 inside the shape.
-        held_back_photos: (H, W, 3) uint8 RGB each, for validation alone.
-    """
-
-    clips: tuple[Tensor, ...]
-    held_back: tuple[Tensor, ...]
-    photos: tuple[Tensor, ...]
-    silhouettes: Tensor
-    held_back_photos: tuple[Tensor, ...] = ()
+    clips: tuple[Tensor, ...]  # (T, H, W, 3) uint8 RGB each, sizes differ
+    held_back: tuple[Tensor, ...]  # likewise, for validation alone
+    photos: tuple[Tensor, ...]  # (H, W, 3) uint8 RGB each
+    silhouettes: Tensor  # (N, S, S) uint8, 1 inside the shape
+    held_back_photos: tuple[Tensor, ...] = ()  # (H, W, 3) uint8 RGB each, for validation alone
 
 
 def is_held_back(name: str) -> bool:
@@ -73,34 +64,22 @@ def is_held_back(name: str) -> bool:
 def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device) -> TrainingData:
     """Decode everything under the paths, as far as the budget goes, on as many threads as torch has.
 
-    Args:
-        paths: videos, archives, or folders of them.
-        budget: how much is kept, at which size.
-        device: where the tensors will lie.
-
     Raises:
         InputError: a path that does not exist or cannot be read, or nothing to train on.
     """
-    files = sorted(training_files(paths))
-    videos = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    archives = [file for file in files if file.suffix in ARCHIVE_SUFFIXES]
+    videos, photo_archives, shape_archives = training_files(paths)
     clips: list[Tensor] = []
     held_back: list[Tensor] = []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         decoded = pool.map(lambda file: torch.from_numpy(_read_clip(file, budget)).to(device), videos)
         for file, clip in zip(videos, decoded, strict=True):
             (held_back if is_held_back(file.name) else clips).append(clip)
-        members = _wanted(archive_members(file for file in archives if not holds_shapes(file)), budget.n_photos)
+        members = _wanted(archive_members(photo_archives), budget.n_photos)
         decoded_photos = pool.map(lambda packed: torch.from_numpy(_photo(packed, budget)).to(device), members)
         photos: tuple[list[Tensor], list[Tensor]] = ([], [])
         for member, photo in zip(members, decoded_photos, strict=True):
             photos[member.name.startswith(HELD_BACK_FOLDER)].append(photo)
-        shapes = list(
-            pool.map(
-                lambda packed: _fitted(decoded_picture(packed), budget.silhouette_px),
-                archive_members(file for file in archives if holds_shapes(file)),
-            )
-        )
+        shapes = list(pool.map(lambda packed: _fitted(packed, budget.silhouette_px), archive_members(shape_archives)))
     if not clips and not photos[0]:
         raise InputError("no clips and no photos to train on", todo="name folders with videos or archives of photos")
     stacked = np.stack(shapes) if shapes else np.zeros((0, budget.silhouette_px, budget.silhouette_px), np.uint8)
@@ -108,37 +87,32 @@ def load_data(paths: Sequence[Path], budget: DataBudget, *, device: torch.device
     return TrainingData(tuple(clips), tuple(held_back), tuple(photos[0]), silhouettes, tuple(photos[1]))
 
 
-def training_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Every file at or under the paths.
+def training_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Videos, archives of photos and archives of object shapes at or under the paths, each sorted.
 
     Raises:
         InputError: a path that does not exist.
     """
-    for path in paths:
-        if path.is_dir():
-            yield from (file for file in path.rglob("*") if file.is_file())
-        elif path.is_file():
-            yield path
-        else:
-            raise InputError(f"no training data at {path}", todo="check the path")
-
-
-def holds_shapes(archive: Path) -> bool:
-    """Whether an archive is one of object shapes, by its name."""
-    return archive.name.startswith("silhouettes")
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise InputError(f"no training data at {missing[0]}", todo="check the path")
+    files = sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    archives = [file for file in files if file.suffix in (".tar", ".zip")]
+    return (
+        [file for file in files if file.suffix.lower() in _VIDEO_SUFFIXES],
+        [file for file in archives if not file.name.startswith("silhouettes")],
+        [file for file in archives if file.name.startswith("silhouettes")],
+    )
 
 
 def _read_clip(path: Path, budget: DataBudget) -> NDArray[np.uint8]:
     capture = cv2.VideoCapture(str(path))
     frames: list[NDArray[np.uint8]] = []
-    try:
-        while len(frames) < budget.frames_per_clip:
-            is_read, picture = capture.read()
-            if not is_read:
-                break
-            frames.append(_resized(np.asarray(picture[..., ::-1], np.uint8), budget.short_side_px))
-    finally:
-        capture.release()
+    while len(frames) < budget.frames_per_clip:
+        is_read, picture = capture.read()
+        if not is_read:
+            break
+        frames.append(_resized(np.asarray(picture[..., ::-1], np.uint8), budget.short_side_px))
     if not frames:
         raise InputError(f"no frame of {path} can be decoded", todo="take it out of the training data")
     return np.stack(frames)
@@ -208,9 +182,9 @@ def _resized(picture: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), size_wh, interpolation=how), np.uint8)
 
 
-def _fitted(picture: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+def _fitted(packed: ArchiveMember, side_px: int) -> NDArray[np.uint8]:
     """A shape (white on black) scaled into the middle of a square, 1 inside it."""
-    shape = (picture.max(axis=2) > 127).astype(np.uint8)
+    shape = (decoded_picture(packed).max(axis=2) > 127).astype(np.uint8)
     scale = side_px / max(shape.shape)
     size_wh = tuple(min(side_px, max(1, round(side * scale))) for side in shape.shape[::-1])
     small = cv2.resize(shape * 255, size_wh, interpolation=cv2.INTER_AREA) > 127

@@ -16,13 +16,9 @@ def can_capture(device: torch.device) -> bool:
 
 
 def capture(work: Callable[[], object]) -> Callable[[], object]:
-    """Capture work as a CUDA graph, after it has run three times to warm up.
+    """Capture work as a CUDA graph, after it has run three times to warm up; returns what does it again.
 
-    Args:
-        work: touches nothing but tensors on the current CUDA device, always the same ones.
-
-    Returns:
-        What does the work again.
+    The work may touch nothing but tensors on the current CUDA device, always the same ones.
     """
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())

@@ -98,16 +98,10 @@ def flow_l1(flow: Tensor, exact: Tensor, visible: Tensor) -> Tensor:
 
 
 def warp_l1(fill: Tensor, other: Tensor, truth: Tensor, other_truth: Tensor, flow: Tensor) -> Tensor:
-    """Temporal consistency: an output against another one, warped by a flow, where the truth agrees.
+    """Temporal consistency: an output against another one, warped by the flow between them, where the truth agrees.
 
-    Args:
-        fill: the output.
-        other: an output at another time.
-        truth: the true frame at the time of `fill`.
-        other_truth: the true frame at the time of `other`.
-        flow: from `fill` to `other`, (B, 2, H, W) in pixels.
-
-    The weight of a pixel is exp(-50 |truth - warp(other_truth)|^2), the square summed over the colours.
+    The weight of a pixel is exp(-50 |truth - warp(other_truth)|^2), the square summed over the colours. The flow, (B, 2, H,
+    W) in pixels, leads from `fill` to `other`.
     """
     away = (truth - warp(other_truth, flow)).square().sum(dim=1, keepdim=True)
     weight = torch.exp(-_OCCLUSION_SHARPNESS * away)
@@ -115,14 +109,9 @@ def warp_l1(fill: Tensor, other: Tensor, truth: Tensor, other_truth: Tensor, flo
 
 
 def feature_distance(filled: Sequence[Tensor], true: Sequence[Tensor], hole: Tensor) -> Tensor:
-    """Square distance of unit-length features in and near the hole, summed over the scales (LPIPS without its weights).
+    """Square distance of unit-length features in and near the hole, summed over the scales.
 
-    Source: Zhang et al., CVPR 2018, equation 1, with equal weights for all channels.
-
-    Args:
-        filled: features of the filled pictures, (B, C, h, w) each.
-        true: of the true ones.
-        hole: decides what a position counts.
+    LPIPS (Zhang et al., CVPR 2018, equation 1) with equal weights for all channels.
     """
     depth = depth_weight(hole)
     total = torch.zeros((), device=hole.device)
@@ -135,10 +124,7 @@ def feature_distance(filled: Sequence[Tensor], true: Sequence[Tensor], hole: Ten
 
 
 def feature_matching(filled: Sequence[Tensor], true: Sequence[Tensor], hole: Tensor) -> Tensor:
-    """L1 of a discriminator's own features in the cells that touch the hole, mean over its layers.
-
-    Source: Wang et al., pix2pixHD, CVPR 2018, equation 4.
-    """
+    """L1 of a discriminator's features in the cells that touch the hole (pix2pixHD, equation 4)."""
     terms = [
         _inside((a.float() - b.float()).abs().mean(dim=1, keepdim=True), hole)
         for a, b in zip(filled, true, strict=True)
@@ -152,13 +138,7 @@ def hinge_generator(scores: Tensor, hole: Tensor) -> Tensor:
 
 
 def hinge_discriminator(real: Tensor, filled: Tensor, hole: Tensor) -> Tensor:
-    """The discriminator's side: real pictures, and filled ones, whose cells outside the hole are real as well.
-
-    Args:
-        real: scores of real pictures, (B, 1, h, w).
-        filled: scores of filled ones.
-        hole: of the filled ones.
-    """
+    """The discriminator's side: real pictures, and filled ones, whose cells outside the hole are real as well."""
     outside = 1 - F.adaptive_max_pool2d(hole, filled.shape[-2:])
     surround = (F.relu(1 - filled) * outside).sum() / (outside.sum() + 1)
     return F.relu(1 - real).mean() + _SURROUND_WEIGHT * surround + _inside(F.relu(1 + filled), hole)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-Matrices = NDArray[np.float64]
-Path1D = NDArray[np.float64]
+Series = NDArray[np.float64]  # (T,)
+Matrices = NDArray[np.float64]  # (..., 3, 3)
 
 
-def smooth_path(rng: np.random.Generator, n_frames: int, *, speed: float, shake: float = 0.0) -> Path1D:
-    """A random path of one quantity that starts at 0 and changes its velocity slowly.
+def smooth_path(rng: np.random.Generator, n_frames: int, *, speed: float, shake: float = 0.0) -> Series:
+    """A random path of one quantity, (n_frames,), that starts at 0 and changes its velocity slowly.
 
     Args:
         rng: draws it.
         n_frames: positions of the path.
         speed: standard deviation of the change from one frame to the next.
         shake: standard deviation of an independent jitter of each position, 0 at the first.
-
-    Returns:
-        (n_frames,), in the unit of `speed`.
     """
     steady = rng.normal()
     wander = rng.normal(size=n_frames)
@@ -32,20 +31,18 @@ def smooth_path(rng: np.random.Generator, n_frames: int, *, speed: float, shake:
 
 
 def similarity(
-    *, shift_x: Path1D, shift_y: Path1D, log_zoom: Path1D, roll: Path1D, tilt_x: Path1D, tilt_y: Path1D
+    *,
+    shift_x: Series,
+    shift_y: Series,
+    log_zoom: Series,
+    roll: Series,
+    tilt_x: Series | float = 0.0,
+    tilt_y: Series | float = 0.0,
 ) -> Matrices:
-    """Homographies about the origin: tilt, then zoom and roll, then shift.
+    """Homographies about the origin, (T, 3, 3) for column vectors (x, y, 1): tilt, then zoom and roll, then shift.
 
-    Args:
-        shift_x: (T,) pixels, to the right.
-        shift_y: (T,) pixels, down.
-        log_zoom: (T,) logarithm of the scale.
-        roll: (T,) radians, clockwise.
-        tilt_x: (T,) the perspective term of x, per pixel; 0 for a plain similarity.
-        tilt_y: likewise of y.
-
-    Returns:
-        (T, 3, 3) for column vectors (x, y, 1).
+    Shifts are in pixels, right and down; `log_zoom` is the logarithm of the scale, `roll` in radians, clockwise; tilts
+    are the perspective terms per pixel.
     """
     zoom = np.exp(log_zoom)
     matrices = np.zeros((len(zoom), 3, 3))
@@ -58,6 +55,12 @@ def similarity(
     return np.asarray(matrices @ perspective)
 
 
-def translation(x: float, y: float) -> NDArray[np.float64]:
+def translation(x: float, y: float) -> Matrices:
     """The (3, 3) matrix that shifts points by (x, y)."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """(H * W, 3): x, y, 1 of every pixel, row by row."""
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    return torch.stack((x, y, torch.ones_like(x)), dim=-1).reshape(-1, 3).float()

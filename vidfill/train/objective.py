@@ -42,11 +42,7 @@ CRITIC_TERMS = _CLIP_CRITIC_TERMS | _PICTURE_CRITIC_TERMS
 
 
 class Critics(nn.Module):
-    """The discriminators that a recipe needs, None for the others.
-
-    Args:
-        recipe: its loss terms, and the width of the discriminators.
-    """
+    """The discriminators that a recipe needs, None for the others."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -56,17 +52,11 @@ class Critics(nn.Module):
 
 
 class Judges(NamedTuple):
-    """The networks that look at outputs.
+    """The networks that look at outputs."""
 
-    Attributes:
-        critics: trained beside the model.
-        features: frozen; None if no term needs them.
-        autocast: makes the context in which they run.
-    """
-
-    critics: Critics
-    features: Features | None
-    autocast: Callable[[], AbstractContextManager[object]]
+    critics: Critics  # trained beside the model
+    features: Features | None  # frozen; None if no term needs them
+    autocast: Callable[[], AbstractContextManager[object]]  # makes the context in which they run
 
     def features_of(self, pictures: Tensor) -> list[Tensor]:
         """Feature maps of pictures (B, 3, H, W), fine to coarse."""
@@ -109,6 +99,7 @@ class Chunk:
         judges: the networks that look at them.
 
     Attributes:
+        positions: of the targets.
         truth: (B, T, 3, H, W), of the targets alone.
         holes: (B, T, 1, H, W), 1 = filled.
         fills: (B, T, 3, H, W) float32, as the model gave them.
@@ -116,8 +107,8 @@ class Chunk:
 
     def __init__(self, outputs: Sequence[tuple[int, Step]], batch: Batch, motion: BatchMotion, judges: Judges) -> None:
         self.outputs, self.batch, self.motion, self.judges = outputs, batch, motion, judges
-        self.first = outputs[0][0]
-        here = slice(self.first, self.first + len(outputs))
+        self.positions = range(outputs[0][0], outputs[-1][0] + 1)
+        here = slice(self.positions.start, self.positions.stop)
         self.truth, self.holes = batch.clip[:, here], batch.holes[:, here]
         self.fills = torch.stack([step.fill for _, step in outputs], dim=1).float()
 
@@ -164,45 +155,16 @@ class Chunk:
 Term = Callable[[Chunk], Tensor | None]
 
 
-def _frame(chunk: Chunk) -> Tensor:
-    fills, truth, _ = chunk.pictures
-    return frame_l1(fills, truth)
-
-
-def _ssim(chunk: Chunk) -> Tensor:
-    fills, truth, _ = chunk.pictures
-    return ssim_loss(fills, truth)
-
-
-def _short(chunk: Chunk) -> Tensor | None:
-    return _warp_term(chunk, [(t, t - 1) for t in range(chunk.first + 1, chunk.first + len(chunk.outputs))])
-
-
-def _long(chunk: Chunk) -> Tensor | None:
-    return _warp_term(chunk, [(t, chunk.first) for t in range(chunk.first + 2, chunk.first + len(chunk.outputs))])
-
-
 def _warp_term(chunk: Chunk, pairs: Sequence[Pair]) -> Tensor | None:
     if not pairs:
         return None
     chunk.motion.measure(pairs)
-    fills, clip = chunk.fills, chunk.batch.clip
+    first, fills, clip = chunk.positions[0], chunk.fills, chunk.batch.clip
     errors = [
-        warp_l1(
-            fills[:, at - chunk.first], fills[:, to - chunk.first], clip[:, at], clip[:, to],
-            chunk.motion.between(at, to)[0],
-        )
+        warp_l1(fills[:, at - first], fills[:, to - first], clip[:, at], clip[:, to], chunk.motion.between(at, to)[0])
         for at, to in pairs
-    ]  # fmt: skip
+    ]
     return torch.stack(errors).mean()
-
-
-def _feature(chunk: Chunk) -> Tensor:
-    return feature_distance(chunk.filled_features, chunk.true_features, chunk.pictures[2])
-
-
-def _patches(chunk: Chunk) -> Tensor:
-    return hinge_generator(chunk.patch_scores[0], chunk.pictures[2])
 
 
 def _matching(chunk: Chunk) -> Tensor:
@@ -226,29 +188,26 @@ def _adversarial(chunk: Chunk) -> Tensor:
 
 
 TERMS: Mapping[str, Term] = {
-    "frame": _frame,  # L1 over the whole frame
-    "ssim": _ssim,  # 1 - SSIM over the whole frame
+    "frame": lambda chunk: frame_l1(*chunk.pictures[:2]),  # L1 over the whole frame
+    "ssim": lambda chunk: ssim_loss(*chunk.pictures[:2]),  # 1 - SSIM over the whole frame
     "hole": lambda chunk: hole_l1(*chunk.pictures),
     "rim": lambda chunk: rim_l1(*chunk.pictures),  # L1 inside the hole, with less weight deeper inside
     "known": lambda chunk: known_l1(*chunk.pictures),  # L1 outside the hole
-    "short": _short,  # an output against the one before it, warped by the true or the measured flow
-    "long": _long,  # an output against the chunk's first, warped likewise
-    "feature": _feature,  # distance of features of EfficientNet-Lite0 in and near the hole
-    "patches": _patches,  # hinge loss of the discriminator of patches of single pictures
-    "matching": _matching,  # L1 of that discriminator's features
+    # An output against the one before it, and against the chunk's first, warped by the true or the measured flow.
+    "short": lambda chunk: _warp_term(chunk, [(t, t - 1) for t in chunk.positions[1:]]),
+    "long": lambda chunk: _warp_term(chunk, [(t, chunk.positions[0]) for t in chunk.positions[2:]]),
+    # Distance of features of EfficientNet-Lite0 in and near the hole.
+    "feature": lambda chunk: feature_distance(chunk.filled_features, chunk.true_features, chunk.pictures[2]),
+    # Hinge loss of the discriminator of patches of single pictures, and L1 of its features.
+    "patches": lambda chunk: hinge_generator(chunk.patch_scores[0], chunk.pictures[2]),
+    "matching": _matching,
     "projected": _projected,  # hinge loss of the discriminators of single pictures on frozen features
     "adversarial": _adversarial,  # hinge loss of the discriminator of clips
 }
 
 
 def loss_terms(chunk: Chunk, weights: Mapping[str, float], own: Mapping[str, Term]) -> dict[str, Tensor]:
-    """The terms of the loss, each a scalar, not yet weighted; those of weight 0 are left out.
-
-    Args:
-        chunk: what is judged.
-        weights: of the terms, by name.
-        own: terms of the model.
-    """
+    """The terms of the loss, each a scalar, not yet weighted; those of weight 0 are left out. `own` are the model's."""
     known = {**TERMS, **own}
     found = {name: known[name](chunk) for name, weight in weights.items() if weight}
     return {name: term for name, term in found.items() if term is not None}

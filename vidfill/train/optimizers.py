@@ -52,13 +52,8 @@ def make_optimizers(
 class Muon(torch.optim.Optimizer):
     """Momentum that is made orthogonal before each update (Jordan et al., 2024), for kernels of convolutions.
 
-    A kernel is a matrix of (channels out, channels in x positions). torch's own takes matrices alone, and computes
-    in bfloat16.
-
-    Args:
-        kernels: (channels out, channels in, height, width) each.
-        lr: learning rate, as AdamW would have it.
-        weight_decay: decoupled, as AdamW's.
+    A kernel is a matrix of (channels out, channels in x positions). torch's own takes matrices alone and computes in
+    bfloat16. Learning rate and weight decay are as AdamW would have them.
     """
 
     def __init__(self, kernels: list[nn.Parameter], *, lr: float | Tensor, weight_decay: float) -> None:

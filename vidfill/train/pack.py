@@ -21,13 +21,10 @@ from numpy.typing import NDArray
 
 from vidfill.errors import InputError, OutputError, UsageError, VidfillError
 from vidfill.train.data import (
-    ARCHIVE_SUFFIXES,
     HELD_BACK_FOLDER,
-    VIDEO_SUFFIXES,
     ArchiveMember,
     archive_members,
     decoded_picture,
-    holds_shapes,
     is_held_back,
     training_files,
 )
@@ -58,14 +55,11 @@ def pack(
     Args:
         paths: videos, archives, or folders of them, as for training.
         out: folder of the archives; made if it is not there.
-        total_mib: size of all archives together, at most.
-        archive_mib: size of one archive of pictures, at most; the archive of shapes is a file of its own.
+        total_mib: maximum size of all archives together.
+        archive_mib: maximum size of one archive of pictures; the shapes have one archive of their own.
         every: of a clip, one frame in so many is looked at.
         short_side_px: larger pictures are reduced to this short side; smaller ones stay as they are.
         quality: of WebP, 1 to 100, for what has to be encoded.
-
-    Returns:
-        The files written.
 
     Raises:
         InputError: a path that does not exist or cannot be read, or no pictures.
@@ -74,12 +68,9 @@ def pack(
     """
     if min(total_mib, archive_mib, every, short_side_px, quality) <= 0:
         raise UsageError("a size or number is not positive", expected="numbers above 0")
-    files = sorted(training_files(paths))
-    shapes = list(archive_members(file for file in files if file.suffix in ARCHIVE_SUFFIXES and holds_shapes(file)))
-    packed = [
-        *_photos([f for f in files if f.suffix in ARCHIVE_SUFFIXES and not holds_shapes(f)], short_side_px, quality),
-        *_frames([f for f in files if f.suffix.lower() in VIDEO_SUFFIXES], every, short_side_px, quality),
-    ]
+    videos, photo_archives, shape_archives = training_files(paths)
+    shapes = list(archive_members(shape_archives))
+    packed = [*_photos(photo_archives, short_side_px, quality), *_frames(videos, every, short_side_px, quality)]
     if not packed:
         raise InputError("no pictures to pack", todo="name folders with videos or archives of photos")
     order = np.random.default_rng(0).permutation(len(packed))
@@ -112,18 +103,15 @@ def _frames(videos: Sequence[Path], every: int, short_side_px: int, quality: int
         capture = cv2.VideoCapture(str(video))
         last: NDArray[np.uint8] | None = None
         number = 0
-        try:
-            while capture.grab():
-                if number % every == every // 2:
-                    picture = np.asarray(capture.retrieve()[1], np.uint8)
-                    thumbnail = cv2.resize(picture, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-                    if last is None or np.abs(thumbnail.astype(float) - last).mean() >= MIN_CHANGE:
-                        last = np.asarray(thumbnail, np.uint8)
-                        content = _encoded(picture[..., ::-1], short_side_px, quality)
-                        yield ArchiveMember(f"{folder}{video.stem}_frame_{number:05d}.webp", content)
-                number += 1
-        finally:
-            capture.release()
+        while capture.grab():
+            if number % every == every // 2:
+                picture = np.asarray(capture.retrieve()[1], np.uint8)
+                thumbnail = cv2.resize(picture, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+                if last is None or np.abs(thumbnail.astype(float) - last).mean() >= MIN_CHANGE:
+                    last = np.asarray(thumbnail, np.uint8)
+                    content = _encoded(picture[..., ::-1], short_side_px, quality)
+                    yield ArchiveMember(f"{folder}{video.stem}_frame_{number:05d}.webp", content)
+            number += 1
 
 
 def _encoded(rgb: NDArray[np.uint8], short_side_px: int, quality: int) -> bytes:
@@ -163,14 +151,7 @@ def _write(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pack; an error meant for the user is one line on stderr.
-
-    Args:
-        arguments: of the command line, None for the process's own.
-
-    Returns:
-        The exit code.
-    """
+    """Pack; an error meant for the user is one line on stderr. Returns the exit code."""
     parser = argparse.ArgumentParser("python -m vidfill.train.pack", description=__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="as --data of training")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the archives")

@@ -34,11 +34,7 @@ class Ranks(NamedTuple):
 
 @contextmanager
 def joined(device_type: str) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, for as long as the block runs.
-
-    Args:
-        device_type: "cuda" or "cpu"; decides how the processes communicate.
-    """
+    """Join the processes that torchrun started, for as long as the block runs; the type is "cuda" or "cpu"."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks()
         return

@@ -14,38 +14,24 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One part of a run.
+    """One part of a run."""
 
-    Attributes:
-        name: as the metrics show it.
-        ratio: of the run's steps; the ratios of a recipe sum to 1.
-        batch: clips of one step, over all processes.
-        crop_px: height of a training frame, and its width unless `width_px` says otherwise.
-        loss: weight of each loss term by its name (`objective.TERMS`, or the model's own); the others are not computed.
-        n_targets: consecutive outputs that one gradient goes through; 1, with 1 chunk, trains without recurrence.
-        n_chunks: updates on one batch of clips.
-        synthetic_ratio: of the clips, those made from photos.
-        n_supports: how many different neighbours a window holds, drawn for each step and repeated until it is full; 0
-            for all of them.
-        n_references: frames beside the targets that are drawn from near and far, for a model that reads from a bank of
-            references; 0 for the frames within the model's window.
-        spread_targets: for such a model: the targets are drawn from near and far as well instead of following each
-            other, and each is filled from all others.
-        width_px: width of a training frame; 0 for a square.
-    """
-
-    name: str
-    ratio: float
-    batch: int
-    crop_px: int
-    loss: Mapping[str, float]
-    n_targets: int = 1
-    n_chunks: int = 1
-    synthetic_ratio: float = 0.5
+    name: str  # as the metrics show it
+    ratio: float  # of the run's steps; the ratios of a recipe sum to 1
+    batch: int  # clips of one step, over all processes
+    crop_px: int  # height of a training frame, and its width unless `width_px` says otherwise
+    loss: Mapping[str, float]  # weight of each term by name (`objective.TERMS` or the model's); others are not computed
+    n_targets: int = 1  # consecutive outputs that one gradient goes through; 1, with 1 chunk, trains no recurrence
+    n_chunks: int = 1  # updates on one batch of clips
+    synthetic_ratio: float = 0.5  # of the clips, those made from photos
+    # How many different neighbours a window holds, drawn for each step and repeated until it is full; 0 for all.
     n_supports: int = 0
+    # Frames beside the targets that are drawn from near and far, for a model that reads from a bank of references; 0
+    # for the frames within the model's window.
     n_references: int = 0
+    # For such a model: the targets are drawn from near and far as well, and each is filled from all others.
     spread_targets: bool = False
-    width_px: int = 0
+    width_px: int = 0  # of a training frame; 0 for a square
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,82 +46,46 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class DataBudget:
-    """How much of the data is decoded and kept on the device.
+    """How much of the data is decoded and kept on the device."""
 
-    Attributes:
-        short_side_px: frames and photos are resized to this short side.
-        frames_per_clip: the first so many of each clip.
-        n_photos: of the photos, in the order of the archives.
-        silhouette_px: object shapes are fitted into squares of this side.
-        enlarge: enlarge photos with a smaller short side, so that every crop fits.
-    """
-
-    short_side_px: int
-    frames_per_clip: int
-    n_photos: int
-    silhouette_px: int = 128
-    enlarge: bool = True
+    short_side_px: int  # frames and photos are resized to this short side
+    frames_per_clip: int  # the first so many of each clip
+    n_photos: int  # in the order of the archives
+    silhouette_px: int = 128  # object shapes are fitted into squares of this side
+    enlarge: bool = True  # also photos with a smaller short side, so that every crop fits
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides how a run goes, apart from the model, the data and the machine.
-
-    Attributes:
-        name: of the recipe.
-        n_steps: length of the run.
-        data: what is kept of the data.
-        stages: in order; empty in a base that is to be completed.
-        sizes: arguments of the network, else its own defaults.
-        optimizer: AdamW for all tensors, or Muon for the kernels of convolutions and AdamW for the rest (`optimizers`).
-        betas: of AdamW, for the model.
-        learning_rate: the highest, of AdamW and Muon.
-        hold_ratio: of the run after the warmup, how long the rate stays there before its cosine begins.
-        min_lr_ratio: of the learning rate, what is left at the end of the cosine.
-        warmup_steps: over which the learning rate rises.
-        weight_decay: on tensors with two or more axes.
-        clip_norm: largest norm of the gradient.
-        ema_decay: of the averaged weights, which are the ones that are validated and exported.
-        precision: "auto" for bfloat16 autocast where the device has fast units for it, or "fp32" or "bf16".
-        acceleration: on CUDA, torch.compile of the model's parts, or the whole step as one CUDA graph; "" for neither.
-        critic_width: channels of the first layer of the discriminators.
-        critic_lr_ratio: learning rate of the discriminators over the model's.
-        critic_warmup_steps: over which the weights of their terms in the model's loss rise.
-        minutes: length of a run whose schedule follows the clock; 0 for one that counts its steps.
-        read_every: steps between two looks at the losses, for each of which the processor has to wait for the device.
-        save_every: steps between two checkpoints.
-        validate_every: steps between two validations.
-        n_validation: held-back clips or pictures of a validation.
-        validation_frames: frames filled in each clip.
-        seed: of everything that is drawn.
-    """
+    """Everything that decides how a run goes, apart from the model, the data and the machine."""
 
     name: str
     n_steps: int
     data: DataBudget
-    stages: tuple[Stage, ...] = ()
-    sizes: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    learning_rate: float = 2e-4
-    hold_ratio: float = 0.0
-    min_lr_ratio: float = 0.02
+    stages: tuple[Stage, ...] = ()  # in order; none in a base that is to be completed
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # arguments of the network, else its own defaults
+    optimizer: Literal["adamw", "muon"] = "adamw"  # Muon for the kernels of convolutions, AdamW for the rest
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW, for the model
+    learning_rate: float = 2e-4  # the highest, of AdamW and Muon
+    hold_ratio: float = 0.0  # of the run after the warmup, the part at the highest rate, before its cosine begins
+    min_lr_ratio: float = 0.02  # what is left of the learning rate at the end of the cosine
     warmup_steps: int = 200
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    weight_decay: float = 1e-4  # on tensors with two or more axes
+    clip_norm: float = 1.0  # largest norm of the gradient
+    ema_decay: float = 0.999  # of the averaged weights, which are the ones that are validated and exported
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bfloat16 autocast where the device has fast units
+    # On CUDA: torch.compile of the model's parts, or the whole step as one CUDA graph; "" for neither.
     acceleration: Literal["", "compile", "graph"] = "compile"
-    critic_width: int = 32
-    critic_lr_ratio: float = 1.0
-    critic_warmup_steps: int = 0
-    minutes: float = 0.0
-    read_every: int = 1
+    critic_width: int = 32  # channels of the first layer of the discriminators
+    critic_lr_ratio: float = 1.0  # learning rate of the discriminators over the model's
+    critic_warmup_steps: int = 0  # over which the weights of their terms in the model's loss rise
+    minutes: float = 0.0  # length of a run whose schedule follows the clock; 0 for one that counts its steps
+    read_every: int = 1  # steps between two looks at the losses, for each of which the processor waits for the device
     save_every: int = 200
     validate_every: int = 1000
-    n_validation: int = 6
-    validation_frames: int = 20
-    seed: int = 0
+    n_validation: int = 6  # held-back clips or pictures of a validation
+    validation_frames: int = 20  # filled in each clip
+    seed: int = 0  # of everything that is drawn
 
     def __post_init__(self) -> None:
         if self.stages and abs(sum(stage.ratio for stage in self.stages) - 1) > 1e-6:

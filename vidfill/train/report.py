@@ -32,11 +32,7 @@ _MOMENTS = 2
 
 
 def append_metrics(run: Path, values: Mapping[str, Any]) -> None:
-    """Add one line to the run's metrics; numbers that are not finite become null.
-
-    Raises:
-        OutputError: the disk is full, or the folder is gone.
-    """
+    """Add one line to the run's metrics; numbers that are not finite become null."""
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
     try:
         with (run / _METRICS).open("a", encoding="utf-8") as file:
@@ -81,13 +77,7 @@ def plain(value: Any) -> Any:
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Leaves that differ, as phrases ("sizes.head: 8, was 16"); keys that only one of them has are left out.
-
-    Args:
-        before: plain data.
-        now: likewise.
-        path: the keys that lead to them.
-    """
+    """Leaves of plain data that differ, as phrases ("sizes.head: 8, was 16"); keys that only one has are left out."""
     if path == "stages":
         before, now = ({stage["name"]: stage for stage in stages} for stages in (before, now))
         if list(before) != list(now):

@@ -37,11 +37,8 @@ class TrainingState:
         step: how many steps are done.
         n_updates: how many updates of the weights are done.
         n_critic_steps: how many steps the discriminators have taken part in.
-        seconds: time spent on them.
+        seconds: time spent on the steps.
         averaged: the model with the exponential moving average of the weights, in evaluation mode.
-        critics: the discriminators.
-        optimizers: of the model.
-        critic_optimizers: of the discriminators; none where there are no discriminators.
     """
 
     def __init__(self, model: Model, name: str, recipe: Recipe, *, in_graph: bool = False) -> None:
@@ -116,11 +113,8 @@ class TrainingState:
     def save(self, run: Path) -> None:
         """Write the checkpoint, and the averaged weights and the discriminators of pictures as fp16.
 
-        Each file appears when it is complete.
-
         Raises:
             OutputError: the run's folder cannot be written.
-            WeightsError: likewise.
         """
         path = run / CHECKPOINT
         try:

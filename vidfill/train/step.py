@@ -45,7 +45,7 @@ class Stepper:
         in_graph: steps run as CUDA graphs, one for each stage.
 
     Raises:
-        UsageError: the weights of the features that a term needs are not installed.
+        UsageError: nobody knows a term, or the weights of the features that one needs are not installed.
     """
 
     def __init__(
@@ -81,12 +81,7 @@ class Stepper:
         self._critic_weight.fill_(weight)
 
     def step(self, batch: Batch, stage: Stage) -> None:
-        """One batch of clips: `n_chunks` updates along them.
-
-        Args:
-            batch: what the outputs are compared with.
-            stage: what is minimised, and how many targets and updates there are.
-        """
+        """One batch of clips: `n_chunks` updates along them."""
         if not self._in_graph:
             for _ in self._updates(batch, stage):
                 self._state.average()

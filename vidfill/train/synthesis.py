@@ -18,58 +18,37 @@ from torch import Tensor
 
 from vidfill.align.warp import warp
 from vidfill.train.data import TrainingData
-from vidfill.train.motion import Matrices, Path1D, similarity, smooth_path, translation
+from vidfill.train.motion import Matrices, Series, pixel_grid, similarity, smooth_path, translation
 
-N_LAYERS = 3
+_MAX_LAYERS = 3
 # Fraction of the time between two frames that a blurred frame gathers light.
-SHUTTER = 0.5
+_SHUTTER = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class SceneRanges:
-    """From what the scenes are drawn; "speed" is the standard deviation of the change from frame to frame.
+    """Ranges that the scenes are drawn from; "speed" is the standard deviation of the change from frame to frame."""
 
-    Attributes:
-        speed_px: of the camera's pan.
-        zoom_speed: of the logarithm of the scale.
-        roll_speed: of the angle, in radians.
-        tilt_speed: of the perspective terms, times the width.
-        shake_px: jitter of the position in the shaken share of the scenes.
-        still_share, shaken_share: of the scenes with a camera on a tripod, and in a hand.
-        layer_speed_px: of a layer's own motion.
-        exposure_speed: of the logarithm of the brightness.
-        max_noise: of the sensor, standard deviation on [0, 1].
-    """
-
-    speed_px: float = 2.0
-    zoom_speed: float = 0.006
-    roll_speed: float = 0.006
-    tilt_speed: float = 0.002
-    shake_px: float = 0.8
-    still_share: float = 0.2
-    shaken_share: float = 0.3
-    layer_speed_px: float = 2.0
-    exposure_speed: float = 0.004
-    max_noise: float = 0.012
+    speed_px: float = 2.0  # of the camera's pan
+    zoom_speed: float = 0.006  # of the logarithm of the scale
+    roll_speed: float = 0.006  # of the angle, in radians
+    tilt_speed: float = 0.002  # of the perspective terms, times the width
+    shake_px: float = 0.8  # jitter of the position, where the camera is held by hand
+    still_ratio: float = 0.2  # of the scenes with a camera on a tripod
+    shaken_ratio: float = 0.3  # of the others, with a camera held by hand
+    layer_speed_px: float = 2.0  # of a layer's own motion
+    exposure_speed: float = 0.004  # of the logarithm of the brightness
+    max_noise: float = 0.012  # of the sensor, standard deviation on [0, 1]
 
 
 class ScenePlan(NamedTuple):
-    """One sample's scene.
+    """One sample's scene."""
 
-    Attributes:
-        photos: for each plane (background first) which photo, and the left or upper end of its square crop.
-        shapes: for each layer which silhouette.
-        motions: (1 + layers, T, 3, 3), from pixels of the frame to pixels of the plane.
-        gains: (T,) brightness.
-        noise: standard deviation.
-        noise_seed: of the noise.
-    """
-
-    photos: tuple[tuple[int, float], ...]
-    shapes: tuple[int, ...]
-    motions: Matrices
-    gains: Path1D
-    noise: float
+    photos: tuple[tuple[int, float], ...]  # per plane, background first: which photo, and where its square crop begins
+    shapes: tuple[int, ...]  # for each layer which silhouette
+    motions: Matrices  # (1 + layers, T, 3, 3), from pixels of the frame to pixels of the plane
+    gains: Series  # brightness
+    noise: float  # standard deviation
     noise_seed: int
 
     def at(self, times: NDArray[np.int64]) -> ScenePlan:
@@ -78,17 +57,11 @@ class ScenePlan(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A batch of moving scenes.
+    """A batch of moving scenes."""
 
-    Attributes:
-        frames: (B, T, 3, H, W) in [0, 1].
-        layers: (B, T, H, W) int64, which plane is seen, 0 for the background; -1 where two of them mix.
-        motions: (B, 1 + layers, T, 3, 3) float64, from pixels of the frame to pixels of the plane.
-    """
-
-    frames: Tensor
-    layers: Tensor
-    motions: Tensor
+    frames: Tensor  # (B, T, 3, H, W) in [0, 1]
+    layers: Tensor  # (B, T, H, W) int64, which plane is seen, 0 for the background; -1 where two of them mix
+    motions: Tensor  # (B, 1 + layers, T, 3, 3) float64, from pixels of the frame to pixels of the plane
 
 
 def draw_scene(
@@ -100,10 +73,10 @@ def draw_scene(
     ranges: SceneRanges = SceneRanges(),  # noqa: B008 - frozen
 ) -> ScenePlan:
     """Draw one scene of `n_frames` frames of (height, width) pixels; its photos all have the same short side."""
-    n_layers = int(rng.integers(N_LAYERS + 1)) if len(data.silhouettes) else 0
+    n_layers = int(rng.integers(_MAX_LAYERS + 1)) if len(data.silhouettes) else 0
     side = min(data.photos[0].shape[:2])
-    is_still = rng.random() < ranges.still_share
-    shake = ranges.shake_px * float(not is_still and rng.random() < ranges.shaken_share)
+    is_still = rng.random() < ranges.still_ratio
+    shake = ranges.shake_px * float(not is_still and rng.random() < ranges.shaken_ratio)
     speed = 0.0 if is_still else ranges.speed_px * rng.uniform(0.2, 1.5)
     pan_x = smooth_path(rng, n_frames, speed=speed, shake=shake)
     pan_y = smooth_path(rng, n_frames, speed=0.6 * speed, shake=shake)
@@ -130,20 +103,16 @@ def draw_scene(
 
 
 def render_scenes(plans: list[ScenePlan], data: TrainingData, size: tuple[int, int], *, n_blur: int = 1) -> Scene:
-    """Make the pixels of a batch of scenes.
+    """Make the pixels of a batch of scenes, (height, width) each, on the data's device.
 
-    Args:
-        plans: one a sample, of the same number of frames.
-        data: what the plans were drawn from; the result lies on its device.
-        size: (height, width) of the frames.
-        n_blur: moments that are averaged for motion blur, an odd number, spread over `SHUTTER`; 1 for none.
+    With motion blur each frame is the mean of `n_blur` moments, an odd number.
     """
     device = data.photos[0].device
     n_planes = max(len(plan.photos) for plan in plans)
     n_frames = plans[0].motions.shape[1]
     motions = torch.from_numpy(np.stack([_padded(plan.motions, n_planes) for plan in plans]))
     planes = [_plane(plans, data, number) for number in range(n_planes)]
-    moments = [(k - n_blur // 2) / n_blur * SHUTTER for k in range(n_blur)]
+    moments = [(k - n_blur // 2) / n_blur * _SHUTTER for k in range(n_blur)]
     total: Tensor | None = None
     for moment in moments:
         shown, seen = _composited(planes, _at_moment(motions, moment).float().to(device), size)
@@ -164,14 +133,14 @@ def exact_flow(scene: Scene, at: int, to: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         flow (B, 2, H, W), such that `warp(frame[to], flow)` is `frame[at]` where visible; and visible (B, 1, H, W)
-        float, 1 where the pixel of frame `at` is seen in frame `to`. Pixels at the edges of a layer, which show two
-        planes at once, are visible nowhere.
+        float, 1 where the pixel of frame `at` is seen in frame `to`. Pixels at the edges of a layer show two planes at
+        once and are visible nowhere.
     """
     top = scene.layers[:, at]
     n_samples, height, width = top.shape
     device = top.device
     between = (torch.linalg.inv(scene.motions[:, :, to]) @ scene.motions[:, :, at]).float().to(device)
-    points = _pixels(height, width, device)
+    points = pixel_grid(height, width, device)
     moved = torch.einsum("blij,pj->blpi", between, points)
     flows = moved[..., :2] / moved[..., 2:] - points[:, :2]
     which = top.clamp(min=0).view(n_samples, 1, -1)
@@ -187,20 +156,17 @@ def _layer_motion(
     n_frames: int,
     size: tuple[int, int],
     side: int,
-    drift: tuple[Path1D, Path1D],
+    drift: tuple[Series, Series],
     ranges: SceneRanges,
 ) -> Matrices:
     """From frame to layer: the camera's pan moves it more than the background, and it moves by itself."""
     parallax = rng.uniform(1.0, 1.8)
     speed = ranges.layer_speed_px * rng.uniform(0, 1.5)
-    still = np.zeros(n_frames)
     onto_frame = similarity(
         shift_x=rng.uniform(0, size[1]) + parallax * drift[0] + smooth_path(rng, n_frames, speed=speed),
         shift_y=rng.uniform(0, size[0]) + parallax * drift[1] + smooth_path(rng, n_frames, speed=0.6 * speed),
         log_zoom=np.log(rng.uniform(0.2, 0.7) * min(size) / side) + smooth_path(rng, n_frames, speed=ranges.zoom_speed),
         roll=smooth_path(rng, n_frames, speed=2 * ranges.roll_speed),
-        tilt_x=still,
-        tilt_y=still,
     )
     return np.asarray(np.linalg.inv(onto_frame @ translation(-side / 2, -side / 2)))
 
@@ -242,7 +208,7 @@ def _composited(planes: list[Tensor], motions: Tensor, size: tuple[int, int]) ->
     """All frames of all scenes: colour (B, 3, T * H, W) and the plane on top (B, T * H, W)."""
     n_samples, n_frames = motions.shape[0], motions.shape[2]
     (height, width), side = size, planes[0].shape[-1]
-    points = _pixels(height, width, motions.device)
+    points = pixel_grid(height, width, motions.device)
     shown: Tensor | None = None
     for number, plane in enumerate(planes):
         at = torch.einsum("btij,pj->btpi", motions[:, number], points)
@@ -263,9 +229,3 @@ def _composited(planes: list[Tensor], motions: Tensor, size: tuple[int, int]) ->
         top = torch.where(alpha > 0.99, number, torch.where(alpha > 0.01, -1, top))
     assert shown is not None
     return shown, top
-
-
-def _pixels(height: int, width: int, device: torch.device) -> Tensor:
-    """(H * W, 3): x, y, 1."""
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    return torch.stack((x, y, torch.ones_like(x)), dim=-1).reshape(-1, 3).float()

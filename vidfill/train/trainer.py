@@ -44,19 +44,12 @@ _CLOSING_RATIO = 0.03
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        step: steps done, over all sittings.
-        finished: whether that is all of them; else the time was up or somebody asked to stop.
-        n_roll_backs: of this sitting.
-        metrics: the last validation's.
-    """
-
-    step: int
-    finished: bool
-    n_roll_backs: int
-    metrics: dict[str, float]
+    step: int  # steps done, over all sittings
+    finished: bool  # whether that is all of them; else the time was up or somebody asked to stop
+    n_roll_backs: int  # of this sitting
+    metrics: dict[str, float]  # of the last validation
 
 
 class Trainer:
@@ -73,8 +66,8 @@ class Trainer:
         ranks: which of several processes this is.
 
     Raises:
-        UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run
-            when `resume` is off, or a checkpoint of another model.
+        UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run when
+            `resume` is off, or a checkpoint of another model.
     """
 
     def __init__(
@@ -125,13 +118,12 @@ class Trainer:
                 part.compile(dynamic=False)  # sizes change with the stage only; dynamic ones fail in torch 2.13
 
     def run(self, *, minutes: float | None = None, should_stop: Callable[[], bool] = lambda: False) -> TrainingResult:
-        """Train to the end of the recipe, until the time is up, or until somebody asks to stop; save in each case.
+        """Train to the end of the recipe, until the time is up or somebody asks to stop; save in each case.
 
         Args:
             minutes: of this sitting, saving included; None for as long as it takes. The last validation is left out
-                where it might not fit, or where this sitting has had none to tell how long one takes. A recipe that
-                follows the clock comes to its end in this time, None for its own; what is left of a resumed one is
-                stretched or squeezed to fit.
+                where it might not fit. A recipe that follows the clock ends in this time, None for its own; what is left
+                of a resumed one is stretched or squeezed to fit.
             should_stop: asked before every step, and before the last validation.
 
         Raises:

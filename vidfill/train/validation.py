@@ -16,19 +16,12 @@ from vidfill.train.losses import feature_distance
 
 
 class Example(NamedTuple):
-    """One held-back clip, filled; each (T, C, H, W) on the CPU, RGB in [0, 1].
-
-    Attributes:
-        truth: the clip.
-        holes: 1 = missing.
-        telea: what OpenCV makes of each frame alone.
-        filled: what the model makes of it, composited.
-    """
+    """One held-back clip, filled; each (T, C, H, W) on the CPU, RGB in [0, 1]."""
 
     truth: Tensor
-    holes: Tensor
-    telea: Tensor
-    filled: Tensor
+    holes: Tensor  # 1 = missing
+    telea: Tensor  # what OpenCV makes of each frame alone
+    filled: Tensor  # what the model makes of it, composited
 
 
 class Validation:
@@ -51,14 +44,11 @@ class Validation:
 
     @torch.no_grad()
     def run(self, model: Model) -> tuple[dict[str, float], list[Example]]:
-        """Fill the clips.
-
-        Args:
-            model: put into evaluation mode for as long as it takes.
+        """Fill the clips, with the model in evaluation mode.
 
         Returns:
-            Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), with features
-            the mean of `losses.feature_distance`, and the clips. Both are empty where no clip is held back.
+            Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), with features the
+            mean of `losses.feature_distance`, and the clips. Both are empty where no clip is held back.
         """
         was_training = model.training
         model.eval()

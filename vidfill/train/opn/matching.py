@@ -51,13 +51,8 @@ def match_term(chunk: Chunk) -> Tensor:
 def _places(flow: Tensor, visible: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Where each cell of a frame lies in another: the four nearest cells and their bilinear weights.
 
-    Args:
-        flow: (B, 2, H, W), pixels.
-        visible: (B, 1, H, W).
-        size: (h, w), cells.
-
-    Returns:
-        (B, h * w, 4) int64, row by row, and float, 0 where the cell is not seen.
+    Takes a flow in pixels and where it is visible; `size` is (h, w) in cells. Returns (B, h * w, 4) int64, row by row,
+    and float, 0 where the cell is not seen.
     """
     height, width = size
     moved = F.avg_pool2d(flow, CELL_PX) / CELL_PX

@@ -33,11 +33,9 @@ def variation_term(chunk: Chunk) -> Tensor:
 
 
 def total_variation(fill: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of pixels inside a mask from their neighbours on the right and below.
+    """Mean absolute difference of pixels inside a mask (B, 1, H, W) from their neighbours on the right and below.
 
-    Args:
-        fill: (B, 3, H, W).
-        mask: (B, 1, H, W), 1 where it counts; a sample without any counts 0.
+    A sample with an empty mask counts 0.
     """
     across = F.pad((fill[..., 1:] - fill[..., :-1]).abs(), (0, 1))
     down = F.pad((fill[..., 1:, :] - fill[..., :-1, :]).abs(), (0, 0, 0, 1))

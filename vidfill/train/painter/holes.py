@@ -41,12 +41,7 @@ _LETTERS = "ABCDEFGHIKLMNOPRSTUVWYabcdefghiklmnoprstuvwy0123456789  "
 
 
 class HoleShapes:
-    """Draws holes.
-
-    Args:
-        silhouettes: (N, S, S) uint8, 1 inside the shape, on the device where holes are drawn; N may be 0.
-        seed: of the strokes and texts.
-    """
+    """Draws holes, from silhouettes (N, S, S), which are uint8, 1 inside the shape, and shapes made from a seed."""
 
     def __init__(self, silhouettes: Tensor, *, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

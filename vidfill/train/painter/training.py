@@ -34,11 +34,6 @@ _VALIDATION_BATCH = 8
 class PictureSamples(Samples):
     """Photos and single frames of clips, as clips of one frame.
 
-    Args:
-        data: where everything comes from.
-        recipe: the seed, and what a validation consists of: how many pictures, of its last stage's size.
-        spec: of the painter, which looks at no other frames.
-
     Raises:
         InputError: no pictures.
     """
@@ -72,11 +67,7 @@ class PictureSamples(Samples):
 
 
 class PictureBank:
-    """Crops of pictures of any sizes.
-
-    Args:
-        pictures: (H, W, 3) uint8 RGB each, on the training device; at least one.
-    """
+    """Crops of pictures of any sizes, (H, W, 3) uint8 RGB each, on the training device."""
 
     def __init__(self, pictures: Sequence[Tensor]) -> None:
         self._device = pictures[0].device
@@ -93,15 +84,7 @@ class PictureBank:
         self._usable: dict[tuple[int, int], Tensor] = {}
 
     def draw(self, n: int, size: tuple[int, int]) -> Tensor:
-        """Crops of pictures that need not be enlarged for it (any, if there are none), with changed colours.
-
-        Args:
-            n: how many.
-            size: (height, width).
-
-        Returns:
-            (n, 3, height, width) in [0, 1].
-        """
+        """Crops with changed colours, (n, 3, height, width) in [0, 1], of pictures that need not be enlarged for it."""
         usable = self.large_enough(size)
         index = usable[torch.randint(len(usable), (n,), device=self._device)]
         cropped = self.cropped(index, size, torch.rand(n, 4, device=self._device))
@@ -126,15 +109,9 @@ class PictureBank:
         return self._usable[size]
 
     def cropped(self, index: Tensor, size: tuple[int, int], chance: Tensor) -> Tensor:
-        """Crops of given pictures.
+        """Crops of given pictures, (n, 3, height, width) in [0, 1].
 
-        Args:
-            index: (n,), their positions.
-            size: (height, width).
-            chance: (n, 4) in [0, 1]: zoom, place down and across, whether it is mirrored.
-
-        Returns:
-            (n, 3, height, width) in [0, 1].
+        `chance`, (n, 4) in [0, 1], decides on zoom, place down and across, and mirroring.
         """
         wanted = torch.tensor(size, dtype=torch.float32, device=self._device)
         available = self._sizes[index]
