@@ -100,8 +100,8 @@ def flow_l1(flow: Tensor, exact: Tensor, visible: Tensor) -> Tensor:
 def warp_l1(fill: Tensor, other: Tensor, truth: Tensor, other_truth: Tensor, flow: Tensor) -> Tensor:
     """Temporal consistency: an output against another one, warped by the flow between them, where the truth agrees.
 
-    The weight of a pixel is exp(-50 |truth - warp(other_truth)|^2), the square summed over the colours. The flow, (B, 2, H,
-    W) in pixels, leads from `fill` to `other`.
+    The weight of a pixel is exp(-50 |truth - warp(other_truth)|^2), the square summed over the colours. The flow, in
+    pixels, leads from `fill` to `other`.
     """
     away = (truth - warp(other_truth, flow)).square().sum(dim=1, keepdim=True)
     weight = torch.exp(-_OCCLUSION_SHARPNESS * away)

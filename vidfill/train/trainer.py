@@ -122,8 +122,8 @@ class Trainer:
 
         Args:
             minutes: of this sitting, saving included; None for as long as it takes. The last validation is left out
-                where it might not fit. A recipe that follows the clock ends in this time, None for its own; what is left
-                of a resumed one is stretched or squeezed to fit.
+                where it might not fit. A recipe that follows the clock ends in this time, None for its own; what is
+                left of a resumed one is stretched or squeezed to fit.
             should_stop: asked before every step, and before the last validation.
 
         Raises:

@@ -47,8 +47,8 @@ class Validation:
         """Fill the clips, with the model in evaluation mode.
 
         Returns:
-            Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), with features the
-            mean of `losses.feature_distance`, and the clips. Both are empty where no clip is held back.
+            Mean PSNR inside the hole, of the model and of Telea ("hole_psnr_db", "telea_hole_psnr_db"), with features
+            the mean of `losses.feature_distance`, and the clips. Both are empty where no clip is held back.
         """
         was_training = model.training
         model.eval()
