@@ -23,17 +23,13 @@ STALE_S = 60.0
 
 
 class Holder(NamedTuple):
-    """Who holds a lock.
-
-    `machine` tells machines, boots and containers apart; `started` is when the process started, in the system's own
-    ticks, "" where the system does not tell; `token` belongs to this one lock.
-    """
+    """Who holds a lock."""
 
     host: str
     pid: int
-    machine: str
-    started: str
-    token: str
+    machine: str  # tells machines, boots and containers apart
+    started: str  # when the process started, in the system's own ticks; "" where it does not tell
+    token: str  # of this one lock
 
     @classmethod
     def here(cls) -> Self:

@@ -78,13 +78,7 @@ def fetch(
     """Bring a published file into the user's folder of weights and its manifest.
 
     A broken transfer is resumed, in this call a few times and in the next one. The file has its name only once its
-    sha256 is right.
-
-    Args:
-        item: what to fetch.
-        model_dir: the user's folder of weights; None for the default one.
-        offline: use no network: only what is here already.
-        progress: called with (bytes here, bytes in all).
+    sha256 is right. `offline` uses only what is here already; `progress` is called with (bytes here, bytes in all).
 
     Raises:
         WeightsError: it cannot be fetched, or what came is not the file; or it is not here and `offline`.
@@ -185,8 +179,5 @@ def _size(partial: Path) -> int:
 
 def _innermost(error: Exception) -> str:
     """The message of the innermost of the errors that libraries have wrapped in one another."""
-    while (cause := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
-        if not isinstance(cause, Exception):
-            return str(cause)
-        error = cause
-    return type(error).__name__
+    cause = getattr(error, "reason", None) or (error.args[0] if error.args else type(error).__name__)
+    return _innermost(cause) if isinstance(cause, Exception) else str(cause)

@@ -8,9 +8,11 @@ fill. A model that lies in both is taken from the user's.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidfill.errors import WeightsError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
+Origin = Literal["shipped", "imported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Card:
     def hole_psnr_db(self) -> float:
         """PSNR inside the hole, mean over the protocols; -inf where nothing was measured."""
         values = [measures["hole_psnr_db"] for measures in self.scores.values() if "hole_psnr_db" in measures]
-        return sum(values) / len(values) if values else float("-inf")
+        return fmean(values) if values else -math.inf
 
     @property
     def visible_error(self) -> float:
@@ -70,7 +73,7 @@ class Card:
             for measures in self.scores.values()
             if "feature_distance" in measures and "flicker" in measures
         ]
-        return sum(errors) / len(errors) if errors else float("inf")
+        return fmean(errors) if errors else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Installed:
     """A card, which of the two folders it is from, and its weight file; None for a model without learned weights."""
 
     card: Card
-    origin: Literal["shipped", "imported"]
+    origin: Origin
     path: Path | None
 
     @property
@@ -110,18 +113,19 @@ def default_model_dir() -> Path:
 
 
 def list_weights(*, model_dir: Path | None = None) -> tuple[Installed, ...]:
-    """Every model that a manifest names, the user's own first.
-
-    Args:
-        model_dir: the user's folder of weights; None for `default_model_dir()`.
+    """Every model that a manifest names: those of `model_dir` (None for `default_model_dir()`), then the shipped ones.
 
     Raises:
         WeightsError: a manifest that cannot be read.
     """
-    own, shipped = model_dir or default_model_dir(), shipped_dir()
-    return (
-        *(Installed(card, "imported", own / card.file if card.file else None) for card in read_manifest(own)),
-        *(Installed(card, "shipped", shipped / card.file if card.file else None) for card in read_manifest(shipped)),
+    folders: tuple[tuple[Origin, Path], ...] = (
+        ("imported", model_dir or default_model_dir()),
+        ("shipped", shipped_dir()),
+    )
+    return tuple(
+        Installed(card, origin, folder / card.file if card.file else None)
+        for origin, folder in folders
+        for card in read_manifest(folder)
     )
 
 
@@ -150,10 +154,7 @@ def _problem(item: Installed) -> str:
 def install_weights(card: Card, tensors: Mapping[str, Tensor], *, model_dir: Path | None = None) -> Installed:
     """Put a model's weights into the user's folder and its manifest, in the place of an earlier import.
 
-    Args:
-        card: all but `file`, `sha256` and `n_bytes`, which follow from what is written.
-        tensors: by the network's own names.
-        model_dir: the user's folder of weights; None for `default_model_dir()`.
+    `file`, `sha256` and `n_bytes` of the card follow from what is written; tensors have the network's own names.
 
     Raises:
         WeightsError: the folder cannot be written, or its manifest cannot be read.
