@@ -56,7 +56,7 @@ def test_all_is_well(videos: Path, run: Run) -> None:
     assert [job["status"] for job in again.json["result"]["jobs"]] == ["already done", "already done"]
 
 
-def test_a_licence_is_told_of_once_and_what_is_invented_for_each_video(videos: Path, run: Run, chained: None) -> None:
+def test_licence_and_invented_ratios(videos: Path, run: Run, chained: None) -> None:
     done = run(*WORDS, "--model", "cleanplate", "--split")
     assert done.code == 0
     assert done.err.count("licence: the weights of cleanplate are for research use only") == 1
@@ -88,7 +88,7 @@ def test_some_failed(videos: Path, run: Run) -> None:
     assert run(*WORDS).code == 0, "another source is another job"
 
 
-def test_names_are_no_markup_and_need_not_be_text(videos: Path, run: Run) -> None:
+def test_odd_file_names(videos: Path, run: Run) -> None:
     odd = os.fsdecode(b"b]\xff.mkv")
     (videos / "x[").mkdir()
     (videos / "x[" / odd).write_text("no video")
@@ -137,7 +137,7 @@ def test_mistakes(videos: Path, run: Run, words: list[str], says: str) -> None:
     assert not Path("out", ".vidfill").exists()
 
 
-def test_every_option_of_a_removal_is_one_of_a_batch() -> None:
+def test_batch_has_the_options_of_remove() -> None:
     """Apart from those that are of one video, or that a batch does by itself."""
     single = {"source", "output", "output_fill", "dry_run", "resume", "work_dir", "keep_work", "skip_existing"}
     single |= {"prompts", "point", "not_point", "object_box", "tracker", "grow_px", "shadow", "whole", "allow_lost"}
@@ -145,7 +145,7 @@ def test_every_option_of_a_removal_is_one_of_a_batch() -> None:
     assert missing == single
 
 
-def test_the_live_table_shows_what_runs_and_what_ended_last() -> None:
+def test_live_table() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     table = LiveTable()
     for number in range(20):

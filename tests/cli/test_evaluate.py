@@ -76,7 +76,7 @@ def test_what_cannot_be_is_said_before_any_work(run: Run, options: list[str], co
     assert not Path("scores").exists()
 
 
-def test_a_model_without_weights_is_told_of_before_any_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_found_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights.manifest, "shipped_dir", lambda: Path("nothing"))
     outcome = run("evaluate", "clips", "--models", "telea,opn", "--out", "scores")
     assert outcome.code == 6
@@ -91,7 +91,7 @@ def test_folders_that_hold_no_clips(run: Run) -> None:
     assert outcome.code == 4 and "1 masks in clips/cow/masks for 2 frames" in outcome.err
 
 
-def test_ctrl_c_keeps_what_is_done_and_shows_no_traceback() -> None:
+def test_ctrl_c_keeps_finished_work() -> None:
     command = [sys.executable, "-m", "vidfill", "evaluate", "clips", "--models", "telea", "--out", "scores"]
     process = subprocess.Popen(
         [*command, "--progress", "json"],

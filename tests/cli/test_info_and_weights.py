@@ -10,7 +10,7 @@ from tests.clips import Clip, write_clip
 from vidfill.models import MODEL_NAMES
 
 
-def test_info_names_devices_encoders_models_and_versions(clip: Clip, run: Run) -> None:
+def test_info_of_the_machine(clip: Clip, run: Run) -> None:
     found = run("info", "--json").json
     assert found["devices"][0]["name"] == "cpu"
     assert {"h264", "hevc", "ffv1"} <= {encoder["codec"] for encoder in found["encoders"]}
@@ -35,7 +35,7 @@ def test_info_of_a_file_is_what_probe_says(clip: Clip, run: Run) -> None:
     assert "masks" in found["facts"]
 
 
-def test_info_of_a_turned_file_says_how_masks_must_lie(clip: Clip, run: Run) -> None:
+def test_info_of_a_turned_file(clip: Clip, run: Run) -> None:
     write_clip(Path("turned.mp4"), n=2, rotation=90)
     out = run("info", "turned.mp4").out
     assert "64x96 (turned by the player)" in out

@@ -39,9 +39,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(("number", "code", "says"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
-def test_a_signal_ends_the_run_without_a_trace_of_the_output(
-    number: signal.Signals, code: int, says: str, clip: Clip
-) -> None:
+def test_signals_leave_no_output(number: signal.Signals, code: int, says: str, clip: Clip) -> None:
     with subprocess.Popen([*MASKED, "--progress", "json"], stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         first = next(line for line in running.stderr if '"fill"' in line)
@@ -54,7 +52,7 @@ def test_a_signal_ends_the_run_without_a_trace_of_the_output(
     assert not [path for path in Path.cwd().iterdir() if path.name.startswith("out.mp4")]
 
 
-def test_a_reader_that_goes_away_is_no_error_message(clip: Clip) -> None:
+def test_closed_pipe_is_no_error(clip: Clip) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as gone:
@@ -63,7 +61,7 @@ def test_a_reader_that_goes_away_is_no_error_message(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("words", [["info", "in.mp4"], ["info", "in.mp4", "--json"], ["--help"]])
-def test_an_answer_that_cannot_be_written_is_one_line(words: list[str], clip: Clip) -> None:
+def test_stdout_that_cannot_be_written(words: list[str], clip: Clip) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 5
@@ -89,7 +87,7 @@ def _on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
     return shown.decode()
 
 
-def test_a_terminal_gets_bars_and_then_the_summary(clip: Clip) -> None:
+def test_bars_on_a_terminal(clip: Clip) -> None:
     shown = _on_a_terminal(MASKED, {"TERM": "xterm-256color", "COLUMNS": "90"})
     bars, summary = shown.rsplit("\x1b[?25h", 1)  # the cursor is shown again when the bars are done
     assert "8/8" in bars

@@ -16,7 +16,7 @@ class Clock:
         return self.now_s
 
 
-def test_pace_counts_from_the_first_report_so_that_resumed_frames_do_not_flatter_it() -> None:
+def test_pace_ignores_resumed_frames() -> None:
     clock = Clock()
     pace = Pace(clock)
     assert pace.fps(Progress("fill", 300, 400)) is None
@@ -35,7 +35,7 @@ def test_without_a_total_there_is_no_time_left() -> None:
     assert plain_line(Progress("analyse", 5, 0), 5.0, None) == "analyse 5/? frames, 5.0 fps"
 
 
-def test_lines_come_at_the_first_and_the_last_report_and_now_and_then() -> None:
+def test_lines_at_intervals() -> None:
     clock = Clock()
     written: list[str] = []
     lines = Lines(written.append, plain_line, every_s=5, clock=clock)
@@ -47,7 +47,7 @@ def test_lines_come_at_the_first_and_the_last_report_and_now_and_then() -> None:
     assert written[1] == "fill 6/24 frames, 1.0 fps, 0:18 left"
 
 
-def test_stages_that_go_hand_in_hand_share_a_line() -> None:
+def test_parallel_stages_share_lines() -> None:
     clock = Clock()
     written: list[str] = []
     lines = Lines(written.append, plain_line, every_s=5, clock=clock)
@@ -58,7 +58,7 @@ def test_stages_that_go_hand_in_hand_share_a_line() -> None:
     assert [line.split(" frames")[0] for line in written] == ["fill 1/12", "assemble 1/12", "fill 6/12", "fill 11/12"]
 
 
-def test_json_lines_hold_null_for_what_is_not_known() -> None:
+def test_json_lines_have_null_for_unknown() -> None:
     assert json.loads(json_line(Progress("fill", 0, 0), None, None)) == {
         "event": "progress",
         "stage": "fill",
@@ -80,7 +80,7 @@ def test_auto_is_a_bar_on_a_terminal_only() -> None:
     assert isinstance(make_reporter(ProgressMode.none, terminal), Silent)
 
 
-def test_bars_show_each_stage_with_frames_and_pace() -> None:
+def test_bars() -> None:
     clock, out = Clock(), io.StringIO()
     bars = Bars(Console(file=out, force_terminal=True, width=80), clock=clock)
     bars(Progress("analyse", 0, 0))

@@ -67,7 +67,7 @@ def test_the_folder_is_as_safe_as_that_of_remove(run: Run) -> None:
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["in.mp4", "masks"]
 
 
-def test_from_click_to_removed_object_in_one_command(clip: Clip, run: Run) -> None:
+def test_remove_by_click(clip: Clip, run: Run) -> None:
     done = run("remove", "in.mp4", "--object-box", BOX, "--codec", "ffv1", "-o", "out.mkv", "--json")
     assert done.code == 0, done.err
     assert done.json["result"]["n_filled"] == N_FRAMES
@@ -89,7 +89,7 @@ def test_a_dry_run_tracks_and_leaves_nothing(run: Run) -> None:
     assert [path.name for path in Path.cwd().iterdir()] == ["in.mp4"]
 
 
-def test_lost_objects_are_exit_code_4_with_what_would_help(run: Run) -> None:
+def test_lost_objects_exit_with_4(run: Run) -> None:
     words = ("in.mp4", "--point", "80,10", "--object-box", "70,5,90,15", "-o")
     done = run("remove", *words, "out.mp4", "--json")
     assert done.code == 4
@@ -125,7 +125,7 @@ def test_boxes_are_added_and_times_limit(run: Run) -> None:
     assert [bool(mask is not None and mask[5, 84]) for mask in masks] == [i in (3, 4) for i in range(16)]
 
 
-def test_masks_that_are_all_empty_are_exit_code_4(run: Run) -> None:
+def test_empty_masks_exit_with_4(run: Run) -> None:
     done = run("mask", "in.mp4", "--object-box", BOX, "--start", "#40", "-o", "masks/")
     assert done.code == 4
     assert "empty on all 16 frames" in done.err
@@ -139,7 +139,7 @@ def test_prompts_from_a_file(run: Run) -> None:
     assert run("mask", "in.mp4", "--prompts", "prompts.json", "-o", "masks/").code == 0
 
 
-def test_preview_shows_prompts_confidence_and_lost_frames(run: Run) -> None:
+def test_preview_of_prompts(run: Run) -> None:
     done = run("preview", "in.mp4", "--point", "80,10", "--object-box", "70,5,90,15", "-o", "lost.png", "--columns", 4)
     assert done.code == 0, done.err
     sheet = cv2.imread("lost.png")
@@ -181,7 +181,7 @@ def test_resume_tracks_only_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert not Path(".out.mkv.vidfill").exists()
 
 
-def test_a_track_that_was_finished_survives_a_kill(run: Run) -> None:
+def test_finished_track_survives_a_kill(run: Run) -> None:
     """Killed after tracking and before the Plan: `--resume` takes the masks that are there."""
     program = (
         "import os, signal, vidfill.removal.run as p\n"

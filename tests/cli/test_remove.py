@@ -30,7 +30,7 @@ def test_a_removal_writes_the_file_and_says_so(clip: Clip, run: Run) -> None:
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["in.mp4", "masks", "out.mp4"]
 
 
-def test_what_was_invented_and_what_the_weights_may_be_used_for_is_said(clip: Clip, run: Run, chained: None) -> None:
+def test_invented_ratio_and_licence(clip: Clip, run: Run, chained: None) -> None:
     outcome = run(*MASKED, "--model", "cleanplate", "-v")
     assert "painted once\n" in outcome.err
     assert "8 filled; 25 % of the hole is shown by no frame and was painted; cleanplate on cpu" in outcome.err
@@ -41,7 +41,7 @@ def test_what_was_invented_and_what_the_weights_may_be_used_for_is_said(clip: Cl
     assert f"licence: {result['licence_notice']}" == last
 
 
-def test_a_model_without_weights_has_no_licence_to_tell_of(clip: Clip, run: Run) -> None:
+def test_no_licence_without_weights(clip: Clip, run: Run) -> None:
     outcome = run(*MASKED, "--model", "propagate", "--json")
     assert (outcome.json["result"]["invented"], outcome.json["result"]["licence_notice"]) == (None, None)
 
@@ -49,7 +49,7 @@ def test_a_model_without_weights_has_no_licence_to_tell_of(clip: Clip, run: Run)
 @pytest.mark.parametrize(
     ("ratio", "shown"), [(0.0, "; 0 % of"), (0.004, "; less than 1 % of"), (0.996, "; 100 % of"), (None, "")]
 )
-def test_how_much_is_invented_is_said_in_round_numbers(ratio: float | None, shown: str) -> None:
+def test_invented_ratio_in_words(ratio: float | None, shown: str) -> None:
     assert invented_part(ratio).startswith(shown)
     assert (invented_part(ratio) == "") == (ratio is None)
 
@@ -91,7 +91,7 @@ def test_progress_off_a_terminal_is_plain_lines(clip: Clip, run: Run) -> None:
     assert not any("\x1b" in line for line in lines)
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> None:
+def test_dry_run(clip: Clip, run: Run) -> None:
     before = sorted(Path.cwd().iterdir())
     outcome = run(*MASKED, "--dry-run", "-q")
     assert outcome.code == 0
@@ -107,15 +107,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> N
         (("--precision", "fp8"), 2),
     ],
 )
-def test_a_dry_run_refuses_what_the_removal_would_refuse(
-    options: tuple[str, ...], code: int, clip: Clip, run: Run
-) -> None:
+def test_dry_run_refuses_what_remove_refuses(options: tuple[str, ...], code: int, clip: Clip, run: Run) -> None:
     dry, real = run(*MASKED, "--dry-run", *options), run(*MASKED, *options)
     assert (dry.code, real.code) == (code, code)
     assert dry.err.splitlines()[-1] == real.err.splitlines()[-1]
 
 
-def test_a_dry_run_gives_the_plan_as_json_without_an_output(clip: Clip, run: Run) -> None:
+def test_dry_run_as_json_without_output(clip: Clip, run: Run) -> None:
     plan = run("remove", "in.mp4", "--mask", "masks", "--dry-run", "--json").json["plan"]
     assert (plan["n_frames"], plan["n_hole_frames"], plan["height"], plan["width"]) == (N_FRAMES, N_FRAMES, 64, 96)
     assert set(plan["segments"][0]) >= {"start", "stop", "box", "size"}
@@ -129,7 +127,7 @@ def test_options_reach_the_library(clip: Clip, run: Run) -> None:
         assert file.streams.video[0].codec_context.name == "ffv1"
 
 
-def test_warnings_are_shown_once_and_kept_in_the_json(clip: Clip, run: Run) -> None:
+def test_warnings_once_and_in_json(clip: Clip, run: Run) -> None:
     outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.webm", "--json")
     warnings = outcome.json["warnings"]
     assert any("aac" in warning for warning in warnings)
@@ -214,7 +212,7 @@ def test_bad_input_ends_in_one_line_and_its_code(
         assert Path("there.mp4").read_bytes() == b"keep me"
 
 
-def test_a_model_without_weights_says_how_to_get_some(clip: Clip, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_weights(clip: Clip, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights.manifest, "shipped_dir", lambda: Path("nothing"))
     outcome = run("remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--model", "opn", "--progress", "none")
     assert outcome.code == 6
@@ -223,7 +221,7 @@ def test_a_model_without_weights_says_how_to_get_some(clip: Clip, run: Run, monk
     assert not list(Path.cwd().glob("out.mp4*"))
 
 
-def test_an_existing_output_is_replaced_when_asked_for(clip: Clip, run: Run) -> None:
+def test_overwrite(clip: Clip, run: Run) -> None:
     _existing(clip)
     assert run("remove", "in.mp4", "--mask", "masks", "-o", "there.mp4", "-y", "-q").code == 0
     assert _n_frames("there.mp4") == N_FRAMES
@@ -239,7 +237,7 @@ def test_an_error_is_a_json_object_as_well(clip: Clip, run: Run) -> None:
 
 
 @pytest.mark.parametrize("words", ["remove in.mp4 --nosuch", "remove", "weights import vinet", "nosuch"])
-def test_a_mistake_on_the_command_line_is_a_json_object_as_well(words: str, run: Run) -> None:
+def test_usage_errors_as_json(words: str, run: Run) -> None:
     outcome = run(*words.split(), "--json")
     content = outcome.json
     assert (content["status"], content["exit_code"], outcome.code) == ("error", 2, 2)
@@ -263,7 +261,7 @@ def test_verbose_tells_the_encoder(clip: Clip, run: Run) -> None:
     assert "out.mp4: libx264, yuv420p, crf=15 preset=fast" in run(*MASKED, "-v", "--progress", "none").err
 
 
-def test_damage_is_a_warning_or_with_strict_an_error(clip: Clip, run: Run) -> None:
+def test_damage_and_strict(clip: Clip, run: Run) -> None:
     from tests.clips import damage_packets
 
     write_clip(Path("good.mp4"), n=12, gop=4, b_frames=0)

@@ -16,7 +16,7 @@ def _size(path: str) -> tuple[int, int]:
         return file.streams.video[0].width, file.streams.video[0].height
 
 
-def test_it_writes_the_file_and_says_what_became_of_the_objects(clip: Clip, run: Run) -> None:
+def test_writes_the_file_and_describes_objects(clip: Clip, run: Run) -> None:
     outcome = run(*HALF)
     assert outcome.code == 0, outcome.err
     assert outcome.out == ""
@@ -25,7 +25,7 @@ def test_it_writes_the_file_and_says_what_became_of_the_objects(clip: Clip, run:
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["half.mp4", "in.mp4", "masks"]
 
 
-def test_it_says_what_was_invented_and_what_the_weights_may_be_used_for(clip: Clip, run: Run, chained: None) -> None:
+def test_invented_ratio_and_licence(clip: Clip, run: Run, chained: None) -> None:
     outcome = run(*HALF, "--model", "cleanplate")
     assert "8 filled; 25 % of the hole is shown by no frame and was painted; cleanplate on cpu" in outcome.err
     assert "licence: the weights of cleanplate are for research use only" in outcome.err
@@ -42,7 +42,7 @@ def test_json_and_options(clip: Clip, run: Run) -> None:
     assert (result["n_filled"], result["n_held"]) == (N_FRAMES, 0)
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> None:
+def test_dry_run(clip: Clip, run: Run) -> None:
     before = sorted(Path.cwd().iterdir())
     outcome = run(*HALF, "--dry-run", "-q")
     assert outcome.code == 0
@@ -52,7 +52,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(clip: Clip, run: Run) -> N
     assert sorted(Path.cwd().iterdir()) == before
 
 
-def test_without_a_mask_it_is_refused_with_exit_code_4(clip: Clip, run: Run) -> None:
+def test_no_mask_exits_with_4(clip: Clip, run: Run) -> None:
     outcome = run("retarget", "in.mp4", "--width", 48, "-o", "half.mp4", "--json")
     assert outcome.code == 4
     assert outcome.json["error"]["kind"] == "MaskError"
@@ -90,7 +90,7 @@ def test_a_fill_layer_beside_the_picture(clip: Clip, run: Run) -> None:
     assert _size("out.mp4") == _size("fill.mkv") == (96, 64)
 
 
-def test_of_a_picture_and_a_layer_only_what_is_missing_is_made(clip: Clip, run: Run) -> None:
+def test_skip_existing_picture_or_layer(clip: Clip, run: Run) -> None:
     words = ["remove", "in.mp4", "--mask", "masks", "-o", "out.mp4", "--output-fill", "fill.mkv", "--skip-existing"]
     Path("out.mp4").write_text("mine")
     made = run(*words)

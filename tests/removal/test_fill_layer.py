@@ -69,7 +69,7 @@ def _hole() -> NDArray[np.uint8]:
         ("bgr0", "fill.mov", "yuva444p", 4 / 255),
     ],
 )
-def test_the_layer_over_the_source_is_the_finished_picture(
+def test_layer_over_source_is_the_result(
     tmp_path: Path, pix_fmt: str, name: str, layer_format: str, tolerance: float
 ) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=7, codec="ffv1", pix_fmt=pix_fmt)
@@ -82,7 +82,7 @@ def test_the_layer_over_the_source_is_the_finished_picture(
         assert np.quantile(np.abs(shown - finished), 0.999) < tolerance
 
 
-def test_what_the_source_leaves_transparent_stays_so(tmp_path: Path) -> None:
+def test_transparent_source_stays_transparent(tmp_path: Path) -> None:
     """A source that is a layer itself: the box lies half in, half out of what is transparent in it."""
     clip = write_clip(tmp_path / "in.mkv", n=6, with_object=True, codec="ffv1", pix_fmt="yuva444p")
     options = QUICK | {"box": ["10,20,40,24@#2-#5"], "grain": False}
@@ -110,7 +110,7 @@ def test_ffmpeg_lays_it_over_the_source_as_we_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fill.mkv", "fill.mov", "fill/"])
-def test_only_the_patches_are_there_and_alpha_is_the_feathered_mask(tmp_path: Path, name: str) -> None:
+def test_alpha_is_the_feathered_mask(tmp_path: Path, name: str) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=7)
     result = remove(clip.path, None, output_fill=f"{tmp_path}/{name}", **FLAT)
     assert result.output == result.output_fill == tmp_path / name
@@ -126,7 +126,7 @@ def test_only_the_patches_are_there_and_alpha_is_the_feathered_mask(tmp_path: Pa
         np.testing.assert_allclose(alpha, expected, atol=1e-3)
 
 
-def test_far_from_the_patches_the_layer_is_black_and_near_them_it_goes_on(tmp_path: Path) -> None:
+def test_colours_around_patches(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=5, size=(128, 160), codec="ffv1", pix_fmt="yuv444p")
     remove(clip.path, None, output_fill=tmp_path / "fill.mkv", **FLAT)
     layer, source = _rgb(tmp_path / "fill.mkv"), _rgb(clip.path)
@@ -192,7 +192,7 @@ def test_a_run_that_fails_leaves_neither(tmp_path: Path) -> None:
         (None, None, UsageError, "no output"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_the_work_starts(
+def test_output_is_checked_first(
     tmp_path: Path, output: str | None, layer: str | None, kind: type[Exception], message: str
 ) -> None:
     write_clip(tmp_path / "in.mkv", n=2)

@@ -34,7 +34,7 @@ def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(np.abs(one.astype(int) - other).mean())
 
 
-def test_overlay_changes_the_mask_and_nothing_else() -> None:
+def test_overlay() -> None:
     picture = np.full((12, 16, 3), 100, np.uint8)
     mask = np.zeros((12, 16), np.bool_)
     mask[3:9, 4:10] = True
@@ -55,7 +55,7 @@ def test_join_puts_before_first(layout: Layout, shape: tuple[int, int, int]) -> 
     assert both[-1, -1, 0] == 200
 
 
-def test_spread_takes_the_first_and_the_last_and_never_one_twice() -> None:
+def test_spread() -> None:
     assert spread(48, 4) == [0, 16, 31, 47]
     assert spread(3, 12) == [0, 1, 2]
     assert spread(5, 1) == [0]
@@ -93,7 +93,7 @@ def test_a_sheet_of_the_mask(clip: Clip, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_a_video_of_source_and_result_keeps_sound_and_timing(clip: Clip, tmp_path: Path) -> None:
+def test_video_keeps_sound_and_timing(clip: Clip, tmp_path: Path) -> None:
     result = preview(clip.path, tmp_path / "both.mp4", result=clip.path.parent / "clean.mp4")
     assert (result.n_frames, result.size) == (N_FRAMES, (64, 192))
     pictures = _decoded(tmp_path / "both.mp4")
@@ -107,7 +107,7 @@ def test_a_video_of_source_and_result_keeps_sound_and_timing(clip: Clip, tmp_pat
     assert made == given
 
 
-def test_a_turned_source_is_shown_as_players_show_it(tmp_path: Path) -> None:
+def test_turned_source(tmp_path: Path) -> None:
     turned = write_clip(tmp_path / "turned.mp4", n=3, with_object=True, rotation=90)
     write_images(tmp_path / "masks", np.rot90(turned.masks, 1, axes=(1, 2)))
     result = preview(turned.path, tmp_path / "sheet.png", mask=tmp_path / "masks", n_cells=1)
@@ -143,7 +143,7 @@ def test_what_cannot_be_shown(clip: Clip, tmp_path: Path) -> None:
         assert not list(tmp_path.glob("a.*"))
 
 
-def test_an_existing_sheet_is_kept_unless_told_otherwise(clip: Clip, tmp_path: Path) -> None:
+def test_existing_sheet_needs_overwrite(clip: Clip, tmp_path: Path) -> None:
     sheet_file = tmp_path / "a.png"
     sheet_file.write_bytes(b"keep me")
     with pytest.raises(OutputError, match="exists"):

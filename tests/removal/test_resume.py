@@ -43,7 +43,7 @@ def _broken(at: int) -> Raising:
     return Raising(WINDOW, RuntimeError("power"), calls=[at])
 
 
-def test_after_an_error_only_what_is_missing_is_done(source: Path) -> None:
+def test_resume_after_an_error(source: Path) -> None:
     expected, n_steps = _whole(source)
     with pytest.raises(RuntimeError, match="power"):
         _remove(source, _broken(n_steps * 2 // 3))

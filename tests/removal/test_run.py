@@ -42,7 +42,7 @@ def _work_folders(tmp_path: Path) -> list[Path]:
     return list(tmp_path.glob(".*.vidfill"))
 
 
-def test_the_object_goes_and_the_background_comes(tmp_path: Path) -> None:
+def test_object_is_replaced_by_the_background(tmp_path: Path) -> None:
     clip, masks = _crossing(tmp_path, n=24, codec="ffv1", pix_fmt="yuv444p")
     result = remove(clip.path, tmp_path / "out.mkv", mask=masks, dilate=1, feather=1, **QUICK)
     assert (result.n_frames, result.n_filled, result.n_held) == (24, 24, 0)
@@ -63,7 +63,7 @@ def _error(a: NDArray[Any], b: NDArray[Any], where: NDArray[np.bool_]) -> float:
     return float(np.abs(a.astype(float) - b)[where].mean())
 
 
-def test_what_alpha_left_transparent_is_opaque_afterwards(tmp_path: Path) -> None:
+def test_alpha_as_mask_becomes_opaque(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4, codec="ffv1", pix_fmt="yuva444p", with_object=True)
     masks = write_images(tmp_path / "masks", clip.masks)[0].parent
     remove(clip.path, tmp_path / "opaque.mkv", mask="alpha", **FLAT)
@@ -74,7 +74,7 @@ def test_what_alpha_left_transparent_is_opaque_afterwards(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])
-def test_outside_the_mask_every_sample_and_every_time_stays(tmp_path: Path, pix_fmt: str) -> None:
+def test_outside_the_mask_nothing_changes(tmp_path: Path, pix_fmt: str) -> None:
     clip, masks = _crossing(tmp_path, n=10, pix_fmt=pix_fmt, vfr=True, audio_tracks=1)
     output = tmp_path / "out.mkv"
     remove(clip.path, output, mask=masks, dilate=4, feather=4, **FLAT)
@@ -111,7 +111,7 @@ def test_a_folder_of_images_in_and_out(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in result.output.iterdir()) == [".png"] * 4
 
 
-def test_a_finished_run_leaves_the_output_and_nothing_else(tmp_path: Path) -> None:
+def test_finished_run_leaves_only_the_output(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=4)
     remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20"], **FLAT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
@@ -122,7 +122,7 @@ def test_a_finished_run_leaves_the_output_and_nothing_else(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyboardInterrupt()])
-def test_a_run_that_stops_leaves_no_output_but_its_work(tmp_path: Path, error: BaseException) -> None:
+def test_stopped_run_leaves_only_its_work(tmp_path: Path, error: BaseException) -> None:
     model = Raising(WindowSpec(), error, calls=[3])
     clip = write_clip(tmp_path / "in.mkv", n=8)
     with pytest.raises(type(error)):
@@ -130,7 +130,7 @@ def test_a_run_that_stops_leaves_no_output_but_its_work(tmp_path: Path, error: B
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mkv.vidfill", "in.mkv"]
 
 
-def test_progress_goes_through_the_stages_frame_by_frame(tmp_path: Path) -> None:
+def test_progress_by_stage_and_frame(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=6)
     seen: list[Progress] = []
     remove(clip.path, tmp_path / "out.mkv", box=["20,10,30,20@#2-#5"], progress=seen.append, **FLAT)
@@ -164,7 +164,7 @@ def test_progress_goes_through_the_stages_frame_by_frame(tmp_path: Path) -> None
         ({"model": "vinet", "checkpoint": "missing.safetensors"}, WeightsError),
     ],
 )
-def test_what_is_wrong_is_said_before_the_work_starts(
+def test_errors_before_the_work_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], kind: type[VidfillError]
 ) -> None:
     def analyse(*arguments: Any, **options: Any) -> None:
@@ -191,7 +191,7 @@ def _damaged(tmp_path: Path) -> Path:
     return tmp_path / "bad.mkv"
 
 
-def test_held_frames_repeat_the_frame_before_them_bit_for_bit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_held_frames_repeat_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = _damaged(tmp_path)
     # The box is there in every second frame only: what counts is the picture that a held frame repeats.
     boxes = [f"20,10,30,20@#{i}-#{i + 1}" for i in range(1, 16, 2)]
@@ -207,7 +207,7 @@ def test_held_frames_repeat_the_frame_before_them_bit_for_bit(tmp_path: Path, ca
     assert not _same(frames[5], sources[5])
 
 
-def test_held_frames_before_the_first_good_one_repeat_it_without_the_object(tmp_path: Path) -> None:
+def test_held_frames_at_the_start(tmp_path: Path) -> None:
     write_clip(tmp_path / "good.mkv", n=8, gop=1, b_frames=0)
     damage_packets(tmp_path / "good.mkv", tmp_path / "bad.mkv", [0, 1])
     result = remove(tmp_path / "bad.mkv", tmp_path / "out.mkv", box=["20,10,30,20@#2-#6"], **FLAT)
@@ -227,7 +227,7 @@ def test_strict_refuses_damage(tmp_path: Path) -> None:
     assert not (tmp_path / "out.mkv").exists()
 
 
-def test_warnings_come_back_in_the_result_each_once(tmp_path: Path) -> None:
+def test_warnings_in_the_result(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=3, subtitles=True, audio_tracks=1)
     result = remove(clip.path, tmp_path / "out.webm", box=["20,10,30,20"], codec="vp9", device="cpu")
     assert len(result.warnings) == len(set(result.warnings)) > 0

@@ -54,7 +54,7 @@ def test_patches_come_back_bit_for_bit(tmp_path: Path) -> None:
     assert all(_same(a, b) for a, b in zip(patches, folder.read(2), strict=True))
 
 
-def test_a_segment_counts_only_when_it_is_complete(tmp_path: Path) -> None:
+def test_incomplete_segment_does_not_count(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     with pytest.raises(KeyboardInterrupt), folder.writing(0) as stored:
         stored.add(_patch(0))
@@ -92,7 +92,7 @@ def test_patches_of_another_version_are_refused(tmp_path: Path) -> None:
         list(folder.read(0))
 
 
-def test_the_plan_comes_back_for_the_same_fingerprint_only(tmp_path: Path) -> None:
+def test_resume_needs_the_same_fingerprint(tmp_path: Path) -> None:
     folder = WorkFolder(tmp_path / "work")
     assert folder.resume({"source": "a"}) is None
     folder.begin({"source": "a", "dilate": "4"}, _plan())
@@ -103,13 +103,13 @@ def test_the_plan_comes_back_for_the_same_fingerprint_only(tmp_path: Path) -> No
         folder.resume({"source": "a", "dilate": "4", "fps": "25"})
 
 
-def test_a_folder_without_a_readable_plan_is_a_fresh_start(tmp_path: Path) -> None:
+def test_unreadable_plan_is_a_fresh_start(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     (folder.path / "plan.json").write_text("{")
     assert folder.resume({"source": "a"}) is None
 
 
-def test_a_fresh_start_forgets_earlier_segments_and_nothing_else(tmp_path: Path) -> None:
+def test_fresh_start_removes_segments_only(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     with folder.writing(0) as stored:
         stored.add(_patch(0))
@@ -127,12 +127,12 @@ def test_removing_takes_the_empty_folder_away(tmp_path: Path) -> None:
     folder.remove()
 
 
-def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="work folder.*--work-dir"):
         WorkFolder(tmp_path / "missing" / "work").begin({}, _plan())
 
 
-def test_where_the_folder_goes_is_checked_before_it_is_made(tmp_path: Path) -> None:
+def test_parent_folder_is_checked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     WorkFolder(tmp_path / "work").check()
     WorkFolder(tmp_path).check()
@@ -154,7 +154,7 @@ def test_only_one_run_at_a_time_holds_the_folder(tmp_path: Path) -> None:
     assert folder.resume({"source": "a"}) == _plan()
 
 
-def test_whoever_holds_the_folder_clears_half_written_segments_away(tmp_path: Path) -> None:
+def test_lock_clears_partial_segments(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     with folder.writing(1) as stored:
         stored.add(_patch(0))
@@ -166,7 +166,7 @@ def test_whoever_holds_the_folder_clears_half_written_segments_away(tmp_path: Pa
         assert folder.n_stored() == 1
 
 
-def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path: Path) -> None:
+def test_fingerprint_of_files_and_folders(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"one")
     file, folder = fingerprint_of(path), fingerprint_of(tmp_path)
@@ -179,7 +179,7 @@ def test_a_fingerprint_changes_with_the_file_and_with_a_folder_s_files(tmp_path:
         fingerprint_of(tmp_path / "missing")
 
 
-def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
+def test_memory_comes_back(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     pictures = [Remembered(np.full((5, 7, 3), value, np.uint8), (1 / value, 1 / 7)) for value in (3, 200)]
     folder.keep(4, pictures)
@@ -189,7 +189,7 @@ def test_what_a_model_remembers_of_a_segment_comes_back(tmp_path: Path) -> None:
     assert list(folder.remembered(3)) == []
 
 
-def test_a_segment_that_is_filled_again_remembers_nothing_of_the_first_time(tmp_path: Path) -> None:
+def test_memory_of_a_refilled_segment(tmp_path: Path) -> None:
     folder = _begun(tmp_path)
     folder.keep(4, [Remembered(np.zeros((5, 7, 3), np.uint8), (1.0, 1.0))])
     folder.keep(4, ())
