@@ -11,7 +11,7 @@ from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, _plan, _seg
 from vidfill.engine.fill import fill
 from vidfill.errors import InputError
 from vidfill.models.base import Detail, Step, Window, WindowSpec
-from vidfill.video.frame import Frame
+from vidfill.video.frame import Box, Frame
 
 
 class Detailing(Recorder):
@@ -27,7 +27,7 @@ class Detailing(Recorder):
         assert set(np.unique(picture)) == {target.index}
         alpha = np.zeros((height, width), np.float32)
         alpha[:12] = 1
-        detail = Detail((height, width), (0, 0, width, height), np.full((height, width, 3), 255, np.uint8), alpha)
+        detail = Detail((height, width), Box(0, 0, width, height), np.full((height, width, 3), 255, np.uint8), alpha)
         return Step(torch.zeros_like(target.frame), detail=(detail,))
 
 

@@ -1,11 +1,11 @@
-"""Straight still borders: letterbox bars, split screens, a picture in the picture.
+"""Straight still borders: letterbox bars, split screens, picture in picture.
 
-What lies on either side of such a border has nothing to do with the other: it moves by itself, or not at all, and no
-pixel of it belongs beyond. Borders run along rows and columns and stay where they are for a whole segment.
+The two sides of such a border are independent pictures. Borders run along rows and columns and stay in place for a
+whole segment.
 
-A border is believed where the picture beside it changes and the step across it is there all the same, in the same
-place, or where it ends a bar of one colour at the picture's edge. The edges of things in the scene move with the
-camera; under a camera that stands, nothing changes beside most of them, and what passes hides them.
+A border is accepted where the picture beside it changes while the step across it stays in place, or where it ends a bar
+of one colour at the picture's edge. Edges in the scene move with the camera; under a still camera hardly anything
+changes beside them, and moving objects hide them.
 """
 
 from __future__ import annotations
@@ -30,46 +30,41 @@ MIN_COLUMNS = 24  # known pixels along a border
 MIN_LENGTH_PX, MIN_LENGTH_RATIO = 32, 0.2  # of a border inside the picture
 MIN_STEP = 5.0  # mean over time
 MIN_STEP_RATIO = 2.0  # to the steps on both sides of it
-MIN_CHANGE = 8  # grey levels, between a smoothed frame and the median of all: the picture is another than usual
-MIN_UNUSUAL = 0.2  # ratio of such frames
+MIN_CHANGE = 8  # grey levels between a smoothed frame and the median over time: the picture has changed
+MIN_CHANGED = 0.2  # ratio of such frames
 MAX_DRIFT_PX = 0.5
-NEAR_PX, FAR_PX = 3, 6  # rows that are looked at beside a border: past its own blur
+NEAR_PX, FAR_PX = 3, 6  # distances at which a border is compared with the picture beside it, outside its blur
 WINDOW_PX = 15
 MIN_SIDE_PX = 16
 MIN_PICTURE_PX = 48
 MIN_DENSITY = 0.6
-SOFT_RATIO = 0.3  # of the largest step: still the border's own
+SOFT_RATIO = 0.3  # of the largest step: belongs to the border's blur
 
 
 class Sides(NamedTuple):
-    """A picture parted along its borders."""
+    """A picture divided along its borders."""
 
-    labels: Labels  # (H, W) int32: sides from 1 on, each with at least one pixel, 0 on the blur between two of them
-    flat: frozenset[int]  # the sides that have one colour throughout
+    labels: Labels  # (H, W): sides from 1 on, each with at least one pixel; 0 on the blur between two of them
+    flat: frozenset[int]  # the sides of a single colour
 
 
 class _Line(NamedTuple):
-    """A border along rows.
+    """A border along rows."""
 
-    Attributes:
-        first, last: rows of its blur, `first == last + 1` where it has none; the sides end before and after them.
-        along: (W,) bool, the columns where it is seen, or where nothing is known.
-    """
-
-    first: int
-    last: int
-    along: Bool
+    first: int  # row of its blur; the sides end before `first` and after `last`
+    last: int  # row of its blur; `first - 1` where it has none
+    along: Bool  # (W,), the columns where it is seen or nothing is known
 
 
 def find_sides(frames: Sequence[Rgb], known: Sequence[Bool]) -> Sides | None:
-    """Part a picture along its straight still borders.
+    """Divide a picture along its straight still borders.
 
     Args:
-        frames: (H, W, 3) uint8 each, of one segment, in order of time; a dozen of them, spread out, are enough.
-        known: (H, W) bool each, False in the hole.
+        frames: (H, W, 3) each, of one segment, in order of time; a dozen, spread out, are enough.
+        known: (H, W) each, False in the hole.
 
     Returns:
-        None where the picture is one, or too small to tell.
+        None for an undivided picture, or one that is too small to tell.
     """
     if min(frames[0].shape[:2]) < MIN_PICTURE_PX:
         return None
@@ -86,32 +81,23 @@ def find_sides(frames: Sequence[Rgb], known: Sequence[Bool]) -> Sides | None:
 
 
 class _Evidence(NamedTuple):
-    """What T frames say.
+    """Statistics of T frames."""
 
-    Attributes:
-        lowest, highest: (H, W, 3) uint8, over time.
-        steps: (T, H, W) uint8, absolute step from each row to the next, the last row 0; 0 where it is not known.
-        step: (H, W) float32, its mean over the frames in which the picture beside it is another than usual.
-        unusual: (H, W) float32, the ratio of these frames.
-        seen: (H, W) bool, whether the pixel is known in some frame.
-    """
-
-    lowest: Rgb
-    highest: Rgb
-    steps: Rgb
-    step: Float
-    unusual: Float
-    seen: Bool
+    lowest: Rgb  # (H, W, 3), over time
+    highest: Rgb  # (H, W, 3), over time
+    steps: Rgb  # (T, H, W), absolute step from each row to the next, 0 where unknown and in the last row
+    step: Float  # (H, W), its mean over the frames in which the picture beside it has changed
+    changed: Float  # (H, W), the ratio of these frames
+    seen: Bool  # (H, W), whether the pixel is known in some frame
 
     @classmethod
     def of(cls, frames: Rgb, known: Bool) -> _Evidence:
-        """From (T, H, W, 3) frames and (T, H, W) known pixels."""
         lowest = np.where(known[..., None], frames, np.uint8(255)).min(axis=0)
         highest = np.where(known[..., None], frames, np.uint8(0)).max(axis=0)
         pictures = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in frames]
         grey = np.stack(pictures).astype(np.uint8)
         steps = np.zeros_like(grey)
-        total, n_unusual, n_known = np.zeros((3, *known.shape[1:]), np.float32)
+        total, n_changed, n_known = np.zeros((3, *known.shape[1:]), np.float32)
         smooth = np.stack([cv2.blur(picture, (5, 5)) for picture in grey])
         usual = np.partition(smooth, len(smooth) // 2, axis=0)[len(smooth) // 2]
         beside = np.ones((2 * FAR_PX + 1, 1), np.uint8)
@@ -121,30 +107,29 @@ class _Evidence(NamedTuple):
             other = (cv2.absdiff(smooth[i], usual) >= MIN_CHANGE).astype(np.uint8) * known[i]
             counts = cv2.dilate(other, beside)[:-1] * both
             total[:-1] += steps[i, :-1] * counts
-            n_unusual[:-1] += counts
+            n_changed[:-1] += counts
             n_known[:-1] += both
-        step, unusual = total / np.maximum(n_unusual, 1), n_unusual / np.maximum(n_known, 1)
-        return cls(lowest, highest, steps, step, unusual, np.any(known, axis=0))
+        step, changed = total / np.maximum(n_changed, 1), n_changed / np.maximum(n_known, 1)
+        return cls(lowest, highest, steps, step, changed, np.any(known, axis=0))
 
     def is_flat(self, where: Bool) -> bool:
-        """Whether all that is seen of a part has one colour; False where nothing is."""
+        """Whether a part has one colour; False where nothing of it is seen."""
         inside = where & self.seen
         if not inside.any():
             return False
         return bool(self._differs(inside)[inside].mean() <= BAR_MAX_OUTLIERS)
 
     def _differs(self, where: Bool) -> Bool:
-        """(H, W), whether a pixel is ever of another colour than most of those of a part."""
+        """(H, W), whether a pixel ever differs from the median colour of a part."""
         colour = np.median(np.concatenate((self.lowest[where], self.highest[where])).astype(np.float32), axis=0)
         off = np.maximum(self.highest - colour, colour - self.lowest).max(axis=2)
         return np.asarray(off > BAR_TOLERANCE)
 
     def bars(self) -> list[_Line]:
-        """Where bars of one colour at the top and the bottom end."""
         return [line for line in (self._bar(1), self._bar(-1)) if line is not None]
 
     def _bar(self, direction: int) -> _Line | None:
-        """The end of a bar of one colour at the top (1) or at the bottom (-1)."""
+        """The end of a bar of one colour at the top (1) or the bottom (-1)."""
         seen = self.seen[::direction]
         outermost = np.zeros_like(self.seen)
         outermost[::direction][:MIN_BAR_PX] = seen[:MIN_BAR_PX]
@@ -157,7 +142,7 @@ class _Evidence(NamedTuple):
         behind = ratio[height : height + MAX_SOFT_PX + 1] >= PICTURE_MIN_RATIO
         if not MIN_BAR_PX <= height < len(seen) - 1 or not behind.any():
             return None
-        # The blur ends where the picture differs as much as it does a little farther in.
+        # The blur ends where the contrast to the bar reaches that of the picture behind it.
         middle = self.lowest[::direction] / np.float32(2) + self.highest[::direction] / np.float32(2)
         off = np.abs(middle - np.median(middle[:MIN_BAR_PX][seen[:MIN_BAR_PX]], axis=0)).mean(axis=2)
         contrast = np.where(seen, off, 0).sum(axis=1) / np.maximum(n_seen, 1)
@@ -169,16 +154,16 @@ class _Evidence(NamedTuple):
         return _Line(first, last, np.ones(seen.shape[1], np.bool_))
 
     def borders(self, bars: list[_Line]) -> list[_Line]:
-        """The ends of the bars and the borders beside which something moves, from the top."""
+        """The ends of bars and the other borders, from the top."""
         height = len(self.seen)
-        step, unusual = self._along(self.step), self._along(self.unusual)
+        step, changed = self._along(self.step), self._along(self.changed)
         beside = np.zeros_like(step)
         for away in range(NEAR_PX, FAR_PX + 1):
             beside = np.maximum(beside, np.maximum(_shifted(step, away), _shifted(step, -away)))
-        is_line = (step >= MIN_STEP) & (step >= MIN_STEP_RATIO * beside) & (unusual >= MIN_UNUSUAL)
+        is_line = (step >= MIN_STEP) & (step >= MIN_STEP_RATIO * beside) & (changed >= MIN_CHANGED)
         strength = np.where(is_line, step, 0).sum(axis=1)
         lines = list(bars)
-        # The strongest first: its neighbours are its blur.
+        # The strongest first: the rows beside it are its blur.
         for row in np.argsort(-strength, kind="stable")[: np.count_nonzero(is_line.sum(axis=1) >= MIN_COLUMNS)]:
             if not FAR_PX <= row < height - FAR_PX or any(abs(row + 1 - line.first) <= FAR_PX for line in lines):
                 continue
@@ -195,7 +180,7 @@ class _Evidence(NamedTuple):
         return sorted(lines, key=lambda line: line.first)
 
     def _stays(self, start: int, along: Bool) -> bool:
-        """Whether the step is in the same place in every frame, and not now here, now there."""
+        """Whether the step is in the same place in every frame."""
         rows = np.arange(start, start + 5)
         profiles = self.steps[:, rows][:, :, along].mean(axis=2)
         profiles -= profiles.min(axis=1, keepdims=True)
@@ -204,7 +189,7 @@ class _Evidence(NamedTuple):
         return bool(visible.any() and np.quantile(places, 0.9) - np.quantile(places, 0.1) <= MAX_DRIFT_PX)
 
     def _along(self, values: Float) -> Float:
-        """Means over a few known pixels of each row: where a border happens to have no step there is one beside."""
+        """Means over a few known pixels along each row, to bridge places where a border has no contrast."""
         window = (WINDOW_PX, 1)
         weight = self.seen.astype(np.float32)
         sums, weights = (cv2.blur(v, window, borderType=cv2.BORDER_CONSTANT) for v in (values * weight, weight))
@@ -212,7 +197,7 @@ class _Evidence(NamedTuple):
 
 
 def _shifted(values: Float, rows: int) -> Float:
-    """`values[y + rows]` at y, 0 beyond the picture."""
+    """`values[y + rows]` at y, 0 outside."""
     shifted = np.zeros_like(values)
     if rows >= 0:
         shifted[: len(values) - rows] = values[rows:]
@@ -222,13 +207,13 @@ def _shifted(values: Float, rows: int) -> Float:
 
 
 def _runs(is_line: Bool, seen: Bool) -> Bool | None:
-    """(W,): the stretches of a row that are a border in most of their known columns; None where they are too short."""
+    """(W,): the runs of a row that are a border in most known columns; None where they are too short."""
     hits, total = (
         cv2.blur((values & seen).astype(np.float32)[None], (WINDOW_PX, 1), borderType=cv2.BORDER_CONSTANT)[0]
         for values in (is_line, np.ones_like(seen))
     )
     along = np.asarray((hits >= MIN_DENSITY * total) & (total > 0))
-    # A stretch goes on through the hole.
+    # Runs continue through the hole.
     _, _, stats, _ = cv2.connectedComponentsWithStats((along | ~seen).astype(np.uint8)[None])
     pieces = [along[x : x + w] & seen[x : x + w] for x, _, w, _, _ in stats[1:]]
     longest = max((int(piece.sum()) for piece in pieces), default=0)
@@ -236,7 +221,7 @@ def _runs(is_line: Bool, seen: Bool) -> Bool | None:
 
 
 def _cells(rows: list[_Line], columns: list[_Line], seen: Bool) -> Labels:
-    """Number the cells between the borders' extensions, those as one that no border parts."""
+    """Label the cells between the extended borders, joining those without a border between them."""
     height, width = seen.shape
     tops, lefts = [0, *(line.last + 1 for line in rows)], [0, *(line.last + 1 for line in columns)]
     bottoms, rights = [*(line.first for line in rows), height], [*(line.first for line in columns), width]
@@ -253,7 +238,7 @@ def _cells(rows: list[_Line], columns: list[_Line], seen: Bool) -> Labels:
                 join(group[i, j], group[i, j + 1])
     names = {name: number for number, name in enumerate(dict.fromkeys(group.ravel().tolist()), start=1)}
     labels = np.zeros((height, width), np.int32)
-    # Cells that are one have no blur between them.
+    # Joined cells have no blur between them.
     upto_row, upto_column = [*tops[1:], height], [*lefts[1:], width]
     for i in range(len(tops)):
         for j in range(len(lefts)):
@@ -261,12 +246,12 @@ def _cells(rows: list[_Line], columns: list[_Line], seen: Bool) -> Labels:
             below = upto_row[i] if i + 1 < len(tops) and group[i + 1, j] == own else bottoms[i]
             right = upto_column[j] if j + 1 < len(lefts) and group[i, j + 1] == own else rights[j]
             labels[tops[i] : below, lefts[j] : right] = names[own]
-    # Where the ends of two bars meet, the cell between them has no pixels: it gets no number.
+    # A cell where two bars meet may have no pixels: it gets no label.
     return np.searchsorted(np.unique(labels[labels > 0]), labels, side="right").astype(np.int32)
 
 
 def _has_small_part(labels: Labels) -> bool:
-    """Whether a part that lies inside the picture is so small that it must be a thing in the scene, as tiles are."""
+    """Whether a part inside the picture is so small that it must be an object in the scene, such as a tile."""
     height, width = labels.shape
     for label in range(1, int(labels.max()) + 1):
         x, y, w, h = cv2.boundingRect((labels == label).astype(np.uint8))
@@ -276,7 +261,7 @@ def _has_small_part(labels: Labels) -> bool:
 
 
 def _parts(line: _Line, seen: Bool, start: int, stop: int) -> bool:
-    """Whether a border is there between two positions along it, as far as that is seen."""
+    """Whether a border is seen between two positions along it."""
     inner = np.s_[start + MAX_SOFT_PX : max(stop - MAX_SOFT_PX, start + MAX_SOFT_PX + 1)]
     visible = seen[inner]
     if not visible.any():

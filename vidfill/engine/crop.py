@@ -1,4 +1,4 @@
-"""The frames of a segment, cropped and shrunk to what a model works on."""
+"""The frames of a segment, cropped and downscaled to the working size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vidfill.video.color import rgb_crop
 from vidfill.video.frame import Bool, Box, Float, Frame, Samples, VideoInfo
 
 MAX_ORIGINAL_PIXELS = 1920 * 1080
-"""A crop of more pixels is made smaller before a model looks at it at the source's own size."""
+"""A crop of more pixels is downscaled before a model gets it at the source's own size."""
 
 
 class MaskReading(Protocol):
@@ -52,15 +52,7 @@ class FrameReader(Protocol):
 
 
 class SegmentPictures:
-    """The frames of one segment at a working size; iterating decodes them.
-
-    Args:
-        segment: of the plan.
-        size: (height, width) at which the model works.
-        plan: says how masks are dilated and feathered.
-        reader: of the plan's source.
-        masks: of the same source.
-    """
+    """The frames of one segment at a working size (height, width); iterating decodes them."""
 
     def __init__(self, segment: Segment, size: tuple[int, int], plan: Plan, reader: FrameReader, masks: Masks) -> None:
         self.segment, self.size = segment, size
@@ -68,11 +60,11 @@ class SegmentPictures:
 
     @property
     def is_smaller(self) -> bool:
-        """Whether more of a frame can be seen at the source's own size."""
+        """Whether frames are downscaled."""
         return math.prod(self.size) < math.prod(_original_size(self.segment.box))
 
     def original(self, position: int, picture: Picture) -> FrameAtOwnSize:
-        """The frame at a position of the segment before it was made smaller."""
+        """The frame at a position of the segment before it was downscaled."""
         return FrameAtOwnSize(self._reader, self.segment.box, self.segment.read_start + position, picture.pts)
 
     def __iter__(self) -> Iterator[Picture]:
@@ -87,22 +79,22 @@ class SegmentPictures:
                 if not frame.held:
                     shown = mask
                 elif shown is not None and shown is not mask:
-                    # A held frame repeats the picture before it: the object is where it was there.
+                    # A held frame repeats the previous picture, with the object where it was there.
                     mask = mask | shown
-                # Cursors give the same array again while a mask stays as it is: so does all that follows from it.
+                # Cursors give the same array again while a mask does not change.
                 if last is None or last[0] is not mask:
                     alpha = soft_alpha(mask, dilate_px=plan.dilate_px, feather_px=plan.feather_px)
                     last = mask, _shrunk_hole(alpha[segment.box.slices] > 0, self.size), Edge.around(alpha)
                 _, hole, edge = last
                 if shown is None:
-                    # Held before the first good frame, which is what it shows: where the object is there comes later.
+                    # Held before the first good frame, which it shows: where the object is there is not known yet.
                     hole = np.ones_like(hole)
                 rgb = shrunk(rgb_crop(frame, info, segment.box), self.size)
                 yield Picture(_quantised(rgb, info.pixel_format.depth), hole, frame.pts, edge)
 
 
 class FrameAtOwnSize(NamedTuple):
-    """A frame of a segment at the source's own size, decoded when it is read (see `vidfill.models.base.Original`)."""
+    """See `vidfill.models.base.Original`."""
 
     reader: FrameReader
     box: Box
@@ -123,7 +115,7 @@ class FrameAtOwnSize(NamedTuple):
 
 
 def shrunk(picture: Float, size: tuple[int, ...]) -> Float:
-    """A picture of (height, width), each pixel the mean of those that it covers."""
+    """A picture downscaled to (height, width) by area."""
     if picture.shape[:2] == size:
         return picture
     return np.asarray(cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA), np.float32)

@@ -1,4 +1,4 @@
-"""Where a model runs: device, number type, threads, and what running out of memory looks like."""
+"""Where a model runs: device, number type and threads; which errors mean out of memory."""
 
 from __future__ import annotations
 
@@ -21,23 +21,21 @@ _SHORT = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A device that is there, and the number type that networks use on it."""
+    """An available device, and the number type that networks use on it."""
 
-    device: torch.device  # where the tensors live
-    short_type: torch.dtype | None  # the type of autocast, None for plain float32
+    device: torch.device
+    short_type: torch.dtype | None  # of autocast, None for float32
     is_network: bool  # whether the model has weights; one without keeps float32 and its own memory layout
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """No gradients, and autocast where it was chosen. Never held across a `yield` to other code."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if self.short_type is not None:
-                stack.enter_context(torch.autocast(self.device.type, self.short_type))
+        """Inference mode, and autocast where chosen; never held across a `yield` to other code."""
+        kind, short = self.device.type, self.short_type
+        with torch.inference_mode(), contextlib.nullcontext() if short is None else torch.autocast(kind, short):
             yield
 
     def place(self, model: Model) -> Model:
-        """Move a model to the device, for inference, 2-D convolutions in channels-last; in place."""
+        """Move a model to the device for inference, with convolutions in channels-last; in place."""
         model = model.to(self.device).eval()
         if self.is_network:
             for parameter in model.parameters():
@@ -46,12 +44,12 @@ class Runtime:
         return model
 
     def tensor(self, value: Tensor) -> Tensor:
-        """Move a (B, C, H, W) tensor to the device in the layout that its convolutions want."""
+        """Move a (B, C, H, W) tensor to the device, in the memory layout of the network."""
         layout = torch.channels_last if self.is_network else torch.contiguous_format
         return value.to(self.device, memory_format=layout)
 
     def forget_cached_memory(self) -> None:
-        """Give freed blocks back, so that a smaller attempt does not fail for fragmentation."""
+        """Return freed blocks, so that a smaller attempt does not fail because of fragmentation."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
@@ -59,7 +57,7 @@ class Runtime:
 
 
 def check_settings(settings: EngineSettings) -> None:
-    """Answer early, before a model is loaded, whether its settings can be met.
+    """Check settings before a model is loaded.
 
     Raises:
         DeviceError: the device is not there.
@@ -69,11 +67,7 @@ def check_settings(settings: EngineSettings) -> None:
 
 
 def choose_runtime(model: Model, settings: EngineSettings) -> Runtime:
-    """Check the device and settle the number type.
-
-    Args:
-        model: a model without weights gains nothing from an accelerator or a short type, and "auto" gives it neither.
-        settings: what the user asked for.
+    """Choose device and number type; for a model without weights "auto" is the CPU and float32.
 
     Raises:
         DeviceError: the device is not there.
@@ -134,12 +128,10 @@ def fast_short_type(device: torch.device, *, for_training: bool = False) -> torc
 
 
 def multiplies_bf16(cpu: ModuleType = torch.cpu) -> bool:
-    """Whether this CPU has instructions that multiply bfloat16: the tiles of AMX, or AVX-512 BF16.
-
-    With either of them networks run about twice as fast as in float32, or faster; with neither, slower.
+    """Whether this CPU multiplies bfloat16 (AMX or AVX-512 BF16): at least about twice as fast as float32, else slower.
 
     Args:
-        cpu: the module whose probes are asked; a version of torch that lacks one is taken to say no.
+        cpu: module with the probes of torch, of which some versions lack some.
     """
     probes = (getattr(cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(probe() for probe in probes if probe is not None)
@@ -147,7 +139,7 @@ def multiplies_bf16(cpu: ModuleType = torch.cpu) -> bool:
 
 @contextlib.contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Run a block with so many CPU threads in torch and OpenCV; 0 leaves them alone. Restored afterwards."""
+    """Run a block with so many CPU threads in torch and OpenCV; 0 for no change."""
     if threads <= 0:
         yield
         return
@@ -162,7 +154,7 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on whatever device and from whatever library."""
+    """Whether an exception of torch, OpenCV or Python means that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     if isinstance(error, cv2.error):

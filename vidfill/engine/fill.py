@@ -23,37 +23,37 @@ from vidfill.video.frame import Box, Float, Patch, Remembered
 _log = logging.getLogger("vidfill")
 _SMALLEST_SIDE = 16
 WARM_UP_FRAMES = 24
-"""Steps before a segment that continues a hole; their output is thrown away, so that the join is not seen.
+"""Steps before a segment that continues a hole, whose output is discarded, so that the join is not visible.
 
-Measured with VINet on three clips: the output differs from that of one long run by 3 to 8 grey levels after 12 such
-steps, by 1 to 2 after 20.
+With VINet on three clips the output differs from that of one long run by 3 to 8 grey levels after 12 such steps, by 1
+to 2 after 20.
 """
 
 
-class Memory(Protocol):
-    """What models remember of finished segments (see `Model.remember` and `vidfill.removal.work_folder.WorkFolder`)."""
+class SceneMemory(Protocol):
+    """Stores what models remember of finished segments (see `Model.remember`)."""
 
     def remembered(self, segment: int) -> Sequence[Remembered]:
-        """The pictures of a segment; none where it is not finished."""
+        """The pictures of a segment; none if it is not finished."""
         ...
 
     def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
-        """Take the pictures of a segment, in the place of those that an earlier attempt may have left."""
+        """Store the pictures of a segment, replacing those of an earlier attempt."""
         ...
 
 
 class LastMemory:
-    """Remembers the last segment alone."""
+    """Remembers the last segment only."""
 
     def __init__(self) -> None:
         self._segment, self._pictures = -1, tuple[Remembered, ...]()
 
     def remembered(self, segment: int) -> Sequence[Remembered]:
-        """See `Memory`."""
+        """See `SceneMemory`."""
         return self._pictures if segment == self._segment else ()
 
     def keep(self, segment: int, pictures: Sequence[Remembered]) -> None:
-        """See `Memory`."""
+        """See `SceneMemory`."""
         self._segment, self._pictures = segment, tuple(pictures)
 
 
@@ -61,11 +61,10 @@ class Filled(NamedTuple):
     """One filled frame of a segment."""
 
     position: int  # in the segment
-    picture: Picture  # the frame as it was given
-    rgb: Float  # (h, w, 3) float32 in [0, 1]: the fill in the hole, the source outside, without padding
-    # (h, w) float32 in [0, 1], 1 where the fill shows what no frame shows; None if the model does not say.
-    invented: Float | None
-    detail: Detail | None  # a part of the fill at the source's own size, None where there is none
+    picture: Picture
+    rgb: Float  # (h, w, 3) in [0, 1]: the fill in the hole, the source outside, without padding
+    invented: Float | None  # (h, w), see `Step.invented`
+    detail: Detail | None
     state: Any  # the model's, after this frame
 
 
@@ -77,7 +76,7 @@ def fill(
     settings: EngineSettings,
     *,
     segments: Sequence[Segment] | None = None,
-    memory: Memory | None = None,
+    memory: SceneMemory | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Patch]:
     """Fill the segments of a plan, one after another.
@@ -86,11 +85,10 @@ def fill(
         plan: from `vidfill.engine.plan.analyse`.
         reader: of the plan's source; decoded anew for each segment.
         masks: of the same source.
-        model: any model of the contract.
+        model: any model.
         settings: device, precision, threads.
-        segments: those of the plan to fill, in order; all where None.
-        memory: what the model remembers of segments that are filled; a segment goes on from the one before it in its
-            scene, if that is there. None to keep it here, for as long as this goes on.
+        segments: those of the plan to fill, in order; None for all.
+        memory: of earlier segments, each of which is continued by the next one of its scene; None for a new one.
         progress: called with (frames done, frames in all) after each frame.
 
     Yields:
@@ -116,11 +114,7 @@ def fill(
 
 
 class SegmentFiller:
-    """Runs one model over segments, on the device that was chosen for it.
-
-    Args:
-        model: any model of the contract; moved to the device.
-        settings: device, precision, threads.
+    """Runs one model, which is moved to the chosen device, over segments.
 
     Raises:
         DeviceError: the device is not there.
@@ -167,14 +161,14 @@ class SegmentFiller:
             yield Filled(position, picture, rgb, invented, step.detail[0] if step.detail else None, step.state)
 
     def patches(
-        self, segment: Segment, plan: Plan, reader: FrameReader, masks: Masks, memory: Memory
+        self, segment: Segment, plan: Plan, reader: FrameReader, masks: Masks, memory: SceneMemory
     ) -> Iterator[tuple[int, Patch | None]]:
         """(frame index, its patch) for each frame of a segment; at half the working size if memory runs out."""
         next_index = segment.start
         for size in (segment.size, halved(segment.size)):
             try:
                 for index, patch in self._attempt(SegmentPictures(segment, size, plan, reader, masks), plan, memory):
-                    # After a second start, frames that went out already only warm up the recurrence.
+                    # After a restart, frames that were yielded before only warm up the recurrence.
                     if index >= next_index:
                         next_index = index + 1
                         yield index, patch
@@ -190,7 +184,9 @@ class SegmentFiller:
                 _log.warning("%s; segment %d goes on at %dx%d", failure, segment.index, smaller[1], smaller[0])
         raise OutOfMemoryError(failure, todo="pass a smaller --working-size, or another --device")
 
-    def _attempt(self, pictures: SegmentPictures, plan: Plan, memory: Memory) -> Iterator[tuple[int, Patch | None]]:
+    def _attempt(
+        self, pictures: SegmentPictures, plan: Plan, memory: SceneMemory
+    ) -> Iterator[tuple[int, Patch | None]]:
         segment, size, box = pictures.segment, pictures.size, pictures.segment.box
         model = self._model
         scale, unscale = (size[0] / box.height, size[1] / box.width), (box.height / size[0], box.width / size[1])
@@ -216,7 +212,7 @@ class SegmentFiller:
 
 
 def segment_before(segment: Segment, plan: Plan) -> int | None:
-    """The segment of the same scene that a model which remembers goes on from; None for the scene's first."""
+    """Index of the previous segment of the scene, which a model that remembers continues; None for the first."""
     return max((s.index for s in plan.segments if s.scene == segment.scene and s.stop <= segment.start), default=None)
 
 
@@ -225,11 +221,10 @@ def _scaled(pictures: Sequence[Remembered], factor: tuple[float, float]) -> list
 
 
 def _targets(segment: Segment, plan: Plan, model: Model) -> range | None:
-    """The positions of a segment that get a step; None for all that may be read.
+    """The positions of a segment to fill; None for all that may be read.
 
-    A recurrence that would start at a segment's first frame has no picture of the frame before it: a join in the
-    middle of a long hole would show. So it starts a little earlier, as far as that hole goes. Where nothing was
-    missing before there is nothing to go on from. Passes in both directions gather from all that may be read.
+    A recurrence that started at a segment's first frame would show a join in the middle of a long hole, so it starts up
+    to `WARM_UP_FRAMES` earlier, as far back as the hole goes. Passes in both directions use all that may be read.
     """
     if len(model.spec.passes) > 1:
         return None
@@ -242,7 +237,7 @@ def _targets(segment: Segment, plan: Plan, model: Model) -> range | None:
 
 
 def _patch(index: int, filled: Filled, edge: Edge, crop: Box) -> Patch:
-    """Cut the patch of one frame out of a filled crop, with the details that the model gave at the crop's own size."""
+    """Cut the patch of one frame out of a filled crop, upscaled and with its detail."""
     rgb, size_wh = filled.rgb, (crop.width, crop.height)
     if rgb.shape[1::-1] != size_wh:
         rgb = np.asarray(cv2.resize(rgb, size_wh, interpolation=cv2.INTER_CUBIC), np.float32)
@@ -260,12 +255,11 @@ def _patch(index: int, filled: Filled, edge: Edge, crop: Box) -> Patch:
 
 
 def _lay_over(rgb: Float, detail: Detail) -> None:
-    """Blend a detail into the enlarged fill, in place."""
+    """Blend a detail into the upscaled fill, in place."""
     height, width = detail.frame_size
-    scale = (rgb.shape[0] / height, rgb.shape[1] / width)
-    x0, y0, x1, y1 = detail.box
-    rows = slice(round(y0 * scale[0]), round(y1 * scale[0]))
-    columns = slice(round(x0 * scale[1]), round(x1 * scale[1]))
+    scale, box = (rgb.shape[0] / height, rgb.shape[1] / width), detail.box
+    rows = slice(round(box.y0 * scale[0]), round(box.y1 * scale[0]))
+    columns = slice(round(box.x0 * scale[1]), round(box.x1 * scale[1]))
     part = rgb[rows, columns]
     size_wh = part.shape[1::-1]
     top = cv2.resize(detail.rgb, size_wh, interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255

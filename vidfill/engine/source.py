@@ -1,4 +1,4 @@
-"""The engine's ViewSource: pictures arrive one by one and are forgotten as soon as no window needs them."""
+"""The engine's ViewSource: pictures are decoded one by one and dropped as soon as no window needs them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from vidfill.errors import InputError
 from vidfill.models.base import Model, Original, View
 from vidfill.video.frame import Bool, Box, Samples
 
-# Tensors kept of the frames that were looked at last, since windows overlap from step to step: a bank of references
-# (`plan.MAX_REFERENCES`) with the window's own frames, so that each crosses to the device once; fewer of large
-# frames, but never fewer than a short window.
+# Frames whose tensors are kept, since windows overlap: a bank of references (`plan.MAX_REFERENCES`) with the window's
+# own frames, so that each is moved to the device once; fewer large frames, but never fewer than a short window.
 _MAX_TENSORS = 48
 _TENSOR_BYTES = 96 * 2**20
 _MIN_TENSORS = 16
 
 
 class Edge(NamedTuple):
-    """The alpha of one frame while it waits for its fill: tight and compressed, it is nearly all 0 and 255."""
+    """The alpha of one frame until it is filled, cropped and compressed (it is nearly all 0 and 255)."""
 
     box: Box
     packed: bytes
@@ -44,12 +43,12 @@ class Edge(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One frame at the working size, as it is kept while a window may need it."""
+    """One frame at the working size."""
 
-    rgb: Samples  # (h, w, 3) uint8, or uint16 where the source has more than 8 bits; full range
-    hole: Bool  # (h, w) bool, true = missing
-    pts: int = 0  # of the frame
-    edge: Edge | None = None  # what its patch covers; None for nothing
+    rgb: Samples  # (h, w, 3), uint16 where the source has more than 8 bits; full range
+    hole: Bool  # (h, w), true = missing
+    pts: int = 0
+    edge: Edge | None = None  # what its patch covers
 
     @property
     def levels(self) -> int:
@@ -58,16 +57,14 @@ class Picture(NamedTuple):
 
 
 class LazySource:
-    """The frames of one segment, pulled from an iterator when a window first asks for them.
-
-    A picture is kept in its few bytes and made into tensors on demand; what a model encoded of it is kept beside it.
+    """The frames of one segment, read when a window first needs them, each encoded once.
 
     Args:
-        model: encodes each frame once.
-        pictures: gives the frames of the segment in order; read no further than the windows need.
+        model: encodes the frames.
+        pictures: the frames of the segment in order.
         n_frames: how many there are.
         runtime: where tensors are put.
-        original: the frame of a position at the source's own size; None where pictures are not made smaller.
+        original: makes `View.original`; None where pictures are not downscaled.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class LazySource:
         return View(index, frame, hole, self._features[index], self._records.get(index), original)
 
     def picture(self, index: int) -> Picture:
-        """The frame at a position of the segment, as it is kept."""
+        """The frame at a position of the segment."""
         while self._n_pulled <= index:
             picture = next(self._incoming, None)
             if picture is None:
@@ -125,11 +122,11 @@ class LazySource:
         return self._pictures[index]
 
     def keep_record(self, index: int, record: Any) -> None:
-        """Hold a record for the next pass; it comes back as `View.record`."""
+        """See `ViewSource`."""
         self._records[index] = record
 
     def drop_before(self, index: int, keep: range = range(0)) -> None:
-        """Positions below `index` will not be asked for again, those in `keep` apart."""
+        """See `ViewSource`."""
         tables: tuple[dict[int, Any], ...] = (self._pictures, self._features, self._records, self._tensors)
         for table in tables:
             for old in [i for i in table if i < index and i not in keep]:
@@ -147,7 +144,7 @@ class LazySource:
                 rgb = np.rint(rgb / np.float32(picture.levels) * 255).astype(np.uint8)
             rgb[missing] = 0
             return torch.from_numpy(rgb).permute(2, 0, 1)[None], torch.from_numpy(missing)[None, None]
-        # uint8 crosses to the device as it is; not every device knows uint16.
+        # uint8 is moved to the device as it is; not every device has uint16.
         samples = torch.from_numpy(rgb if picture.levels == 255 else rgb.astype(np.float32)).to(self._runtime.device)
         hole = torch.from_numpy(missing).to(self._runtime.device).float()[None, None]
         frame = samples.permute(2, 0, 1)[None].float().div_(picture.levels).mul_(1 - hole)

@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a model's class is, whether it needs learned weights, and whose."""
-
-    module: str  # that holds the class
-    class_name: str  # of the model
-    needs_weights: bool  # whether it is of no use without learned weights
-    # The model that trains these weights and whose name their file carries; "" for the model itself.
-    weights_of: str = ""
+    module: str
+    class_name: str
+    needs_weights: bool
+    weights_of: str = ""  # the model whose weights it uses; "" for its own
 
 
 _REGISTRY = {
@@ -41,20 +38,19 @@ _REGISTRY = {
 }
 
 MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)
-# Those whose networks can be trained; others need weights, too, but take them from one of these.
+# Models with weights of their own, which can be trained.
 LEARNED_NAMES: tuple[str, ...] = tuple(
     n for n, entry in _REGISTRY.items() if entry.needs_weights and not entry.weights_of
 )
 
 
 def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
-    """The name of a model for a name that the user gave.
+    """The name of a model, with "auto" resolved.
 
-    "auto" is the model with the best score that a manifest records, among those that need no weights or whose weights
-    are there. The score is what people see of a fill: its feature distance from the truth, times the square root of
-    its flicker where that is above 1, mean over the protocols (`vidfill.weights.Card.visible_error`). Models without
-    that score come after those with it, by PSNR inside the hole; where nothing has a score, the first model of the
-    manifests that needs no weights, or else the first.
+    "auto" is the usable model (that needs no weights or has them) with the lowest `visible_error` in the manifests (see
+    `vidfill.weights.Card`): feature distance from the truth, times the square root of its flicker where that is above
+    1, mean over the protocols. Models without that score come after those with it, by PSNR inside the hole; of equals
+    one that needs no weights, then the first.
 
     Args:
         name: one of `MODEL_NAMES`, or "auto".
@@ -68,7 +64,8 @@ def resolve_model(name: str, *, model_dir: Path | None = None) -> str:
         return name
     if name != "auto":
         raise UsageError(f"no model {name!r}", expected="one of auto, " + ", ".join(MODEL_NAMES))
-    usable = [item.card for item in list_weights(model_dir=model_dir) if _is_known(item) and item.is_usable]
+    installed = list_weights(model_dir=model_dir)
+    usable = [item.card for item in installed if item.card.name in _REGISTRY and item.is_usable]
     if not usable:
         raise WeightsError("no manifest names a usable model", todo="install vidfill again")
     without_weights_first = sorted(usable, key=lambda card: bool(card.file))
@@ -80,8 +77,8 @@ def load_model(name: str, *, checkpoint: Path | None = None, model_dir: Path | N
     """Build a model and load its weights; on the CPU, in evaluation mode.
 
     Args:
-        name: one of `MODEL_NAMES`, or "auto" for the best one that is usable.
-        checkpoint: a weight file that vidfill wrote, in the place of the installed one.
+        name: one of `MODEL_NAMES`, or "auto".
+        checkpoint: a weight file that vidfill wrote, instead of the installed one.
         model_dir: the user's folder of weights; None for the default one.
 
     Raises:
@@ -93,8 +90,7 @@ def load_model(name: str, *, checkpoint: Path | None = None, model_dir: Path | N
     if not entry.needs_weights:
         if checkpoint is not None:
             raise UsageError(f"model {name} has no weights to load from {checkpoint}", todo="leave the checkpoint out")
-        model: Model = getattr(importlib.import_module(entry.module), entry.class_name)()
-        return model.eval()
+        return network_class(name)().eval()
     from vidfill.models.checkpoint import build
 
     if checkpoint is not None:
@@ -110,11 +106,11 @@ def load_model(name: str, *, checkpoint: Path | None = None, model_dir: Path | N
 
 
 def import_checkpoint(name: str, checkpoint: Path, *, model_dir: Path | None = None) -> Installed:
-    """Convert a checkpoint of a paper's authors and keep it, so that `load_model(name)` finds it.
+    """Convert a checkpoint of a paper's authors and install it, so that `load_model(name)` finds it.
 
     Args:
-        name: the model; "vinet", "opn", or "opn-tcn" after "opn".
-        checkpoint: a file written by `torch.save`; loaded without running any code in it.
+        name: "vinet", "opn", or "opn-tcn" after "opn".
+        checkpoint: a file written by `torch.save`; no code in it is run.
         model_dir: the user's folder of weights; None for the default one.
 
     Raises:
@@ -141,14 +137,10 @@ def has_network(name: str) -> bool:
 
 
 def weights_owner(name: str) -> str:
-    """The model that trains the weights of a model, and whose name their file carries: mostly itself."""
+    """The model whose weights a model uses, mostly itself; their file carries its name."""
     return _REGISTRY[name].weights_of or name
 
 
 def _badness(card: Card) -> tuple[float, float]:
     error = card.visible_error
     return error, 0.0 if error < float("inf") else -card.hole_psnr_db
-
-
-def _is_known(item: Installed) -> bool:
-    return item.card.name in _REGISTRY

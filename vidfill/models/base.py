@@ -1,8 +1,8 @@
-"""The contract that every model keeps, and the one time loop that runs it.
+"""The contract of all models, and the one time loop that runs them.
 
-A model is a per-frame function with a declared window: it says in `Model.spec` which neighbours, references and
-feedback it needs, and `recur` feeds it, in the engine (frames arriving one by one from a decoder) as in training
-(`unroll`, a clip in memory). There is no second loop.
+A model is a function of a frame and a window around it: it declares in `Model.spec` which neighbours, references and
+feedback it needs, and `recur` provides them, in the engine (frames from a decoder) as in training (`unroll`, a clip in
+memory).
 
 Arrays: RGB float in [0, 1], (B, 3, H, W); holes float (B, 1, H, W), 1 = missing. Pixels inside a hole are zero. A model
 whose spec says `takes_uint8` gets RGB as uint8 and holes as bool instead, on the CPU; fills are float for all.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vidfill.models.window import ReferenceSpec as ReferenceSpec
 from vidfill.models.window import WindowSpec as WindowSpec
-from vidfill.video.frame import Float, Remembered
+from vidfill.video.frame import Box, Float, Remembered
 
 
 class Original(Protocol):
@@ -34,7 +34,7 @@ class Original(Protocol):
         ...
 
     def read(self) -> NDArray[np.uint8]:
-        """(H', W', 3) RGB, decoded again; what lies inside the hole is there, and must not be looked at."""
+        """(H', W', 3) RGB, decoded again, hole included, which must not be used."""
         ...
 
 
@@ -46,8 +46,8 @@ class View(NamedTuple):
         frame: (B, 3, H, W) float in [0, 1], or uint8 (see `WindowSpec.takes_uint8`); zero inside the hole.
         hole: (B, 1, H, W) float, 1 = missing, or bool.
         features: what `Model.encode` returned for it.
-        record: what the model's earlier pass left for this frame, None in the first pass.
-        original: the frame before it was made smaller, None where it was not.
+        record: `Step.record` of this frame in the previous pass, None in the first pass.
+        original: the frame before it was downscaled, None where it was not.
     """
 
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
@@ -59,13 +59,7 @@ class View(NamedTuple):
 
 
 class Previous(NamedTuple):
-    """The output before this one, in the direction of the pass.
-
-    Attributes:
-        index: its position in the segment.
-        frame: as in `View`, composited: the fill inside the hole, the source outside.
-        hole: where `frame` is filled rather than seen.
-    """
+    """The previous output in the direction of the pass: as in `View`, but `frame` is composited with the fill."""
 
     index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
     frame: Tensor
@@ -73,7 +67,7 @@ class Previous(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What a step may look at.
+    """What a step gets.
 
     Attributes:
         target: the frame to fill.
@@ -95,28 +89,28 @@ class Detail(NamedTuple):
 
     Attributes:
         frame_size: (H', W') of `View.original`.
-        box: (x0, y0, x1, y1), half-open, in its pixels.
+        box: in its pixels.
         rgb: (h, w, 3) uint8.
-        alpha: (h, w) float32 in [0, 1], how far it replaces the enlarged fill.
+        alpha: (h, w) float32 in [0, 1], opacity over the upscaled fill.
     """
 
     frame_size: tuple[int, int]
-    box: tuple[int, int, int, int]
+    box: Box
     rgb: NDArray[np.uint8]
     alpha: Float
 
 
 class Step(NamedTuple):
-    """What one step gives back.
+    """The result of one step.
 
     Attributes:
-        fill: (B, 3, H, W) float in [0, 1]; only its part inside the hole is used.
-        state: NamedTuple of tensors carried to the next step of this pass, None if the model has none.
-        record: anything about this frame that the model's next pass wants to see again, None if nothing.
+        fill: (B, 3, H, W) float in [0, 1]; used inside the hole only.
+        state: tensors for the next step of this pass, in a NamedTuple; None for a model without state.
+        record: of this frame for the model's next pass, as `View.record`.
         invented: (B, 1, H, W) float in [0, 1], 1 where the fill shows what no frame of the clip shows; None if unknown.
-        detail: for each clip of the batch; empty for a model that has none.
-        further: the same, state apart, for positions after the target in the direction of the pass that the same
-            computation has filled. They get no step of their own.
+        detail: for each clip of the batch; empty for a model without.
+        further: results for later positions in the direction of the pass from the same computation; they get no step of
+            their own, and their state is not used.
     """
 
     fill: Tensor
@@ -138,12 +132,12 @@ class SegmentViews(Protocol):
 
 
 class Model(nn.Module, ABC):
-    """A video inpainting system under the one contract.
+    """A video inpainting system.
 
     Attributes:
         spec: what the model needs around a target.
-        sizes: the JSON-able arguments that build this network again; a checkpoint carries them.
-        n_painted: pictures in which the model has painted what no frame shows, so far.
+        sizes: plain data that builds this network again; saved in checkpoints.
+        n_painted: pictures painted so far for what no frame shows.
     """
 
     spec: WindowSpec
@@ -152,68 +146,58 @@ class Model(nn.Module, ABC):
 
     @property
     def prepares(self) -> bool:
-        """Whether the model looks at a segment as a whole before its first step."""
+        """Whether the model overrides `prepare`."""
         return type(self).prepare is not Model.prepare
 
     @property
     def remembers(self) -> bool:
-        """Whether a segment goes on from the one before it, so that those of one scene are filled in order."""
+        """Whether a segment continues the one before it, so that those of one scene are filled in order."""
         return type(self).remember is not Model.remember
 
     def remember(self, state: Any) -> tuple[Remembered, ...]:
-        """What a segment that goes on from this one must know: pictures, at the source's own size where possible.
-
-        Args:
-            state: of the last step, of a batch of one clip.
-        """
+        """Pictures for the segment that continues this one, from the last state of a batch of one clip."""
         return ()
 
     def recall(self, pictures: Sequence[Remembered]) -> Any:
-        """The state in which the last pass over a segment begins, from what `remember` gave for the one before.
+        """The initial state of the last pass, from what `remember` gave for the previous segment.
 
         Args:
-            pictures: of another crop of the same scene; their scales are relative to the size at which the model works
-                on the new segment.
+            pictures: of another crop of the same scene; scales are relative to the new segment's working size.
         """
         return None
 
     def prepare(self, segment: SegmentViews) -> Any:
-        """What depends on the segment as a whole (flow between its frames, say); called once, before the first pass.
+        """Compute once, before the first pass, what depends on the whole segment (such as optical flow).
 
         Returns:
-            Given to each step as `Window.prepared`. By default None, and nothing is read.
+            Given to each step as `Window.prepared`.
         """
         return None
 
     @abstractmethod
     def encode(self, frame: Tensor, hole: Tensor) -> Any:
-        """What depends on one frame alone; called once a frame and cached for as long as a window needs it.
-
-        Args:
-            frame: as in `View`.
-            hole: as in `View`.
-        """
+        """Compute what depends on one frame alone; called once a frame and cached as long as a window needs it."""
 
     @abstractmethod
     def step(self, window: Window, state: Any, pass_index: int) -> Step:
-        """Fill one frame, and with it as many of the next ones as come out of the same computation.
+        """Fill one frame and, with `Step.further`, as many later ones as come out of the same computation.
 
         Args:
             window: the frame to fill and those around it.
-            state: what the previous step of this pass returned, None at a segment's start.
-            pass_index: position in `WindowSpec.passes` of the pass that this step belongs to.
+            state: of the previous step of this pass, None at a segment's start.
+            pass_index: of the pass in `WindowSpec.passes`.
         """
 
 
 class ViewSource(SegmentViews, Protocol):
-    """Where `recur` gets its views: a clip in memory, or a decoder behind a cache."""
+    """The views for `recur`: of a clip in memory, or of a decoder with a cache."""
 
     def keep_record(self, index: int, record: Any) -> None:
-        """Hold a record for the next pass; it comes back as `View.record`."""
+        """Keep a record for the next pass as `View.record`."""
         ...
 
     def drop_before(self, index: int, keep: range = range(0)) -> None:
-        """Positions below `index` will not be asked for again, those in `keep` apart."""
+        """Forget positions below `index` except those in `keep`."""
         ...
 
 
@@ -225,11 +209,11 @@ def composite(frame: Tensor, hole: Tensor, fill: Tensor) -> Tensor:
 
 
 def to_uint8(frame: Tensor) -> NDArray[np.uint8]:
-    """The frames of a view, (B, 3, H, W), as pictures, (B, H, W, 3); those that are uint8 already are not copied."""
+    """Frames of a view, (B, 3, H, W), as pictures, (B, H, W, 3), without a copy of those that are uint8 already."""
     pictures = frame.detach().permute(0, 2, 3, 1).cpu()
     if pictures.dtype == torch.uint8:
         return np.ascontiguousarray(pictures.numpy())
-    # numpy, not torch: pictures of this size are too small to share out over threads.
+    # numpy, not torch: pictures of this size are too small for threads.
     levels: Float = np.rint(pictures.float().numpy() * 255)
     return levels.clip(0, 255).astype(np.uint8, order="C")
 
@@ -243,19 +227,19 @@ def recur(
     spec: WindowSpec | None = None,
     start: Any = None,
 ) -> Iterator[tuple[int, Step]]:
-    """Run a model over a segment, pass by pass, feeding back its own outputs and state.
+    """Run a model over a segment, pass by pass, feeding back its outputs and state.
 
     Args:
-        model: any model of the contract.
-        source: gives the views; told through `drop_before` what is no longer needed.
-        detach_every: cut the gradient through feedback and state every so many outputs; 0 for never.
+        model: any model.
+        source: of the views.
+        detach_every: truncate backpropagation through feedback and state after so many outputs; 0 for never.
         targets: the positions to fill, ascending by one; None for all. Training takes the middle of a clip, so that no
-            window has to be mirrored.
-        spec: the window in the place of the model's own, of as many neighbours; training draws smaller ones.
-        start: the state in which the last pass begins, from `Model.recall`.
+            window is mirrored.
+        spec: in place of the model's own, with as many neighbours; training draws other windows.
+        start: initial state of the last pass, from `Model.recall`.
 
     Yields:
-        (position, step) of the last pass, in order; the state is that of the last step.
+        (position, step) of the last pass, in order, with the current state.
     """
     spec, n = spec or model.spec, source.n_frames
     wanted = range(n) if targets is None else targets
@@ -288,11 +272,11 @@ def recur(
 
 
 class ClipSource:
-    """A clip in memory; each frame is cut from it and encoded once, when it is first asked for.
+    """A clip in memory, each frame of which is masked and encoded once.
 
     Args:
         model: encodes the frames.
-        clip: (B, T, 3, H, W), RGB in [0, 1]; what lies inside the holes is not looked at.
+        clip: (B, T, 3, H, W), RGB in [0, 1]; pixels inside the holes are not used.
         holes: (B, T, 1, H, W), 1 = missing.
     """
 
@@ -304,7 +288,7 @@ class ClipSource:
         self._records: dict[int, Any] = {}
 
     def view(self, index: int) -> View:
-        """The encoded frame at a position."""
+        """See `SegmentViews`."""
         if index not in self._frames:
             hole = self._holes[:, index]
             frame = self._clip[:, index] * (1 - hole)
@@ -317,32 +301,25 @@ class ClipSource:
         return View(index, frame, hole, self._features[index], self._records.get(index))
 
     def keep_record(self, index: int, record: Any) -> None:
-        """Hold a record for the next pass."""
+        """See `ViewSource`."""
         self._records[index] = record
 
     def forget_features(self) -> None:
-        """Encode again from here on: the weights have changed, or a backward pass has used up the old graph."""
+        """Encode again from here on: the weights have changed, or a backward pass has freed the graph."""
         self._features.clear()
 
     def drop_before(self, index: int, keep: range = range(0)) -> None:
-        """Give up what lies before a position, but for what lies in `keep`."""
+        """See `ViewSource`."""
         for table in (self._frames, self._features, self._records):
             for old in [i for i in table if i < index and i not in keep]:
                 del table[old]
 
 
 def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0, targets: range | None = None) -> Tensor:
-    """The training loop's time loop: fill a clip that lies in memory.
-
-    Args:
-        model: any model of the contract.
-        clip: (B, T, 3, H, W), RGB in [0, 1]; what lies inside the holes is not looked at.
-        holes: (B, T, 1, H, W), 1 = missing.
-        detach_every: cut the gradient through feedback and state every so many steps; 0 for never.
-        targets: the positions that get a step, ascending by one; None for all.
+    """Fill a clip in memory; see `ClipSource` and `recur` for the arguments.
 
     Returns:
-        (B, T, 3, H, W): the fills as the model gave them, not composited; T counts the targets alone.
+        (B, T, 3, H, W): the fills of the targets, not composited.
     """
     steps = recur(model, ClipSource(model, clip, holes), detach_every=detach_every, targets=targets)
     return torch.stack([step.fill for _, step in steps], dim=1)

@@ -1,4 +1,4 @@
-"""Any model on pictures that straight still borders part: each side is filled from itself, as a clip of its own."""
+"""Any model on pictures divided by straight still borders: each side is filled as a clip of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from vidfill.align.membrane import membrane
 from vidfill.align.sides import Sides, find_sides
 from vidfill.models.base import Model, Previous, SegmentViews, Step, View, Window, composite, to_uint8
-from vidfill.video.frame import Bool, Remembered
+from vidfill.video.frame import Bool, Box, Remembered
 
 MIN_SIDE_PX = 16
 MAX_FRAMES = 12  # in which borders are looked for
@@ -23,13 +23,12 @@ class Side(NamedTuple):
     """What the model gets of one side."""
 
     number: int  # among the sides that the model fills
-    box: tuple[int, int, int, int]  # (x0, y0, x1, y1), half-open, of whole multiples of `WindowSpec.multiple`
+    box: Box  # of whole multiples of `WindowSpec.multiple`
     own: Tensor  # (1, 1, h, w) bool, the side itself; what else lies in the box is missing
 
     def cut(self, values: Tensor) -> Tensor:
         """(B, C, h, w) of (B, C, H, W)."""
-        x0, y0, x1, y1 = self.box
-        return values[..., y0:y1, x0:x1]
+        return values[..., *self.box.slices]
 
 
 class Division(NamedTuple):
@@ -50,14 +49,14 @@ class SidesState(NamedTuple):
 
 
 class SidesRecord(NamedTuple):
-    """What a pass leaves for the next one of a frame, or what was prepared of a segment: the model's own by part."""
+    """The model's own records of a frame, or what it prepared of a segment, for each part."""
 
     division: Division
     parts: tuple[Any, ...]
 
 
 class SidesFeatures(NamedTuple):
-    """What the model encoded of a frame: of the whole, and of each side that a step has asked for."""
+    """The model's features of a whole frame, and of each side that a step has used."""
 
     whole: Any
     sides: dict[int, Any]
@@ -66,11 +65,8 @@ class SidesFeatures(NamedTuple):
 class SideBySide(Model):
     """A model that fills each side of a straight still border from that side alone.
 
-    Borders are looked for once a segment, in the frames of the first step's window. Without any, and for several
-    clips at once, the model runs as it would by itself.
-
-    Args:
-        model: fills the sides.
+    Borders are looked for once a segment, in the first window. Without any, and for batches of several clips, the model
+    runs as it would by itself.
     """
 
     def __init__(self, model: Model) -> None:
@@ -143,7 +139,7 @@ class SideBySide(Model):
         return _joined(target, division, steps)._replace(state=after, further=others)
 
     def part(self, view: View, side: Side | None) -> View:
-        """What the model sees of a frame: one side of it, or all of it for None."""
+        """What the model gets of a frame: one side, or the whole for None."""
         features, record = view.features, view.record
         if side is None:
             return view._replace(features=features.whole, record=None if record is None else record.parts[0])
@@ -155,7 +151,7 @@ class SideBySide(Model):
         return View(view.index, frame, hole, features.sides[side.number], own)
 
     def _division(self, window: Window) -> Division:
-        """That of an earlier pass or of the whole segment, else from the frames of the window."""
+        """That of an earlier pass or of `prepare`, else from the frames of the window."""
         earlier: SidesRecord | None = window.target.record or window.prepared
         if earlier is not None:
             return earlier.division
@@ -163,7 +159,6 @@ class SideBySide(Model):
         return self._divide([views[i] for i in sorted(views)][:: -(-len(views) // MAX_FRAMES)])
 
     def _divide(self, views: Sequence[View]) -> Division:
-        """Look for borders."""
         if len(views[0].frame) != 1:
             return Division()
         known = [view.hole[0, 0].float().cpu().numpy() < 0.5 for view in views]
@@ -184,11 +179,11 @@ class SideBySide(Model):
             box.append((start, min(size, -(-stop // multiple) * multiple)))
         (x0, x1), (y0, y1) = box
         inside = np.ascontiguousarray(own[y0:y1, x0:x1])
-        return Side(number, (x0, y0, x1, y1), torch.from_numpy(inside).to(device)[None, None])
+        return Side(number, Box(x0, y0, x1, y1), torch.from_numpy(inside).to(device)[None, None])
 
 
 class _Part:
-    """The frames of a segment as the model sees them of one part (see `SegmentViews`)."""
+    """`SegmentViews` of one part."""
 
     def __init__(self, sides: SideBySide, segment: SegmentViews, side: Side | None) -> None:
         self.n_frames = segment.n_frames
@@ -199,7 +194,7 @@ class _Part:
 
 
 def _joined(target: View, division: Division, steps: Sequence[Step]) -> Step:
-    """The parts' fills in one picture, with the sides of one colour and the blur of the borders."""
+    """The fills of all parts in one picture; membranes fill sides of one colour and the blur of borders."""
     sides = division.sides
     records = tuple(step.record for step in steps)
     record = None if all(own is None for own in records) else SidesRecord(division, records)
@@ -209,10 +204,9 @@ def _joined(target: View, division: Division, steps: Sequence[Step]) -> Step:
     invented = torch.zeros_like(target.hole, dtype=torch.float32)
     for side, step in zip(division.parts, steps, strict=True):
         assert side is not None
-        x0, y0, x1, y1 = side.box
-        fill[..., y0:y1, x0:x1] = torch.where(side.own, step.fill, side.cut(fill))
+        side.cut(fill)[:] = torch.where(side.own, step.fill, side.cut(fill))
         if step.invented is not None:
-            invented[..., y0:y1, x0:x1] = torch.where(side.own, step.invented, side.cut(invented))
+            side.cut(invented)[:] = torch.where(side.own, step.invented, side.cut(invented))
     frame = target.frame if target.frame.is_floating_point() else target.frame.float() / 255
     picture = composite(frame, target.hole, fill)[0].permute(1, 2, 0).float().cpu().numpy().copy()
     hole = target.hole[0, 0].cpu().numpy() > 0.5

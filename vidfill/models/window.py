@@ -1,4 +1,4 @@
-"""Which frames a model wants to see around the one that it fills."""
+"""Which frames a model needs to fill one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ Direction = Literal["forward", "backward"]
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSpec:
-    """Which frames of the segment a model wants beside its neighbours.
+    """Which frames of the segment a model needs beside the neighbours.
 
     Attributes:
         stride: every `stride`-th frame, counted from the segment's first, so that all targets share one bank.
-        near: every frame within this distance of the target as well.
-        reach: no frame farther than this from the target; None for the whole segment.
-        most: at most so many frames in the bank of a whole segment: where there would be more, the stride is raised.
-            None for no limit.
+        near: and every frame within this distance of the target.
+        reach: but no frame farther than this from the target; None for the whole segment.
+        most: size of the bank of a whole segment, for which the stride is raised; None for no limit.
     """
 
     stride: int
@@ -30,14 +29,14 @@ class ReferenceSpec:
             raise ValueError("`most` limits the bank of a whole segment, to 1 or more")
 
     def indices(self, target: int, n_frames: int) -> tuple[int, ...]:
-        """The reference positions for one target, ascending, the target itself left out."""
+        """The reference positions for one target, ascending, without itself."""
         low = 0 if self.reach is None else max(0, target - self.reach)
         high = n_frames if self.reach is None else min(n_frames, target + self.reach + 1)
         stride = self._stride(n_frames)
         return tuple(i for i in range(low, high) if i != target and (i % stride == 0 or abs(i - target) <= self.near))
 
     def bank(self, n_frames: int) -> range:
-        """The positions that targets anywhere in the segment refer to; none where references have a reach."""
+        """The positions that are references of targets anywhere in the segment; none if there is a reach."""
         return range(0) if self.reach is not None else range(0, n_frames, self._stride(n_frames))
 
     def _stride(self, n_frames: int) -> int:
@@ -50,11 +49,11 @@ class WindowSpec:
 
     Attributes:
         neighbours: offsets of the neighbour frames; positions outside the segment are mirrored at its ends.
-        references: which frames of the segment serve as references, None for none.
+        references: None for none.
         previous: whether the previous output (composited) is fed back.
         multiple: height and width are padded to a multiple of this.
         passes: directions of the passes over the segment; the last one is forward and gives the output.
-        takes_uint8: frames come as uint8 and holes as bool, on the CPU whatever the device.
+        takes_uint8: frames come as uint8 and holes as bool, on the CPU.
     """
 
     neighbours: tuple[int, ...] = ()
@@ -69,7 +68,7 @@ class WindowSpec:
             raise ValueError(f"the last pass must be forward, found {self.passes}")
 
     def with_most_references(self, most: int) -> WindowSpec:
-        """The same window with a bank of at most so many references for a segment, and of no more than its own."""
+        """The same window with a bank of at most so many references of a segment."""
         if self.references is None or self.references.reach is not None:
             return self
         own = self.references.most
@@ -80,16 +79,16 @@ class WindowSpec:
         return tuple(_mirror(target + offset, n_frames) for offset in self.neighbours)
 
     def indices(self, target: int, n_frames: int) -> frozenset[int]:
-        """Every position that the step for `target` looks at, its own included."""
+        """Every position that the step for `target` needs, its own included."""
         references = self.references.indices(target, n_frames) if self.references else ()
         return frozenset({target, *self.neighbour_indices(target, n_frames), *references})
 
     def bank(self, n_frames: int) -> range:
-        """The positions that targets anywhere in the segment refer to."""
+        """See `ReferenceSpec.bank`."""
         return range(0) if self.references is None else self.references.bank(n_frames)
 
     def oldest_needed(self, from_target: int, n_frames: int) -> int:
-        """The lowest position outside the bank that any step from `from_target` on looks at (n_frames for none)."""
+        """The lowest position outside the bank that any step from `from_target` on needs (n_frames for none)."""
         if from_target >= n_frames:
             return n_frames
         span = max((abs(offset) for offset in self.neighbours), default=0)

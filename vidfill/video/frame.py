@@ -279,8 +279,8 @@ class Remembered(NamedTuple):
 
     Attributes:
         picture: (H, W, 3) uint8 RGB.
-        scale: (vertical, horizontal), its size relative to what the model works on; in a `vidfill.engine.fill.Memory`,
-            to the source's own.
+        scale: (vertical, horizontal), its size relative to the working size; in a `vidfill.engine.fill.SceneMemory`, to
+            the source's own.
     """
 
     picture: NDArray[np.uint8]

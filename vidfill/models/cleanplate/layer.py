@@ -10,7 +10,7 @@ import numpy as np
 from vidfill.models.base import Detail
 from vidfill.models.cleanplate.plates import Brought, Plate, render
 from vidfill.models.propagate.candidates import Candidate, Region
-from vidfill.video.frame import Float
+from vidfill.video.frame import Box, Float
 
 # Expected errors in grey levels. That of a plate is its difference at the rim plus PLATE_ERROR, at least
 # MIN_PLATE_ERROR. It takes over from fills of larger errors, fully from a difference of TRANSITION on.
@@ -106,7 +106,7 @@ class PaintedLayer:
         region = self._region.box
         x, y = round(region.x0 * scale[1]), round(region.y0 * scale[0])
         size_wh = (round(region.width * scale[1]), round(region.height * scale[0]))
-        box = (x, y, x + size_wh[0], y + size_wh[1])
+        box = Box(x, y, x + size_wh[0], y + size_wh[1])
         rgb = np.zeros((size_wh[1], size_wh[0], 3), np.float32)
         total = np.zeros((size_wh[1], size_wh[0]), np.float32)
         for part, weight in zip(self.parts, self._weights, strict=True):
