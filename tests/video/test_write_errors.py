@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import clips
-from tests.video.rewriting import FAST, FFV1, frame_times, names, rewrite, run_script
+from tests.video.rewriting import FAST, FFV1, frame_times, names, read_all, rewrite, run_script
 from vidfill.errors import OutputError, UsageError
 from vidfill.settings import EncodeSettings
 from vidfill.video.frame import VideoInfo
@@ -150,9 +150,11 @@ def test_system_errors(
     def fail(stream: object, *, n_frames: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("vidfill.video.write.flush_picture", fail)
-    with pytest.raises(OutputError, match=words):
-        rewrite(info.path, tmp_path / "out.mkv", FFV1)
+    monkeypatch.setattr("vidfill.video.encode.flush_picture", fail)
+    frames = read_all(info.path)
+    with pytest.raises(OutputError, match=words), open_writer(tmp_path / "out.mkv", info, FFV1) as writer:
+        for frame in frames:
+            writer.write(frame)
     assert names(tmp_path) == ["in.mp4"]
 
 

@@ -15,7 +15,7 @@ from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Frame
 from vidfill.video.read import Reader, probe
 from vidfill.video.write import check_output, open_writer
-from vidfill.video.write_images import ImageWriter
+from vidfill.video.write_images import open_folder
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le"])
@@ -65,7 +65,7 @@ def test_alpha_and_gray_are_kept(tmp_path: Path, name: str, n_channels: int) -> 
     levels = np.linspace(0, (1 << shape.depth) - 1, 24).round().reshape(4, 6)
     ramp = levels.astype(np.uint8) if shape.depth <= 8 else levels.astype(np.uint16)
     frame = Frame(7, 0, info.time_base, (ramp,) * (shape.n_color_planes + shape.has_alpha))
-    with ImageWriter(tmp_path / "out", info) as writer:
+    with open_folder(tmp_path / "out", info) as writer:
         writer.write(frame)
     assert names(tmp_path / "out") == ["00007.png"]
     back = cv2.imread(str(tmp_path / "out" / "00007.png"), cv2.IMREAD_UNCHANGED)

@@ -25,7 +25,7 @@ from vidfill.settings.define import converted
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Box, Float, Frame, Patch, Samples, VideoInfo
-from vidfill.video.write import Writer, check_output, open_writer
+from vidfill.video.write import check_output, open_writer
 from vidfill.video.write_images import is_folder_output
 
 _MARGIN_PX = 32  # of the source's colours around a patch: all that composing looks at, and whole blocks of the codec
@@ -73,13 +73,11 @@ class FillLayer:
         self._keeps_alpha = info.pixel_format.has_alpha and not composing.makes_opaque
         self._blank = _blank(self._layer)
         self._stack = ExitStack()
-        self._writer: Writer = open_writer(
-            output, self._layer, _settings(output), overwrite=overwrite, picture_only=True
-        )
+        self._opening = open_writer(output, self._layer, _settings(output), overwrite=overwrite, picture_only=True)
 
     def __enter__(self) -> Self:
         """Open the output under a temporary name."""
-        self._stack.enter_context(self._writer)
+        self._writer = self._stack.enter_context(self._opening)
         return self
 
     def __exit__(

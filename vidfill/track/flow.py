@@ -9,20 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidfill.track import evidence
 from vidfill.track.base import Picture, Tracked
 from vidfill.track.doubt import MIN_AREA_PX, WINDOW, Doubt, Signs
-from vidfill.track.evidence import (
-    ColorPlaces,
-    along_edges,
-    color_evidence,
-    dense_flow,
-    grey,
-    motion_bins,
-    motion_evidence,
-    residual_motion,
-    sample,
-    similarity,
-)
 from vidfill.track.select import iou
 from vidfill.video.frame import Bool, Box, Float
 
@@ -60,7 +49,7 @@ class FlowTracker:
         """See `vidfill.track.base.Tracker`."""
         points = np.zeros((0, 2), np.float32) if clicked is None else clicked
         area = float(np.count_nonzero(mask))
-        self._state = _FlowState(picture, grey(picture), mask.astype(np.float32), 1.0, area, points)
+        self._state = _FlowState(picture, evidence.grey(picture), mask.astype(np.float32), 1.0, area, points)
         self._anchor = ObjectColors(picture, self._state.probability)
         self._doubt = Doubt()
         self._lost = None
@@ -70,14 +59,14 @@ class FlowTracker:
         assert self._state is not None, "start comes first"
         if self._lost is not None:
             return self._lost._replace(n_withdrawn=0)
-        before, now = self._state, grey(picture)
-        back, forth = dense_flow(now, before.grey), dense_flow(before.grey, now)
-        motion = _motion_of(before.probability > 0.5, forth, back)
-        in_picture = before.in_picture * motion.inside_ratio
+        before, now = self._state, evidence.grey(picture)
+        back, forth = evidence.dense_flow(now, before.grey), evidence.dense_flow(before.grey, now)
+        scale, inside_ratio = _motion_of(before.probability > 0.5, forth, back)
+        in_picture = before.in_picture * inside_ratio
         if in_picture <= MAX_RATIO_GONE:
             self._lost = Tracked(np.zeros(now.shape, np.bool_), 1.0, has_left=True)
             return self._lost
-        propagated = np.asarray(sample(before.probability, back), np.float32)
+        propagated = np.asarray(evidence.sample(before.probability, back), np.float32)
         consistent = _is_consistent(back, forth)
         was_object = propagated > 0.5
         if np.count_nonzero(was_object) < MIN_AREA_PX:
@@ -88,7 +77,7 @@ class FlowTracker:
         mask = probability > 0.5
         # A part that comes off and is dropped does not mean that the object shrinks.
         still_there = mask | ((weighted > 0.5) & was_object)
-        expected = np.count_nonzero(before.probability > 0.5) * motion.scale * motion.inside_ratio
+        expected = np.count_nonzero(before.probability > 0.5) * scale * inside_ratio
         signs = Signs(
             kept=np.count_nonzero(still_there) / max(1.0, expected),
             overlap=min(agreement, iou(still_there, was_object)),
@@ -96,7 +85,7 @@ class FlowTracker:
             colors=self._anchor.likeness(picture, probability),
             area_px=int(np.count_nonzero(mask)),
         )
-        largest = max(before.max_area_px * motion.scale, signs.area_px)
+        largest = max(before.max_area_px * scale, signs.area_px)
         # An object that trembles at the border crosses it on every other frame; its area shows that it has not left.
         in_picture = max(in_picture, signs.area_px / largest)
         self._state = _FlowState(picture, now, probability, in_picture, largest, clicked)
@@ -109,7 +98,7 @@ class FlowTracker:
         self._lost = found._replace(n_withdrawn=WINDOW)
         return self._lost
 
-    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> Weighted:
+    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
         """Combine all evidence on a frame.
 
         Args:
@@ -117,6 +106,10 @@ class FlowTracker:
             propagated: (H, W) the probability propagated from the frame before.
             back: (H, W, 2) the flow to the frame before.
             consistent: (H, W) whether forward and backward flow agree.
+
+        Returns:
+            (H, W) probability of the object, and the agreement of a network's answer with the propagated mask, in
+            [0, 1] (here 1).
         """
         assert self._state is not None
         around = Box.around(propagated > 0.5)
@@ -125,36 +118,24 @@ class FlowTracker:
         size = math.sqrt(np.count_nonzero(propagated > 0.5))
         region = around.grow(max(12, round(MARGIN * size)), height=height, width=width)
         inside, agreed, now = propagated[region.slices], consistent[region.slices], picture[region.slices]
-        moved = residual_motion(back, (propagated <= 0.5) & consistent)[region.slices]
+        moved = evidence.residual_motion(back, (propagated <= 0.5) & consistent)[region.slices]
         outside = 1 - inside
-        places = ColorPlaces(n_places=N_PLACES)
-        then = places.bins(np.asarray(sample(self._state.picture, back)[region.slices], np.uint8))
+        places = evidence.ColorPlaces(n_places=N_PLACES)
+        then = places.bins(np.asarray(evidence.sample(self._state.picture, back)[region.slices], np.uint8))
         of_object, of_rest = (places.counts(then, part * agreed, n_place_blurs=1) for part in (inside, outside))
-        by_place = color_evidence(places.bins(now), of_object, of_rest)
-        by_motion = motion_evidence(motion_bins(moved, inside <= 0.5), inside, outside)
+        by_place = evidence.color_evidence(places.bins(now), of_object, of_rest)
+        by_motion = evidence.motion_evidence(evidence.motion_bins(moved, inside <= 0.5), inside, outside)
         soft = cv2.GaussianBlur(inside, (0, 0), PRIOR_BLUR_PX)
         prior = np.log((soft + 0.05) / (1.05 - soft)) * np.where(agreed, 1, INCONSISTENT_WEIGHT)
         odds = PRIOR_WEIGHT * prior + COLOR_WEIGHT * by_place + MOTION_WEIGHT * by_motion
         odds += ANCHOR_WEIGHT * self._anchor.evidence(now, inside)
         too_far = cv2.distanceTransform((inside <= 0.5).view(np.uint8), cv2.DIST_L2, 5) > max(4.0, MAX_GROWTH * size)
         odds[too_far] = -6
-        probability = along_edges((1 / (1 + np.exp(-odds))).astype(np.float32), now)
+        probability = evidence.along_edges((1 / (1 + np.exp(-odds))).astype(np.float32), now)
         probability[too_far] = 0
         whole = np.zeros_like(propagated)
         whole[region.slices] = probability
-        return Weighted(whole, 1.0)
-
-
-class Weighted(NamedTuple):
-    """The object on a frame.
-
-    Attributes:
-        probability: (H, W) in [0, 1].
-        agreement: in [0, 1], of a network's answer with the propagated mask.
-    """
-
-    probability: Float
-    agreement: float
+        return whole, 1.0
 
 
 class _FlowState(NamedTuple):
@@ -177,18 +158,11 @@ class _FlowState(NamedTuple):
     clicked: Float
 
 
-class _Motion(NamedTuple):
-    """How the object moves in one step: the factor of its area, and the ratio of it that stays in the picture."""
-
-    scale: float
-    inside_ratio: float
-
-
 class ObjectColors:
     """The colours of an object at its prompt, without their positions."""
 
     def __init__(self, picture: Picture, probability: Float) -> None:
-        self._places = ColorPlaces(n_places=1)
+        self._places = evidence.ColorPlaces(n_places=1)
         self._counts = self._count(picture, probability)
 
     def evidence(self, picture: Picture, inside: Float) -> Float:
@@ -206,7 +180,7 @@ class ObjectColors:
 
     def likeness(self, picture: Picture, probability: Float) -> float:
         """Similarity of the object's colours to those at the prompt, in [0, 1]."""
-        return similarity(self._counts, self._count(picture, probability))
+        return evidence.similarity(self._counts, self._count(picture, probability))
 
     def _count(self, picture: Picture, probability: Float) -> Float:
         inside = (probability > 0.5).astype(np.float32)
@@ -215,15 +189,15 @@ class ObjectColors:
 
 def _is_consistent(flow: Float, reverse: Float) -> Bool:
     """(H, W) whether a flow and its reverse cancel, to within a pixel and a tenth of the flow."""
-    miss = np.linalg.norm(flow + sample(reverse, flow), axis=2)
+    miss = np.linalg.norm(flow + evidence.sample(reverse, flow), axis=2)
     return np.asarray(miss < 1 + 0.1 * np.linalg.norm(flow, axis=2))
 
 
-def _motion_of(inside: Bool, forth: Float, back: Float) -> _Motion:
-    """How an object moves, from the flow of the pixels inside it to the next frame."""
+def _motion_of(inside: Bool, forth: Float, back: Float) -> tuple[float, float]:
+    """The factor by which the area of an object changes to the next frame, and the ratio of it that stays inside."""
     rows, columns = np.nonzero(inside)
     if len(rows) == 0:
-        return _Motion(1.0, 0.0)
+        return 1.0, 0.0
     points = np.stack([columns, rows], axis=1).astype(np.float32)
     targets = points + forth[rows, columns]
     height, width = inside.shape
@@ -237,7 +211,7 @@ def _motion_of(inside: Bool, forth: Float, back: Float) -> _Motion:
         )
         if matrix is not None:
             scale = float(np.clip(np.linalg.det(matrix[:, :2]), 0.5, 2.0))
-    return _Motion(scale, float(is_in.mean()))
+    return scale, float(is_in.mean())
 
 
 def _propagate_points(points: Float, forth: Float) -> Float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
-from vidfill.track.flow import FlowTracker, Weighted
+from vidfill.track.flow import FlowTracker
 from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import connected, iou, selected
 from vidfill.video.frame import Bool, Box, Float
@@ -61,7 +61,7 @@ class SamTracker(FlowTracker):
         super().__init__()
         self._network = network
 
-    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> Weighted:
+    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
         mask = propagated > 0.5
         box = Box.around(mask)
         assert box is not None
@@ -74,8 +74,8 @@ class SamTracker(FlowTracker):
         found = connected(answers.logits[0] > 0, points[is_object])
         agreement = iou(found, mask) * float(answers.values()[0] >= CONFIDENT)
         if agreement < MIN_AGREEMENT:
-            return Weighted(propagated, agreement)
-        return Weighted(np.where(found, 1 / (1 + np.exp(-answers.logits[0])), 0).astype(np.float32), agreement)
+            return propagated, agreement
+        return np.where(found, 1 / (1 + np.exp(-answers.logits[0])), 0).astype(np.float32), agreement
 
 
 def representative_points(mask: Bool) -> tuple[NDArray[np.float32], Bool]:

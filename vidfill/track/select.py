@@ -12,17 +12,8 @@ from numpy.typing import NDArray
 from vidfill.errors import UsageError
 from vidfill.masks.edit import dilate
 from vidfill.masks.prompt import FramePrompt
+from vidfill.track import evidence
 from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
-from vidfill.track.evidence import (
-    ColorPlaces,
-    along_edges,
-    color_evidence,
-    dense_flow,
-    grey,
-    motion_bins,
-    motion_evidence,
-    residual_motion,
-)
 from vidfill.video.frame import Bool, Box, Float
 
 N_ITERATIONS = 5
@@ -161,14 +152,17 @@ class _Scene:
     """A frame and the flow to the frames near it."""
 
     def __init__(self, picture: Picture, near: Near) -> None:
-        self.picture, own = picture, grey(picture)
-        self._flows = [dense_flow(own, grey(other)) / np.float32(offset) for offset, other in (near or {}).items()]
+        self.picture, own = picture, evidence.grey(picture)
+        self._flows = [
+            evidence.dense_flow(own, evidence.grey(other)) / np.float32(offset)
+            for offset, other in (near or {}).items()
+        ]
 
     def motion(self, surroundings: Bool) -> Float:
         """(H, W, 2) pixels a frame, relative to the camera: the median over the frames near it."""
         if not self._flows:
             return np.zeros((*surroundings.shape, 2), np.float32)
-        flows = np.stack([residual_motion(flow, surroundings) for flow in self._flows])
+        flows = np.stack([evidence.residual_motion(flow, surroundings) for flow in self._flows])
         return np.asarray(np.median(flows, axis=0), np.float32)
 
 
@@ -219,18 +213,18 @@ def _select(
     by_place = weights.place * (_nearness(box, region) - 0.4) if prior is None else 3.0 * (prior[region.slices] - 0.5)
     radius = _click_radius(min(box.width, box.height))
     on_object, beside = (_discs(points, region, radius) for points in (prompt.on_object, prompt.beside))
-    places = ColorPlaces(n_places=weights.n_places)
-    colors, motions = places.bins(picture), motion_bins(moved, outside)
+    places = evidence.ColorPlaces(n_places=weights.n_places)
+    colors, motions = places.bins(picture), evidence.motion_bins(moved, outside)
     sure, excluded = on_object.astype(np.float32), outside | beside
     probability = np.where(outside, 0, 0.5 / (1 + np.exp(-by_place - 1)) + 0.5 * sure).astype(np.float32)
     for _ in range(N_ITERATIONS):
         inside = probability + sure
         around = (outside + ~outside * (0.7 * (1 - probability)) + beside).astype(np.float32)
         counts = [places.counts(colors, part, n_place_blurs=2) for part in (inside, around)]
-        by_motion = weights.motion * motion_evidence(motions, inside, around)
-        odds = color_evidence(colors, *counts) + by_motion + by_place
+        by_motion = weights.motion * evidence.motion_evidence(motions, inside, around)
+        odds = evidence.color_evidence(colors, *counts) + by_motion + by_place
         odds = np.where(excluded, -6, odds + 3 * sure).astype(np.float32)
-        probability = np.where(excluded, 0, along_edges(1 / (1 + np.exp(-odds)), picture)).astype(np.float32)
+        probability = np.where(excluded, 0, evidence.along_edges(1 / (1 + np.exp(-odds)), picture)).astype(np.float32)
     mask = np.zeros_like(allowed)
     origin = np.array([region.x0, region.y0], np.float32)
     mask[region.slices] = connected(probability > 0.5, prompt.on_object - origin)

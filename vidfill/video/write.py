@@ -8,37 +8,20 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import av
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from vidfill.errors import OutputError, UsageError
 from vidfill.files.atomic import atomic_write
 from vidfill.settings import EncodeSettings
+from vidfill.video import encode, streams
 from vidfill.video.codecs import EncoderConfig, choose_encoder
-from vidfill.video.encode import (
-    WITHOUT_TIMESTAMPS,
-    WRITE_ERRORS,
-    FieldMarker,
-    add_picture,
-    encode_one_frame,
-    encoder_frame,
-    flush_picture,
-    gray_planes,
-    open_encoder,
-    reason,
-)
+from vidfill.video.encode import WITHOUT_TIMESTAMPS, WRITE_ERRORS
 from vidfill.video.frame import Frame, VideoInfo
-from vidfill.video.streams import (
-    StreamCopier,
-    copy_container_data,
-    copy_stream_data,
-    dropped_chapters,
-    plan_routes,
-)
-from vidfill.video.write_images import ImageWriter, check_folder, check_parent, is_folder_output
+from vidfill.video.write_images import check_folder, check_parent, is_folder_output, open_folder
 
 _log = logging.getLogger("vidfill")
 
@@ -60,18 +43,10 @@ _OTHER_ERROR = "{output} cannot be written ({reason})", "try another container o
 
 
 class Writer(Protocol):
-    """Takes every frame in order; on a clean exit the output is there, on an exception nothing is."""
-
-    def __enter__(self) -> Self:
-        """Open the output under a temporary name."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish and rename, or remove what was written."""
+    """Takes the frames of an output; made by `open_writer`."""
 
     def write(self, frame: Frame) -> None:
-        """Append one frame.
+        """Append one frame, which is later than the one before.
 
         Raises:
             OutputError: the disk is full, or the encoder refuses the frame.
@@ -122,9 +97,9 @@ def check_output(
     warnings = [*encoder.warnings, *_timing_warnings(info, container), *_orientation_warnings(info, container)]
     if not info.is_folder and not picture_only:
         with av.open(str(info.path)) as source:
-            lost = [route.warning for route in plan_routes(source, container, info.stream_index)]
-            warnings += filter(None, [*lost, dropped_chapters(source, container)])
-    encode_one_frame(info, encoder, container)
+            lost = [route.warning for route in streams.plan_routes(source, container, info.stream_index)]
+            warnings += filter(None, [*lost, streams.dropped_chapters(source, container)])
+    encode.encode_one_frame(info, encoder, container)
     return warnings
 
 
@@ -141,6 +116,7 @@ def check_not_an_input(output: Path, inputs: Sequence[Path]) -> None:
             raise OutputError(f"the output {output} would replace {path}, which is read", todo="give another name")
 
 
+@contextmanager
 def open_writer(
     output: Path | str,
     info: VideoInfo,
@@ -148,67 +124,91 @@ def open_writer(
     *,
     overwrite: bool = False,
     picture_only: bool = False,
-) -> Writer:
-    """Make the writer for an output; arguments and errors are those of `check_output`."""
+) -> Iterator[Writer]:
+    """Open an output: on a clean exit it is complete, on an exception there is none.
+
+    Arguments and errors are those of `check_output`.
+    """
     if is_folder_output(output):
-        return ImageWriter(Path(output), info, overwrite=overwrite)
-    return VideoWriter(Path(output), info, settings, overwrite=overwrite, picture_only=picture_only)
+        with open_folder(Path(output), info, overwrite=overwrite) as images:
+            yield images
+        return
+    output = Path(output)
+    _check_place(output, info, overwrite=overwrite)
+    container = _container_name(output)
+    encoder = choose_encoder(info, settings, container=container)
+    options = " ".join(f"{key}={value}" for key, value in encoder.options.items())
+    _log.info("%s: %s, %s, %s", output, encoder.name, encoder.pixel_format, options)
+    opened = ExitStack()
+    with _plain_errors(output):
+        partial = opened.enter_context(atomic_write(output))
+    try:
+        with _plain_errors(output):
+            source = None if info.is_folder else opened.enter_context(av.open(str(info.path)))
+            target = opened.enter_context(_open_target(partial, info, container))
+            writer = _VideoWriter(output, target, info, encoder)
+            writer.add_streams(source, picture_only=picture_only)
+        yield writer
+        with _plain_errors(output):
+            writer.finish()
+            opened.close()
+    except BaseException as error:
+        # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        with suppress(*WRITE_ERRORS):
+            opened.__exit__(type(error), error, error.__traceback__)
+        raise
 
 
-class VideoWriter:
-    """Encodes frames into a file that gets its final name on a clean exit only.
+def _open_target(path: Path, info: VideoInfo, container: str) -> OutputContainer:
+    # No versions, dates or random numbers: equal input, equal bytes.
+    options = {"fflags": "+bitexact"}
+    if container in _QUICKTIME:
+        options["movflags"] = "+faststart"
+        # The unit of edit lists: a start or an end between two milliseconds is kept.
+        options["movie_timescale"] = str(max(1000, info.time_base.denominator))
+    return av.open(str(path), "w", format=container, container_options=options)
+
+
+class _VideoWriter:
+    """Encodes frames into an open container, in step with the source's other streams.
 
     Every frame is given to the encoder one call late, so that the last one is known: how long it is shown is written
     into its packet, since neither encoders nor muxers know it.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        info: VideoInfo,
-        settings: EncodeSettings,
-        *,
-        overwrite: bool = False,
-        picture_only: bool = False,
-    ) -> None:
-        self._output, self._info = output, info
-        self._overwrite, self._picture_only = overwrite, picture_only
-        self._container_name = _container_name(output)
-        self._encoder = choose_encoder(info, settings, container=self._container_name)
-        self._fields = FieldMarker(info, self._encoder) if info.interlaced else None
-        self._stack = ExitStack()
+    def __init__(self, output: Path, target: OutputContainer, info: VideoInfo, encoder: EncoderConfig) -> None:
+        self._output, self._target, self._info, self._encoder = output, target, info, encoder
+        self._fields = encode.FieldMarker(info, encoder) if info.interlaced else None
+        self._copier: streams.StreamCopier | None = None
         self._held: Frame | None = None
         self._n_frames = 0
         self._step_s = 1 / info.rate
-        self._copier: StreamCopier | None = None
 
-    def __enter__(self) -> Self:
-        """Open the output under a temporary name."""
-        _check_place(self._output, self._info, overwrite=self._overwrite)
-        options = " ".join(f"{key}={value}" for key, value in self._encoder.options.items())
-        _log.info("%s: %s, %s, %s", self._output, self._encoder.name, self._encoder.pixel_format, options)
-        self._partial = self._stack.enter_context(atomic_write(self._output))
-        with self._abandoned_on_error():
-            self._open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish and rename, or remove what was written."""
-        if error is not None:
-            self._abandon(error)
-            return
-        with self._abandoned_on_error():
-            self._finish()
-            self._stack.close()
+    def add_streams(self, source: InputContainer | None, *, picture_only: bool) -> None:
+        """Add the picture, and the other streams in the order of the source."""
+        if source is None:
+            self._picture = encode.add_picture(self._target, self._info, self._encoder)
+        else:
+            index = self._info.stream_index
+            routes = [] if picture_only else streams.plan_routes(source, self._target.format.name, index)
+            self._copier = streams.StreamCopier(source, self._target, routes, index)
+            if not picture_only:
+                streams.copy_container_data(source, self._target)
+            every: list[Any] = list(source.streams)
+            for stream in every:
+                if stream.index != index:
+                    self._copier.add(stream.index)
+                    continue
+                self._picture = encode.add_picture(self._target, self._info, self._encoder)
+                streams.copy_stream_data(stream, self._picture)
+                if self._info.interlaced:
+                    self._picture.codec_context.field_order = stream.codec_context.field_order
+        encode.open_encoder(self._picture)
 
     def write(self, frame: Frame) -> None:
-        """Append one frame; its pts must be later than that of the frame before.
-
-        Raises:
-            OutputError: the disk is full, or the encoder refuses the frame.
-        """
+        """See `Writer`."""
         held, self._held = self._held, frame
         self._n_frames += 1
         if held is None:
@@ -218,39 +218,13 @@ class VideoWriter:
         with _plain_errors(self._output):
             self._mux(self._picture.encode(picture))
 
-    def _open(self) -> None:
-        source = None if self._info.is_folder else self._stack.enter_context(av.open(str(self._info.path)))
-        # No versions, dates or random numbers: equal input, equal bytes.
-        options = {"fflags": "+bitexact"}
-        if self._container_name in _QUICKTIME:
-            options["movflags"] = "+faststart"
-            # The unit of edit lists: a start or an end between two milliseconds is kept.
-            options["movie_timescale"] = str(max(1000, self._info.time_base.denominator))
-        self._target = av.open(str(self._partial), "w", format=self._container_name, container_options=options)
-        self._stack.callback(self._target.close)
-        if source is None:
-            self._picture = add_picture(self._target, self._info, self._encoder)
-        else:
-            routes = [] if self._picture_only else plan_routes(source, self._container_name, self._info.stream_index)
-            self._copier = StreamCopier(source, self._target, routes, self._info.stream_index)
-            if not self._picture_only:
-                copy_container_data(source, self._target)
-            streams: list[Any] = list(source.streams)
-            for stream in streams:
-                if stream.index != self._info.stream_index:
-                    self._copier.add(stream.index)
-                    continue
-                self._picture = add_picture(self._target, self._info, self._encoder)
-                copy_stream_data(stream, self._picture)
-                if self._info.interlaced:
-                    self._picture.codec_context.field_order = stream.codec_context.field_order
-        open_encoder(self._picture)
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write what the encoder and the other streams still hold."""
         held = self._held
         if held is None:
             raise OutputError("no frame was written", todo="check that the source has pictures")
-        packets = [*self._picture.encode(self._converted(held)), *flush_picture(self._picture, n_frames=self._n_frames)]
+        packets = self._picture.encode(self._converted(held))
+        packets += encode.flush_picture(self._picture, n_frames=self._n_frames)
         last = max(packets, key=lambda packet: packet.pts)
         before = packets[: packets.index(last)]
         self._mux(before)
@@ -271,24 +245,8 @@ class VideoWriter:
             self._target.mux(packet)
 
     def _converted(self, frame: Frame) -> av.VideoFrame:
-        picture = encoder_frame(frame, self._info, self._encoder, self._container_name)
+        picture = encode.encoder_frame(frame, self._info, self._encoder, self._target.format.name)
         return picture if self._fields is None else self._fields.mark(picture)
-
-    @contextmanager
-    def _abandoned_on_error(self) -> Iterator[None]:
-        try:
-            with _plain_errors(self._output):
-                yield
-        except BaseException as error:
-            self._abandon(error)
-            raise
-
-    def _abandon(self, error: BaseException) -> None:
-        # Closing writes a trailer, for mp4 by moving the whole file: without its name that fails at once.
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
-        with suppress(*WRITE_ERRORS):
-            self._stack.__exit__(type(error), error, error.__traceback__)
 
 
 def _container_name(output: Path) -> str:
@@ -321,7 +279,7 @@ def _check_place(output: Path, info: VideoInfo, *, overwrite: bool) -> None:
 
 def _check_space(output: Path, info: VideoInfo, encoder: EncoderConfig) -> None:
     """Refuse where even a low estimate of the file does not fit on the disk."""
-    raw = sum(plane.nbytes for plane in gray_planes(info))
+    raw = sum(plane.nbytes for plane in encode.gray_planes(info))
     n_frames = info.n_frames or int(info.duration_s * info.rate)
     needed = raw * n_frames * (_MIN_RATIO_LOSSLESS if encoder.is_lossless else _MIN_RATIO_LOSSY)
     free = shutil.disk_usage(output.parent).free
@@ -362,4 +320,4 @@ def _plain_errors(output: Path) -> Iterator[None]:
         yield
     except WRITE_ERRORS as error:
         found, todo = _SYSTEM_ERRORS.get(getattr(error, "errno", None) or 0, _OTHER_ERROR)
-        raise OutputError(found.format(output=output, reason=reason(error)), todo=todo) from error
+        raise OutputError(found.format(output=output, reason=encode.reason(error)), todo=todo) from error

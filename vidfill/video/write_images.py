@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,30 +77,29 @@ def check_folder(output: Path, info: VideoInfo, *, overwrite: bool) -> list[str]
     return warnings
 
 
+@contextmanager
+def open_folder(output: Path, info: VideoInfo, *, overwrite: bool = False) -> Iterator[ImageWriter]:
+    """Open a folder for PNG files, which gets its final name on a clean exit only.
+
+    Raises:
+        OutputError: see `check_folder`.
+    """
+    check_folder(output, info, overwrite=overwrite)
+    with atomic_write(output) as partial:
+        partial.mkdir()
+        yield ImageWriter(partial, info)
+
+
 class ImageWriter:
-    """Writes PNG files into a folder that gets its final name on a clean exit only.
+    """Writes the frames of a source as PNG files into a folder.
 
     Frames of up to 8 bits become 8-bit files, deeper ones 16-bit; alpha is kept; gray stays gray. Pictures are turned
     as a player shows them, since PNG files hold no rotation.
     """
 
-    def __init__(self, output: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
-        self._output, self._info, self._overwrite = output, info, overwrite
-        self._complete = atomic_write(output)
-        self._digits = max(_MIN_DIGITS, len(str(info.n_frames)))
-
-    def __enter__(self) -> Self:
-        """Create the temporary folder."""
-        check_folder(self._output, self._info, overwrite=self._overwrite)
-        self._partial = self._complete.__enter__()
-        self._partial.mkdir()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Rename the folder, or remove what was written."""
-        self._complete.__exit__(kind, error, trace)
+    def __init__(self, folder: Path, info: VideoInfo) -> None:
+        self._folder, self._info = folder, info
+        self._n_digits = max(_MIN_DIGITS, len(str(info.n_frames)))
 
     def write(self, frame: Frame) -> None:
         """Write one frame as a PNG file.
@@ -107,7 +107,7 @@ class ImageWriter:
         Raises:
             OutputError: the disk is full.
         """
-        path = self._partial / f"{frame.index:0{self._digits}d}.png"
+        path = self._folder / f"{frame.index:0{self._n_digits}d}.png"
         shown: Any = self._info.orientation.to_display(_picture(frame, self._info))
         encoded, data = cv2.imencode(".png", shown)
         try:
