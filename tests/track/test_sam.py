@@ -15,7 +15,7 @@ from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Picture
-from vidfill.track.sam import SamSelector, SamTracker, find_sam, representative_points
+from vidfill.track.sam import SamSelector, SamTracker, representative_points
 from vidfill.track.sam_network import Answers, SamNetwork, build_sam
 from vidfill.track.select import iou
 from vidfill.track.tools import open_tools
@@ -205,12 +205,13 @@ def test_representative_points() -> None:
 
 
 def test_best_installed_sam(checkpoint: Path, tmp_path: Path) -> None:
-    assert find_sam(tmp_path) is None
     with pytest.raises(WeightsError, match="weights fetch sam_vit_b"):
         open_tools("sam", model_dir=tmp_path)
     for name in ("sam_vit_b", "sam_vit_l"):
         (tmp_path / f"{name}.pth").write_bytes(checkpoint.read_bytes())
         register_file(Card(name, f"{name}.pth", "0" * 64, checkpoint.stat().st_size), tmp_path)
-    assert find_sam(tmp_path) == tmp_path / "sam_vit_l.pth"
     assert open_tools("auto", model_dir=tmp_path).name == "sam"
     assert open_tools("flow", model_dir=tmp_path).name == "flow"
+    (tmp_path / "sam_vit_l.pth").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="sam_vit_l"):
+        open_tools("sam", model_dir=tmp_path)

@@ -9,14 +9,14 @@ from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import Picture
-from vidfill.track.sam2 import FOLDER, Sam2Network, Sam2Tracker, find_sam2
-from vidfill.track.tools import open_tools
+from vidfill.track.sam2 import Sam2Network, Sam2Tracker
+from vidfill.track.tools import SAM2_FOLDER, open_tools
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    save_sam2(folder / FOLDER)
+    save_sam2(folder / SAM2_FOLDER)
     return folder
 
 
@@ -28,13 +28,11 @@ class Watched(Sam2Network):
         return self.session
 
 
-def test_find_sam2(model_dir: Path, tmp_path: Path) -> None:
-    assert find_sam2(model_dir) == model_dir / FOLDER
-    assert find_sam2(tmp_path) is None
+def test_weights_of_sam2(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="hf download"):
         open_tools("sam2", model_dir=tmp_path)
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / "config.json").write_text("{}")
+    (tmp_path / SAM2_FOLDER).mkdir()
+    (tmp_path / SAM2_FOLDER / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="holds no SAM 2"):
         open_tools("sam2", model_dir=tmp_path)
 
@@ -47,7 +45,7 @@ def test_selection_and_tracking_in_bounded_memory(model_dir: Path) -> None:
     found = tools.selector.select(pictures[0], prompt, prior=masks[0])
     assert found.mask.shape == masks[0].shape
     assert 0 <= found.confidence <= 1
-    network = Watched(model_dir / FOLDER)
+    network = Watched(model_dir / SAM2_FOLDER)
     network.n_remembered = 3
     tracker = Sam2Tracker(network)
     tracker.start(pictures[0], masks[0])
@@ -66,7 +64,7 @@ def test_dropping_memory_changes_nothing(model_dir: Path) -> None:
     pictures, masks = crossing(20)
     found = []
     for n_remembered in (None, 10**6):
-        network = Sam2Network(model_dir / FOLDER)
+        network = Sam2Network(model_dir / SAM2_FOLDER)
         if n_remembered is not None:
             network.n_remembered = n_remembered
         tracker = Sam2Tracker(network)

@@ -17,15 +17,9 @@ _SURE, _DOUBTFUL, _LOST, _UNTRACKED, _MARK = (60, 170, 60), (230, 190, 40), (200
 
 
 def annotate(picture: Picture, track: Track, index: int) -> Picture:
-    """A frame with its prompts, a red border where an object is lost, and the confidence of all frames below it.
+    """(H + `STRIP_PX`, W, 3) frame `index`, with its prompts, a red border where an object is lost, and the `strip`.
 
-    Args:
-        picture: (H, W, 3) as a player shows it; not changed.
-        track: the result of tracking.
-        index: of the frame.
-
-    Returns:
-        (H + `STRIP_PX`, W, 3).
+    The (H, W, 3) picture is as a player shows it; it is not changed.
     """
     drawn = picture.copy()
     draw_prompts(drawn, track.prompted.get(index, {}))

@@ -29,11 +29,8 @@ GUIDE_RADIUS_PX, GUIDE_EPSILON = 4, 5e-4
 def dense_flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> Float:
     """(H, W, 2) DIS flow (Kroeger et al., ECCV 2016) at full resolution, `image[y, x] = other[y + v, x + u]`.
 
-    It is not refined, which would blur the motion of an object over its outline. For small pictures it is 0.
-
-    Args:
-        image: (H, W) grey.
-        other: (H, W) grey.
+    Both are (H, W) grey. The flow is not refined, which would blur the motion of an object over its outline; for small
+    pictures it is 0.
     """
     if min(image.shape) < MIN_SIDE_PX:
         return np.zeros((*image.shape, 2), np.float32)
@@ -81,10 +78,8 @@ def residual_motion(flow: Float, surroundings: Bool) -> Float:
 class ColorPlaces:
     """A five-dimensional histogram of lightness, colour (CIE L*a*b*) and position, as in bilateral space.
 
-    Source: Märki et al., "Bilateral Space Video Segmentation" (CVPR 2016), section 3, without its graph cut.
-
-    Args:
-        n_places: bins of position along each side; 1 for colours alone.
+    Source: Märki et al., "Bilateral Space Video Segmentation" (CVPR 2016), section 3, without its graph cut. There are
+    `n_places` bins of position along each side, 1 for colours alone.
     """
 
     def __init__(self, *, n_places: int) -> None:
@@ -129,13 +124,7 @@ def motion_bins(residual: Float, surroundings: Bool) -> Bins:
 
 
 def motion_evidence(bins: Bins, inside: Float, outside: Float) -> Float:
-    """(h, w) log-likelihood ratio of each pixel's motion.
-
-    Args:
-        bins: of `motion_bins`.
-        inside: (h, w) weight of each pixel in the object.
-        outside: (h, w) weight in its surroundings.
-    """
+    """(h, w) log-likelihood ratio of each pixel's motion, given its (h, w) weights in the object and outside it."""
     ratio = (_motion_ratios(bins, inside) + 0.003) / (_motion_ratios(bins, outside) + 0.003)
     return np.asarray(np.clip(np.log(ratio), -MAX_MOTION_EVIDENCE, MAX_MOTION_EVIDENCE)[bins], np.float32)
 

@@ -166,11 +166,9 @@ class ObjectColors:
         self._counts = self._count(picture, probability)
 
     def evidence(self, picture: Picture, inside: Float) -> Float:
-        """(h, w) log-likelihood ratio of each pixel's colour: object at the prompt over surroundings now.
+        """(h, w) log-likelihood ratio of each pixel's colour: object at the prompt over its surroundings now.
 
-        Args:
-            picture: (h, w, 3) the object and its surroundings now.
-            inside: (h, w) the probability of the object.
+        `picture` is (h, w, 3), and `inside` the (h, w) probability of the object in it.
         """
         bins = self._places.bins(picture)
         around = self._places.counts(bins, 1 - inside, n_place_blurs=0)

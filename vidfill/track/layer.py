@@ -22,12 +22,9 @@ DEFAULT_GROWTH_PX = 1.5
 
 
 class TrackLayer:
-    """A `vidfill.masks.layers.Layer` of tracked masks.
+    """A `vidfill.masks.layers.Layer` of tracked masks, which are grown as `prompting` says.
 
-    Args:
-        path: the file that `vidfill.track.clip.track` writes; it need not exist before the layer is opened.
-        info: the source.
-        prompting: how far the masks are grown.
+    The file that `vidfill.track.clip.track` writes need not exist before the layer is opened.
     """
 
     def __init__(self, path: Path, info: VideoInfo, prompting: Prompting) -> None:
@@ -40,9 +37,7 @@ class TrackLayer:
         with Track.open(self._path, self._info) as track:
 
             def mask_at(frame: Frame) -> Bool | None:
-                if frame.index >= track.n_frames:
-                    return None
-                return self._full_size(track.mask(frame.index))
+                return self._full_size(track.mask(frame.index)) if frame.index < track.n_frames else None
 
             yield mask_at
 

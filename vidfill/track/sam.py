@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +12,7 @@ from vidfill.track.flow import FlowTracker
 from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import connected, iou, selected
 from vidfill.video.frame import Bool, Box, Float
-from vidfill.weights import find_weights
 
-SAM_NAMES = ("sam_vit_h", "sam_vit_l", "sam_vit_b")
-"""As `vidfill weights fetch` knows them, the best first."""
 MIN_AGREEMENT = 0.5
 """An answer whose IoU with the propagated mask is lower is about something else."""
 N_POSITIVE, N_NEGATIVE = 3, 2
@@ -104,9 +99,3 @@ def _deepest(mask: Bool, n: int, *, min_distance: float) -> list[tuple[float, fl
         found.append((float(x), float(y)))
         depth = np.where((columns - x) ** 2 + (rows - y) ** 2 < max(min_distance, 1.0) ** 2, 0, depth)
     return found
-
-
-def find_sam(model_dir: Path | None = None) -> Path | None:
-    """The best installed SAM checkpoint; None where there is none."""
-    installed = (find_weights(name, model_dir=model_dir) for name in SAM_NAMES)
-    return next((found.path for found in installed if found is not None), None)

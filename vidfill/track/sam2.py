@@ -1,72 +1,33 @@
 """SAM 2 (Ravi et al., 2024) through transformers: selects and follows objects with one network, frame by frame.
 
-It needs the extra `sam2`, and its weights as transformers saves them in the folder `sam2` of the user's folder of
-weights; nothing is downloaded.
+Importing this module needs the extra `sam2`.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
+from transformers import Sam2VideoModel
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+from transformers.utils import logging
 
-from vidfill.errors import UsageError, WeightsError
+from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
-from vidfill.track.clip import Tools
 from vidfill.track.doubt import COLORS
 from vidfill.track.flow import ObjectColors
 from vidfill.track.sam import representative_points
 from vidfill.track.sam_network import stability
 from vidfill.track.select import selected
 from vidfill.video.frame import Bool, Float
-from vidfill.weights import default_model_dir
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FOLDER = "sam2"
 # Of the network's training data (ImageNet).
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 _BOX_CORNERS = (2, 3)  # labels of a box's corners among the points
-
-
-def find_sam2(model_dir: Path | None = None) -> Path | None:
-    """The folder of SAM 2's weights; None where there is none."""
-    folder = (model_dir or default_model_dir()) / FOLDER
-    return folder if (folder / "config.json").is_file() else None
-
-
-def has_transformers() -> bool:
-    """Whether the extra `sam2` is installed."""
-    try:
-        from transformers import Sam2VideoModel  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def open_sam2(*, device: str, model_dir: Path | None) -> Tools:
-    """SAM 2 as selector and tracker.
-
-    Raises:
-        UsageError: the extra `sam2` is not installed.
-        WeightsError: its weights are not here, or damaged.
-    """
-    if not has_transformers():
-        raise UsageError("--tracker sam2 without transformers", todo="install it with pip install 'vidfill[sam2]'")
-    folder = find_sam2(model_dir)
-    if folder is None:
-        place = (model_dir or default_model_dir()) / FOLDER
-        raise WeightsError(
-            f"no weights of SAM 2 in {place}",
-            todo=f"fetch them with `hf download facebook/sam2.1-hiera-small --local-dir {place}`",
-        )
-    network = Sam2Network(folder, device=device)
-    return Tools(network, partial(Sam2Tracker, network), "sam2")
 
 
 class Sam2Network:
@@ -81,10 +42,6 @@ class Sam2Network:
     """
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
-        import torch
-        from transformers import Sam2VideoModel
-        from transformers.utils import logging
-
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self._dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         try:
@@ -100,8 +57,6 @@ class Sam2Network:
 
     def begin(self, picture: Picture) -> Any:
         """A session that follows one object, without a frame yet."""
-        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
-
         session = Sam2VideoInferenceSession(
             video_height=picture.shape[0],
             video_width=picture.shape[1],
@@ -113,19 +68,12 @@ class Sam2Network:
         session.obj_id_to_idx(1)
         return session
 
-    def pixels(self, picture: Picture) -> Tensor:
-        """A picture as the network's input, (1, 3, S, S)."""
-        import torch
-
-        square = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        return torch.from_numpy((square / 255 - _MEAN) / _STD).permute(2, 0, 1)[None].to(self._device, self._dtype)
-
     def run(self, session: Any, picture: Picture, index: int) -> tuple[Float, float]:
         """Logits (H, W) of the object on a frame, and the probability that it is visible there."""
-        import torch
-
+        square = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        frame = torch.from_numpy((square / 255 - _MEAN) / _STD).permute(2, 0, 1)[None].to(self._device, self._dtype)
         with torch.inference_mode():
-            output = self.model(session, frame=self.pixels(picture), frame_idx=index)
+            output = self.model(session, frame=frame, frame_idx=index)
         logits = output.pred_masks[0, 0].float().cpu().numpy()
         size_wh = (picture.shape[1], picture.shape[0])
         full = np.asarray(cv2.resize(logits, size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
@@ -144,8 +92,6 @@ class Sam2Network:
 
     def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """See `vidfill.track.base.Selector`; a prior track is represented by points inside it."""
-        import torch
-
         points, labels = prompt.points, prompt.is_object.astype(np.int64)
         if prior is not None and prior.any():
             more, is_inside = representative_points(prior)
@@ -178,8 +124,6 @@ class Sam2Tracker:
 
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
-        import torch
-
         side = self._network.side
         square = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR) > 0.5
         self._session = self._network.begin(picture)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vidfill.errors import WeightsError
 from vidfill.track.base import Picture
 from vidfill.video.frame import Bool, Float
 from vidfill.weights import read_torch_checkpoint
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 N_CACHED = 4
 """Embeddings kept, one for each picture: 4 MB each."""
@@ -89,10 +88,8 @@ class SamNetwork:
             is_object: (N,) whether they are on the object.
             box: x0, y0, x1, y1 round it.
             prior: (H, W) probability of the object before.
-            several: three masks of different extent, for prompts that may mean several things; else one.
+            several: return three masks of different extent, for ambiguous prompts; else one.
         """
-        import torch
-
         height, width = picture.shape[:2]
         input_size = self._input_size(height, width)
         scale = np.array([input_size[1] / width, input_size[0] / height])
@@ -101,7 +98,8 @@ class SamNetwork:
         if len(points):
             labels = torch.as_tensor(is_object.astype(np.int32), device=self._device)
             given = self._tensor(points * scale)[None], labels[None]
-        with self._computing():
+        on_cuda = self._device.startswith("cuda")
+        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=on_cuda):
             sparse, dense = network.prompt_encoder(
                 points=given,
                 boxes=None if box is None else self._tensor(np.array([box], np.float32) * np.tile(scale, 2)),
@@ -123,9 +121,6 @@ class SamNetwork:
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
     def _embed(self, picture: Picture, size: tuple[int, int]) -> Tensor:
-        import torch
-        import torch.nn.functional as F  # noqa: N812 - the name the field uses
-
         key = hashlib.blake2b(picture.tobytes(), digest_size=16).digest() + str(picture.shape).encode()
         embedding = self._embeddings.pop(key, None)
         if embedding is None:
@@ -148,17 +143,7 @@ class SamNetwork:
         return logits
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
-        import torch
-
         return torch.as_tensor(values, dtype=torch.float32, device=self._device)
-
-    @contextlib.contextmanager
-    def _computing(self) -> Iterator[None]:
-        import torch
-
-        on_cuda = self._device.startswith("cuda")
-        with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=on_cuda):
-            yield
 
 
 class Answers(NamedTuple):
@@ -194,11 +179,7 @@ def stability(logits: Float) -> NDArray[np.float64]:
 
 
 def build_sam(tensors: Mapping[str, Tensor], *, name: str) -> Any:
-    """A SAM with these tensors, of the sizes that they have.
-
-    Args:
-        tensors: of a checkpoint, by name.
-        name: of the checkpoint, for messages.
+    """A SAM with the tensors of a checkpoint, of the sizes that they have; `name` is for messages.
 
     Raises:
         WeightsError: they are not those of a SAM.
@@ -216,8 +197,6 @@ def build_sam(tensors: Mapping[str, Tensor], *, name: str) -> Any:
 
 def _empty_sam(tensors: Mapping[str, Tensor]) -> Any:
     """The network of `segment_anything.build_sam`, of any size."""
-    import torch
-
     classes = sam_classes()
     patch = tensors["image_encoder.patch_embed.proj.weight"]
     width, patch_px = patch.shape[0], patch.shape[2]

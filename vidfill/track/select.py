@@ -182,12 +182,9 @@ def iou(a: Bool, b: Bool) -> float:
 
 
 def _steadiness(small: Bool, large: Bool, ratio: float) -> float:
-    """How much less a selection grows than its disc, in [0, 1]; `CONFIDENT` for hardly less.
+    """How much less a selection grows from a small disc to a large one than the discs, whose areas have a `ratio` < 1.
 
-    Args:
-        small: (H, W) the selection in the smaller disc.
-        large: (H, W) in the larger one.
-        ratio: of the discs' areas, below 1.
+    It is in [0, 1], and `CONFIDENT` for hardly less.
     """
     return min(1.0, max(0.0, CONFIDENT + 2 * (iou(small, large) - ratio - MIN_STEADINESS)))
 

@@ -44,16 +44,10 @@ def matrix_of(info: VideoInfo) -> int:
 
 
 def rgb_crop(frame: Frame, info: VideoInfo, box: Box) -> Float:
-    """A part of the picture as RGB.
+    """The pixels of a box of the coded picture, whose offsets may be odd: (box.height, box.width, 3) in [0, 1].
 
-    Args:
-        frame: the picture.
-        info: its source.
-        box: in pixels of the coded picture; offsets may be odd.
-
-    Returns:
-        (box.height, box.width, 3) in [0, 1]. Chroma is interpolated linearly from its sample positions (BT.601, MPEG-2
-        and H.264: in line with every second column, half way between two rows; JPEG: half way between columns too).
+    Chroma is interpolated linearly from its sample positions (BT.601, MPEG-2 and H.264: in line with every second
+    column, half way between two rows; JPEG: half way between columns too).
     """
     planes = frame.planes
     offset, scale, _ = _code_range(info)
@@ -77,7 +71,7 @@ def paste_rgb(frame: Frame, info: VideoInfo, box: Box, rgb: Float, alpha: Float,
     sample whose block is partly covered is blended in proportion, with the colour of the covered part alone.
 
     Args:
-        frame: the picture; its planes are changed.
+        frame: the picture.
         info: its source.
         box: of the crop in the coded picture.
         rgb: (box.height, box.width, 3) in [0, 1].

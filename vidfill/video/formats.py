@@ -89,12 +89,8 @@ def pixel_format(name: str) -> PixelFormat:
 def to_planes(frame: av.VideoFrame, pixel_format: PixelFormat) -> tuple[Samples, ...]:
     """Copy the samples of a decoded frame, without the padding at the end of FFmpeg's lines.
 
-    Args:
-        frame: in any format whose `planar_name` is that of `pixel_format`.
-        pixel_format: of the planes to be returned.
-
-    Returns:
-        One writable (h, w) array a plane, in the order of the format.
+    The frame may have any format whose `planar_name` is that of `pixel_format`. The result is one writable (h, w) array
+    a plane, in the order of `pixel_format`.
     """
     name = frame.format.name
     if name != pixel_format.name and not name.startswith("yuvj"):

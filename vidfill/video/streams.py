@@ -100,20 +100,14 @@ def copy_stream_data(source: Stream, target: Stream) -> None:
 class StreamCopier:
     """Copies the packets of the other streams in step with the picture, so that memory stays bounded.
 
-    Args:
-        source: the open source, used by nobody else.
-        target: the open output; `add` gives it the streams before its first packet.
-        routes: of `plan_routes`.
-        picture_index: index of the picture in the source; only the times of its packets are read.
+    `source` is open, and used by nobody else. `routes` are those of `plan_routes`. Of the picture, at `index` in the
+    source, only the times of packets are read.
     """
 
-    def __init__(
-        self, source: InputContainer, target: OutputContainer, routes: list[Route], picture_index: int
-    ) -> None:
-        self._source = source
-        self._target = target
+    def __init__(self, source: InputContainer, target: OutputContainer, routes: list[Route], index: int) -> None:
+        self._source, self._target = source, target
         self._routes = {route.index: route for route in routes if route.action != "drop"}
-        self._picture = source.streams[picture_index]
+        self._picture = source.streams[index]
         self._outputs: dict[int, Any] = {}
         self._packets: Iterator[Packet[Any]] | None = None
         self._waiting: Packet[Any] | None = None
@@ -121,7 +115,7 @@ class StreamCopier:
         self._last_duration = 0
 
     def add(self, index: int) -> None:
-        """Add the source's stream `index` to the output, where its route says so."""
+        """Add the source's stream `index` to the output where its route says so; before its first packet."""
         route = self._routes.get(index)
         if route is None:
             return
@@ -159,10 +153,9 @@ class StreamCopier:
             return next(packets, None)
         except av.error.FFmpegError as error:
             _logger.warning("%s is damaged: its other streams end here (%s)", self._source.name, error.strerror)
-            return None
         except IndexError:  # PyAV 18, at the end of files in which streams appear late: it knows only the first ones
             _logger.warning("streams that appear in the middle of %s are not kept", self._source.name)
-            return None
+        return None
 
     def last_duration(self, pts: int) -> int:
         """Ticks for which the source shows its last picture; 0 unless that is the picture at `pts`.
