@@ -46,6 +46,9 @@ class Moment:
             raise UsageError(f"the time {text!r}", expected="less than 60 seconds after the last colon")
         return cls(seconds=3600 * int(hours) + 60 * int(minutes) + seconds)
 
+    def __str__(self) -> str:
+        return f"#{self.frame}" if self.seconds is None else f"{float(self.seconds):.9f}".rstrip("0").rstrip(".")
+
     def is_reached(self, index: int, time_s: Fraction, *, slack_s: Fraction) -> bool:
         """Whether the frame at `index`, shown `time_s` after the first, is at or after this moment.
 

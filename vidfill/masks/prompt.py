@@ -336,16 +336,9 @@ def read_prompts(path: Path) -> Prompts:
     return Prompts.from_json(text, name=f"the file of prompts {path}")
 
 
-def spelled(at: Moment) -> str:
-    """A moment as `Moment.parse` reads it: `#120`, or seconds."""
-    if at.seconds is None:
-        return f"#{at.frame}"
-    return f"{float(at.seconds):.9f}".rstrip("0").rstrip(".")
-
-
 def _entry(at: Moment, clicks: list[Click], boxes: list[ObjectBox]) -> dict[str, Any]:
     """The prompts of one object at one moment."""
-    entry: dict[str, Any] = {"time": spelled(at)}
+    entry: dict[str, Any] = {"time": str(at)}
     for name, is_object in (("points", True), ("not_points", False)):
         if points := [[click.x, click.y] for click in clicks if click.at == at and click.is_object == is_object]:
             entry[name] = points
@@ -360,7 +353,7 @@ def _read_entry(object_id: int, entry: dict[str, Any], clicks: list[Click], boxe
         raise ValueError(f"object id {object_id!r}")
     _check_fields(entry, {"time", "points", "not_points", "box"})
     time = entry.get("time", 0)
-    at = Moment.parse(time if isinstance(time, str) else spelled(Moment(seconds=Fraction(_number(time)))))
+    at = Moment.parse(time if isinstance(time, str) else str(Moment(seconds=Fraction(_number(time)))))
     at = FIRST_FRAME if at == Moment(seconds=Fraction(0)) else at
     for name, is_object in (("points", True), ("not_points", False)):
         clicks += [Click(_number(x), _number(y), is_object, object_id, at) for x, y in entry.get(name, ())]

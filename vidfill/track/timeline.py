@@ -12,7 +12,6 @@ import numpy as np
 
 from vidfill.errors import MaskError
 from vidfill.masks.boxes import Moment, TimeRange
-from vidfill.masks.prompt import spelled
 from vidfill.track.base import Picture
 from vidfill.video.color import rgb_crop
 from vidfill.video.frame import Box, Frame, VideoInfo
@@ -39,7 +38,7 @@ def frame_of(index: SourceIndex, at: Moment) -> int:
             return i
     last = len(index) - 1
     raise MaskError(
-        f"a prompt at {spelled(at)}",
+        f"a prompt at {at}",
         expected=f"one up to the last frame, #{last} at {float(index.time_s(last)):.2f} s",
         todo="give it an earlier time",
     )
