@@ -23,16 +23,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.evaluate.contenders import Machine, make_filler, parse_contenders
+from vidfill.evaluate.contenders import make_filler, parse_contenders
 from vidfill.evaluate.features import load_features
 from vidfill.evaluate.no_reference import judge_removal
-from vidfill.evaluate.protocol import Clip, Frame, Hole, Protocol, chosen_clips, load_clip, load_removal
+from vidfill.evaluate.protocol import EvaluationClip, Frames, ProtocolName, chosen_clips, load_clip, load_removal
 from vidfill.evaluate.results import Measures
 from vidfill.evaluate.run import sampled, score
+from vidfill.settings import EngineSettings
+from vidfill.video.frame import Bool
 
 BLUR_SIGMA_PX, PATCH_PX, FLICKER_LEVELS = 6, 16, 10
 MIN_SEEN, MIN_CORRELATION = 0.9, 0.3
-PROTOCOLS: tuple[Protocol, ...] = ("S", "O")
+PROTOCOLS: tuple[ProtocolName, ...] = ("S", "O")
 # Measure -> how good a value is, the damages that it is meant to see, the score that it has to rank fills like.
 MEANT: dict[str, tuple[Callable[[float], float], tuple[str, ...], str]] = {
     "rc_s_lite": (lambda value: value, ("blurred", "swapped"), "feature_distance"),
@@ -41,29 +43,29 @@ MEANT: dict[str, tuple[Callable[[float], float], tuple[str, ...], str]] = {
     "residue_lite": (lambda value: -value, ("half left",), ""),
 }
 BETTER = {"feature_distance": -1.0, "hole_psnr_db": 1.0, "warp_error": -1.0}  # the sign of what is good
-Damage = Callable[[Frame, Hole, int], Frame]
+Damage = Callable[[NDArray[np.uint8], Bool, int], NDArray[np.uint8]]
 Found = dict[str, dict[str, Measures]]
 
 
-def blurred(frame: Frame, _hole: Hole, _index: int) -> Frame:
+def blurred(frame: NDArray[np.uint8], _hole: Bool, _index: int) -> NDArray[np.uint8]:
     """The frame without its detail."""
     return np.asarray(cv2.GaussianBlur(frame, (0, 0), BLUR_SIGMA_PX), np.uint8)
 
 
-def swapped(frame: Frame, hole: Hole, index: int) -> Frame:
+def swapped(frame: NDArray[np.uint8], hole: Bool, index: int) -> NDArray[np.uint8]:
     """The frame with its patches that lie in the hole in random order."""
     height, width = (side // PATCH_PX * PATCH_PX for side in hole.shape)
     cells = [
         np.s_[y : y + PATCH_PX, x : x + PATCH_PX] for y in range(0, height, PATCH_PX) for x in range(0, width, PATCH_PX)
     ]
     cells = [cell for cell in cells if hole[cell].mean() > 0.5]
-    result: Frame = frame.copy()
+    result: NDArray[np.uint8] = frame.copy()
     for cell, other in zip(cells, np.random.default_rng(index).permutation(len(cells)), strict=True):
         result[cell] = frame[cells[other]]
     return result
 
 
-def flickering(frame: Frame, _hole: Hole, index: int) -> Frame:
+def flickering(frame: NDArray[np.uint8], _hole: Bool, index: int) -> NDArray[np.uint8]:
     """Every other frame brighter."""
     return np.asarray(cv2.add(frame, np.full_like(frame, FLICKER_LEVELS * (index % 2))), np.uint8)
 
@@ -71,7 +73,7 @@ def flickering(frame: Frame, _hole: Hole, index: int) -> Frame:
 DAMAGES: dict[str, Damage] = {"blurred": blurred, "swapped": swapped, "flickering": flickering}
 
 
-def half_left(source: Clip, output: Sequence[Frame]) -> list[Frame]:
+def half_left(source: EvaluationClip, output: Frames) -> list[NDArray[np.uint8]]:
     """A removal in which the left half of the hole still shows the object."""
     columns = np.arange(source.frames[0].shape[1])
     middles = [np.median(np.nonzero(hole)[1]) if hole.any() else 0 for hole in source.holes]
@@ -90,7 +92,7 @@ def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def measure(root: Path, clips: Sequence[str], models: Sequence[str], n_frames: int) -> Found:
     """Case (a clip in a protocol) -> variant ("truth", a damage, a model, ...) -> measures."""
     network = load_features()
-    machine = Machine(threads=1)
+    machine = EngineSettings(threads=1)
     fillers = {item.label: make_filler(item, machine) for item in parse_contenders(models, {}, machine)}
     found: Found = defaultdict(dict)
     for name in clips:

@@ -11,7 +11,7 @@ from tests.evaluate.workers import colours
 from vidfill.evaluate.appearance import _window_distances, feature_distance, feature_maps, rc_s_lite, residue_lite
 from vidfill.evaluate.features import load_features, unit
 from vidfill.evaluate.no_reference import judge_removal, sharpness
-from vidfill.evaluate.protocol import Clip
+from vidfill.evaluate.protocol import EvaluationClip
 
 HOLE = box_hole(128, 192, (64, 32, 128, 96))
 
@@ -88,7 +88,7 @@ def test_sharpness_is_the_energy_of_the_detail_inside_over_that_around() -> None
 def test_every_measure_prefers_the_truth_to_grey() -> None:
     frames = [painted(240, 432)] * 2
     hole = box_hole(240, 432, (150, 70, 280, 170))
-    clip = Clip("x", frames, [hole] * 2)
+    clip = EvaluationClip("x", frames, [hole] * 2)
     grey = clip.composited([np.full_like(frame, 90) for frame in frames])
     network = load_features()
     truth, found = (judge_removal(output, clip, [0, 1], network) for output in (frames, grey))

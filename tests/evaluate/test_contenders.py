@@ -13,18 +13,19 @@ from torch import nn
 from tests.engine.models import WINDOW, Recorder
 from vidfill.errors import DeviceError, UsageError, VidfillError, WeightsError
 from vidfill.evaluate.ablation import Ablated
-from vidfill.evaluate.contenders import Contender, Machine, make_filler, parse_contenders
-from vidfill.evaluate.worker import Worker
+from vidfill.evaluate.contenders import Contender, make_filler, parse_contenders
+from vidfill.evaluate.worker import FillerProcess
 from vidfill.models.base import unroll
 from vidfill.models.vinet.model import VINet, VINetSizes
+from vidfill.settings import EngineSettings
 from vidfill.weights import Checkpoint, save_weights
 
 SLIM = VINetSizes(encoder=(4, 4, 4, 4), head=4, estimator=((4, 4),) * 4, context=((4,) * 6,) * 4, double_size=False)
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(device="cpu", precision="fp32", threads=1, model_dir=tmp_path / "none")
+def machine(tmp_path: Path) -> EngineSettings:
+    return EngineSettings(device="cpu", precision="fp32", threads=1, model_dir=tmp_path / "none")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "method"), [("telea", cv2.INPAINT_TELEA), ("ns", cv2.INPAINT_NS)])
-def test_baselines_are_opencvs(name: str, method: int, machine: Machine) -> None:
+def test_baselines_are_opencvs(name: str, method: int, machine: EngineSettings) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     hole = np.zeros((24, 32), np.bool_)
     hole[8:14, 10:20] = True
@@ -44,7 +45,7 @@ def test_baselines_are_opencvs(name: str, method: int, machine: Machine) -> None
     assert (filled == cv2.inpaint(frame, hole.astype(np.uint8), 3, method)).all()
 
 
-def test_a_checkpoint_goes_by_any_name_and_may_lose_a_part(weights: Path, machine: Machine) -> None:
+def test_a_checkpoint_goes_by_any_name_and_may_lose_a_part(weights: Path, machine: EngineSettings) -> None:
     labels = ["telea", "mine", "mine-without-memory", "mine-without-flow", "propagate"]
     rows = parse_contenders(labels, {"mine": weights}, machine)
     assert [(row.label, row.model, row.without) for row in rows] == [
@@ -75,13 +76,13 @@ def test_a_checkpoint_goes_by_any_name_and_may_lose_a_part(weights: Path, machin
     ],
 )
 def test_names_that_are_nothing(
-    labels: list[str], checkpoints: list[str], message: str, weights: Path, machine: Machine
+    labels: list[str], checkpoints: list[str], message: str, weights: Path, machine: EngineSettings
 ) -> None:
     with pytest.raises(UsageError, match=message):
         parse_contenders(labels, dict.fromkeys(checkpoints, weights), machine)
 
 
-def test_weights_and_devices_are_looked_for_at_once(tmp_path: Path, weights: Path, machine: Machine) -> None:
+def test_weights_and_devices_are_looked_for_at_once(tmp_path: Path, weights: Path, machine: EngineSettings) -> None:
     with pytest.raises(WeightsError, match="no weight file"):
         parse_contenders(["mine"], {"mine": tmp_path / "missing.safetensors"}, machine)
     cut = tmp_path / "cut.safetensors"
@@ -89,7 +90,7 @@ def test_weights_and_devices_are_looked_for_at_once(tmp_path: Path, weights: Pat
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
         parse_contenders(["mine"], {"mine": cut}, machine)
     with pytest.raises(UsageError, match="abacus"):
-        parse_contenders(["telea", "propagate"], {}, Machine(device="abacus"))
+        parse_contenders(["telea", "propagate"], {}, EngineSettings(device="abacus"))
 
 
 def test_a_model_without_a_part() -> None:
@@ -113,7 +114,7 @@ def test_without_flow_nothing_moves() -> None:
     assert model.flow["at8"](moved).abs().sum() == 0
 
 
-def test_a_process_fills_as_this_one_does(machine: Machine) -> None:
+def test_a_process_fills_as_this_one_does(machine: EngineSettings) -> None:
     rng = np.random.default_rng(0)
     frames = list(rng.integers(0, 256, (3, 24, 32, 3), np.uint8))
     holes = [np.zeros((24, 32), np.bool_) for _ in frames]
@@ -121,7 +122,7 @@ def test_a_process_fills_as_this_one_does(machine: Machine) -> None:
         hole[4 + i : 12, 5:20] = True
     contender = Contender("telea", "telea")
     n_seen = []
-    with Worker(contender, machine) as worker:
+    with FillerProcess(contender, machine) as worker:
         filled, usage = worker.fill(frames, holes, on_frame=lambda: n_seen.append(1))
         again, _ = worker.fill(frames[:1], holes[:1])
         assert len(multiprocessing.active_children()) == 1
@@ -133,15 +134,15 @@ def test_a_process_fills_as_this_one_does(machine: Machine) -> None:
     assert usage.peak_memory_mb is None or 20 < usage.peak_memory_mb < 250, "no torch in it, nothing of this process"
 
 
-def test_errors_of_the_process_arrive(machine: Machine, tmp_path: Path) -> None:
+def test_errors_of_the_process_arrive(machine: EngineSettings, tmp_path: Path) -> None:
     pictures, holes = [np.zeros((8, 8, 3), np.uint8)], [np.ones((8, 8), np.bool_)]
     damaged = tmp_path / "opn.safetensors"
     damaged.write_text("no weights")
-    with Worker(Contender("mine", "opn", damaged), machine) as worker:
+    with FillerProcess(Contender("mine", "opn", damaged), machine) as worker:
         with pytest.raises(WeightsError, match="opn.safetensors is not a whole") as caught:
             worker.fill(pictures, holes)
         assert caught.value.todo
-    with Worker(Contender("telea", "telea"), machine) as worker:
+    with FillerProcess(Contender("telea", "telea"), machine) as worker:
         with pytest.raises(VidfillError, match=r"telea failed: .*error"):
             worker.fill([np.zeros((8, 8), np.float64)], holes)
         multiprocessing.active_children()[0].kill()

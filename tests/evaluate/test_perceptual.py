@@ -12,11 +12,11 @@ from vidfill.errors import WeightsError
 from vidfill.evaluate import perceptual
 from vidfill.evaluate.i3d import I3D, SamePool, load_i3d
 from vidfill.evaluate.perceptual import I3D_FILE, Perceptual, find_perceptual, frechet_distance
-from vidfill.evaluate.protocol import Clip
+from vidfill.evaluate.protocol import EvaluationClip
 
 
-def _clip(name: str, value: int) -> Clip:
-    return Clip(name, [np.full((8, 8, 3), value, np.uint8)] * 2, [np.ones((8, 8), np.bool_)] * 2)
+def _clip(name: str, value: int) -> EvaluationClip:
+    return EvaluationClip(name, [np.full((8, 8, 3), value, np.uint8)] * 2, [np.ones((8, 8), np.bool_)] * 2)
 
 
 def test_frechet_distance_of_gaussians_on_a_line() -> None:

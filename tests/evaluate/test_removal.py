@@ -12,23 +12,24 @@ from tests.evaluate.clips import write_clips
 from tests.evaluate.workers import GreyWorker, colours
 from vidfill.errors import OutputError, UsageError
 from vidfill.evaluate import removal
-from vidfill.evaluate.contenders import Contender, Machine
+from vidfill.evaluate.contenders import Contender
 from vidfill.evaluate.removal import remove_objects
 from vidfill.evaluate.results import Results
 from vidfill.evaluate.run import make_task
 from vidfill.removal.run import Progress
+from vidfill.settings import EngineSettings
 
 CONTENDERS = [Contender(label, label) for label in ("black", "white")]
 
 
 @pytest.fixture(autouse=True)
 def grey_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal, "Worker", GreyWorker)
+    monkeypatch.setattr(removal, "FillerProcess", GreyWorker)
 
 
 def test_a_sheet_and_a_slow_video_for_each_clip(tmp_path: Path) -> None:
     root, out = write_clips(tmp_path / "clips", n_frames=4), tmp_path / "new" / "out"
-    task = make_task(root, only=["cow"], protocols=(), n_frames=4, machine=Machine(), out=out)
+    task = make_task(root, only=["cow"], protocols=(), n_frames=4, machine=EngineSettings(), out=out)
     steps: list[Progress] = []
     results = Results(task.settings("removal"))
     tables = ["removal.json", "removal.md"]
@@ -60,13 +61,13 @@ def test_a_sheet_and_a_slow_video_for_each_clip(tmp_path: Path) -> None:
 
 def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     root = write_clips(tmp_path / "clips", n_frames=1)
-    task = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=tmp_path)
+    task = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=EngineSettings(), out=tmp_path)
     results = Results(task.settings("removal"))
     remove_objects(task, CONTENDERS, results, network=None)
     assert set(results.mean("removal", "black")) == {"flicker", "sharpness", "seconds_per_frame", "peak_memory_mb"}
     with pytest.raises(OutputError, match=r"removal\.json exists"):
         remove_objects(task, CONTENDERS, results, network=None)
     remove_objects(task, CONTENDERS, results, network=None, overwrite=True)
-    nowhere = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=Machine(), out=None)
+    nowhere = make_task(root, only=["ant"], protocols=(), n_frames=1, machine=EngineSettings(), out=None)
     with pytest.raises(UsageError, match="--out"):
         remove_objects(nowhere, CONTENDERS, results, network=None)

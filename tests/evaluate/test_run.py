@@ -12,13 +12,14 @@ from tests.evaluate.workers import GreyWorker, colours
 from vidfill.errors import UsageError
 from vidfill.evaluate import quality
 from vidfill.evaluate import run as evaluate_module
-from vidfill.evaluate.contenders import Contender, Machine
+from vidfill.evaluate.contenders import Contender
 from vidfill.evaluate.drift import drift_scores, looped, measure_drift, ping_pong
-from vidfill.evaluate.protocol import Clip, load_clip
+from vidfill.evaluate.protocol import EvaluationClip, load_clip
 from vidfill.evaluate.results import Results, open_results
 from vidfill.evaluate.run import Task, evaluate, make_task, score
 from vidfill.evaluate.sheets import picked
 from vidfill.removal.run import Progress
+from vidfill.settings import EngineSettings
 
 N_FRAMES = 2
 BLACK, WHITE, CTRL_C = (Contender(label, label) for label in ("black", "white", "ctrl-c"))
@@ -31,10 +32,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def task(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    monkeypatch.setattr(evaluate_module, "Worker", GreyWorker)
+    monkeypatch.setattr(evaluate_module, "FillerProcess", GreyWorker)
     monkeypatch.setattr(GreyWorker, "n_fills", 0)
     return make_task(
-        root, only=["bee", "ant"], protocols=("S",), n_frames=50, machine=Machine(), out=tmp_path / "scores"
+        root, only=["bee", "ant"], protocols=("S",), n_frames=50, machine=EngineSettings(), out=tmp_path / "scores"
     )
 
 
@@ -60,7 +61,7 @@ def test_only_frames_with_a_hole_are_scored() -> None:
     hole = np.zeros((16, 16), np.bool_)
     cut = hole.copy()
     cut[:4] = True
-    clip = Clip("x", grey, [hole, hole, cut, hole])  # none of them a frame whose SSIM is sampled
+    clip = EvaluationClip("x", grey, [hole, hole, cut, hole])  # none of them a frame whose SSIM is sampled
     output = [*grey[:2], np.where(cut[..., None], np.uint8(116), grey[2]), np.zeros_like(grey[3])]
     found = score(output, clip, colours)
     assert found["hole_psnr_db"] == pytest.approx(10 * np.log10(255**2 / 16**2))
@@ -123,8 +124,8 @@ def test_scores_need_the_extra(package: str, root: Path, monkeypatch: pytest.Mon
     missing = package.replace("-", "_")
     monkeypatch.setattr(quality, "find_spec", lambda name: None if name == missing else "there")
     with pytest.raises(UsageError, match=rf"{package} is not installed.*pip install 'vidfill\[evaluate\]'"):
-        make_task(root, only=[], protocols=("S",), n_frames=1, machine=Machine(), out=None)
-    assert make_task(root, only=["cow"], protocols=(), n_frames=1, machine=Machine(), out=None).clips == ("cow",)
+        make_task(root, only=[], protocols=("S",), n_frames=1, machine=EngineSettings(), out=None)
+    assert make_task(root, only=["cow"], protocols=(), n_frames=1, machine=EngineSettings(), out=None).clips == ("cow",)
 
 
 def test_a_clip_goes_to_and_fro() -> None:
@@ -133,13 +134,13 @@ def test_a_clip_goes_to_and_fro() -> None:
     assert ping_pong(1, 3) == [0, 0, 0]
     pictures = [np.full((2, 2, 3), i, np.uint8) for i in range(3)]
     holes = [np.full((2, 2), i == 2) for i in range(3)]
-    clip = looped(Clip("x", pictures, holes), 6)
+    clip = looped(EvaluationClip("x", pictures, holes), 6)
     assert [int(frame[0, 0, 0]) for frame in clip.frames] == [0, 1, 2, 1, 0, 1]
     assert [bool(hole.all()) for hole in clip.holes] == [False, False, True, False, False, False]
 
 
 def test_drift_is_what_the_last_round_lost() -> None:
-    clip = looped(Clip("x", [np.zeros((2, 2, 3), np.uint8)] * 3, [np.ones((2, 2), np.bool_)] * 3))
+    clip = looped(EvaluationClip("x", [np.zeros((2, 2, 3), np.uint8)] * 3, [np.ones((2, 2), np.bool_)] * 3))
     output = [frame + np.uint8(10 if i < 200 else 20) for i, frame in enumerate(clip.frames)]
     found = drift_scores(output, clip, period=4)
     good, bad = 10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 400)
@@ -150,7 +151,7 @@ def test_drift_is_what_the_last_round_lost() -> None:
 
 def test_drift_of_a_clip_is_measured_over_301_frames(task: Task) -> None:
     results = Results(task.settings("drift"))
-    one = Task(task.root, NAMES[:1], 2, Machine(), None)
+    one = Task(task.root, NAMES[:1], 2, EngineSettings(), None)
     steps: list[Progress] = []
     measure_drift(one, [WHITE], ("S",), results, progress=steps.append)
     assert steps[-1] == ("white", 301, 301)

@@ -1,4 +1,4 @@
-"""A stand-in for `Worker` that fills in this process with one colour for each label, and one for a feature network."""
+"""Stand-ins: a `FillerProcess` that fills in this process, with a colour for each label; a feature network."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -7,10 +7,14 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.evaluate.contenders import Contender, Frame, Hole, Machine
+from vidfill.evaluate.contenders import Contender
+from vidfill.evaluate.protocol import Frames
 from vidfill.evaluate.worker import Usage
+from vidfill.settings import EngineSettings
+from vidfill.video.frame import Bool
 
 GREYS = {"black": 0, "grey": 128, "white": 255}
 
@@ -26,7 +30,7 @@ class GreyWorker:
 
     n_fills = 0
 
-    def __init__(self, contender: Contender, machine: Machine) -> None:
+    def __init__(self, contender: Contender, machine: EngineSettings) -> None:
         self.contender = contender
 
     def __enter__(self) -> Self:
@@ -38,8 +42,8 @@ class GreyWorker:
         pass
 
     def fill(
-        self, frames: Sequence[Frame], holes: Sequence[Hole], *, on_frame: Callable[[], None] | None = None
-    ) -> tuple[list[Frame], Usage]:
+        self, frames: Frames, holes: Sequence[Bool], *, on_frame: Callable[[], None] | None = None
+    ) -> tuple[list[NDArray[np.uint8]], Usage]:
         if self.contender.label == "ctrl-c":
             raise KeyboardInterrupt
         type(self).n_fills += 1

@@ -12,7 +12,7 @@ import torch
 
 from tests.train.models import tensors_of, tiny_data
 from vidfill.errors import UsageError
-from vidfill.evaluate.features import Features, load_features
+from vidfill.evaluate.features import FeatureNetwork, load_features
 from vidfill.settings.commands import TrainSettings
 from vidfill.train import find_training
 from vidfill.train.command import build_network, run_training, sorted_starts
@@ -25,12 +25,12 @@ from vidfill.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def features() -> Features:
+def features() -> FeatureNetwork:
     return load_features()
 
 
 @pytest.fixture(autouse=True)
-def _little_to_prepare(monkeypatch: pytest.MonkeyPatch, features: Features) -> None:
+def _little_to_prepare(monkeypatch: pytest.MonkeyPatch, features: FeatureNetwork) -> None:
     monkeypatch.setattr("vidfill.train.objective.load_features", lambda: features)
     monkeypatch.setattr("vidfill.train.painter.holes.N_STROKES", 4)
     monkeypatch.setattr("vidfill.train.painter.holes.N_TEXTS", 2)

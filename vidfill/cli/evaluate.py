@@ -15,7 +15,7 @@ from vidfill.settings.commands import EvaluateSettings
 
 if TYPE_CHECKING:
     from vidfill.evaluate.contenders import Contender
-    from vidfill.evaluate.protocol import Protocol
+    from vidfill.evaluate.protocol import ProtocolName
     from vidfill.evaluate.run import Task
 
 
@@ -39,25 +39,24 @@ def evaluate(
     features inside it, warp error along the true motion (times 1000), flicker beside the untouched picture (1: as
     steady), seconds a frame, and the peak memory of each model's own process.
     """
-    from vidfill.evaluate.contenders import Machine, parse_contenders
+    from vidfill.evaluate.contenders import parse_contenders
     from vidfill.evaluate.run import make_task
 
     if settings.drift and settings.removal:
         raise UsageError("--drift together with --removal", todo="run them one after the other")
     if settings.out and not settings.removal:
         run.resume_hint = "run the same command again with --resume to go on from there"
-    machine = Machine(settings.device, settings.precision, settings.threads, settings.model_dir)
     weights = _checkpoints(settings.checkpoint)
-    protocols: tuple[Protocol, ...] = ("S", "O") if settings.protocol == "both" else (settings.protocol,)
+    protocols: tuple[ProtocolName, ...] = ("S", "O") if settings.protocol == "both" else (settings.protocol,)
     task = make_task(
         clips,
         only=_names(settings.only),
         protocols=() if settings.removal else protocols,
         n_frames=settings.frames,
-        machine=machine,
+        machine=settings,
         out=settings.out,
     )
-    contenders = parse_contenders(_names(settings.models), weights, machine)
+    contenders = parse_contenders(_names(settings.models), weights, settings)
     if settings.removal:
         _remove(run, task, contenders, overwrite=settings.overwrite)
     else:
@@ -68,7 +67,7 @@ def _score(
     run: Session,
     task: Task,
     contenders: list[Contender],
-    protocols: tuple[Protocol, ...],
+    protocols: tuple[ProtocolName, ...],
     settings: EvaluateSettings,
 ) -> None:
     mode = "drift" if settings.drift else "quality"

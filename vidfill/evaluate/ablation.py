@@ -21,12 +21,8 @@ SWITCHES = ("memory", "feedback", "flow")
 class Ablated(Model):
     """A model of the contract without one of its parts.
 
-    Without "memory" no state goes from step to step; without "feedback" no step sees the output before; without
-    "flow" every network in the model's `flow` finds that nothing moves.
-
-    Args:
-        model: the whole one; "flow" changes it in place.
-        without: one of `SWITCHES`.
+    Without "memory" no state goes from step to step; without "feedback" no step sees the output before; without "flow"
+    every network in the model's `flow`, which is changed in place, finds that nothing moves.
 
     Raises:
         UsageError: the model has no such part.

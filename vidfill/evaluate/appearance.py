@@ -1,7 +1,7 @@
 """How a fill looks, judged by the features of a network: its distance from the truth, how well it belongs, remnants.
 
 A network here takes (B, 3, H, W) RGB in [0, 1] to feature maps (B, C, h, w), fine scales first, such as
-`vidfill.evaluate.features.Features`. Feature maps of a frame are lists of (C, h, w) with vectors of length one.
+`vidfill.evaluate.features.FeatureNetwork`. Feature maps of a frame are lists of (C, h, w) with vectors of length one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from vidfill.evaluate.features import unit
 from vidfill.evaluate.temporal import ring_round
+from vidfill.video.frame import Bool
 
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
 Network = Callable[[Tensor], Sequence[Tensor]]
 Maps = list[Tensor]
 
@@ -32,23 +31,18 @@ MIN_POSITIONS = 6  # on each side, for a window to count
 CROP_MARGIN = 1 / 3  # of the longer side of a component's box, in all
 
 
-def feature_maps(network: Network, frame: Frame) -> Maps:
+def feature_maps(network: Network, frame: NDArray[np.uint8]) -> Maps:
     """The unit-length feature maps of an (H, W, 3) uint8 RGB frame."""
     picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None].float() / 255
     with torch.inference_mode():
         return [unit(features)[0] for features in network(picture)]
 
 
-def feature_distance(output: Maps, truth: Maps, hole: Hole) -> float:
+def feature_distance(output: Maps, truth: Maps, hole: Bool) -> float:
     """How different a fill looks from the truth: the mean over the scales of the squared distance of unit features.
 
-    At each scale it is averaged over the hole: a position counts by the share of its cell that the hole covers. LPIPS
+    At each scale it is averaged over the hole: a position counts by the ratio of its cell that the hole covers. LPIPS
     with equal weights (Zhang et al., CVPR 2018, equation 1), another network, and the mean over its scales.
-
-    Args:
-        output: feature maps of the composited frame.
-        truth: those of the true frame.
-        hole: (H, W) bool, with at least one pixel.
 
     Returns:
         0 for equal pictures; 2 is the distance of features that have nothing in common.
@@ -60,7 +54,7 @@ def feature_distance(output: Maps, truth: Maps, hole: Hole) -> float:
     return sum(distances) / len(distances)
 
 
-def rc_s_lite(output: Maps, hole: Hole) -> float | None:
+def rc_s_lite(output: Maps, hole: Bool) -> float | None:
     """How well a fill belongs to the picture round it, without a truth: 1 is indistinguishable, 0 foreign.
 
     For each component of the hole a crop of its box and a third more; in windows of 8x8 positions, moved by half, the
@@ -68,13 +62,9 @@ def rc_s_lite(output: Maps, hole: Hole) -> float | None:
     window that is all hole is compared with all of the crop's background. The score is `exp(-10/3 mean(d))`.
 
     Source: RC-S of the PROVE benchmark (2026). Differs from it: EfficientNet-Lite0 at strides 8 and 16 of the whole
-    frame in the place of a large network on each crop; d in the place of the kernel's MMD, which it equals to within
-    1 % for unit vectors; and d is made unbiased (the variance of both means is subtracted), since a window of these
-    maps has few positions.
-
-    Args:
-        output: feature maps of the composited frame, five scales.
-        hole: (H, W) bool.
+    frame in the place of a large network on each crop; d in the place of the kernel's MMD, which it equals to within 1
+    % for unit vectors; and d is made unbiased (the variance of both means is subtracted), since a window of these maps
+    has few positions.
 
     Returns:
         The score; None for a hole that is too small or leaves no background.
@@ -88,17 +78,12 @@ def rc_s_lite(output: Maps, hole: Hole) -> float | None:
     return math.exp(-RC_S_GAIN * float(torch.stack(means).mean())) if means else None
 
 
-def residue_lite(output: Maps, source: Maps, hole: Hole) -> float | None:
-    """The share of the hole that still looks like the removed object rather than like the picture round the hole.
+def residue_lite(output: Maps, source: Maps, hole: Bool) -> float | None:
+    """The ratio of the hole that still looks like the removed object rather than like the picture round the hole.
 
     A position counts where the most similar feature of the object (the source inside the hole) is nearer than the most
     similar one of the ring of 24 px round it; the mean of strides 8 and 16. An object that resembles its surroundings
     has some of it by chance.
-
-    Args:
-        output: feature maps of the composited frame, five scales.
-        source: those of the frame that the object was removed from.
-        hole: (H, W) bool.
 
     Returns:
         0 to 1; None for a hole that is too small or leaves no ring.
@@ -114,7 +99,7 @@ def residue_lite(output: Maps, source: Maps, hole: Hole) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
-def _coverage(hole: Hole, features: Tensor) -> Tensor:
+def _coverage(hole: Bool, features: Tensor) -> Tensor:
     """(h, w), the share of each cell of a feature map that a hole covers."""
     height, width = features.shape[-2:]
     return torch.from_numpy(cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))

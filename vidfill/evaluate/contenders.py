@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import UsageError
+from vidfill.evaluate.protocol import Frames
 from vidfill.models import MODEL_NAMES, load_model, resolve_model
+from vidfill.settings import EngineSettings
+from vidfill.video.frame import Bool
 from vidfill.weights import file_sha256, find_weights, load_weights
 
 if TYPE_CHECKING:
     from vidfill.models.base import Model
 
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
-Filler = Callable[[Sequence[Frame], Sequence[Hole]], Iterable[Frame]]
+Filler = Callable[[Frames, Sequence[Bool]], Iterable[NDArray[np.uint8]]]
 
 BASELINES = {"telea": cv2.INPAINT_TELEA, "ns": cv2.INPAINT_NS}
 BASELINE_RADIUS_PX = 3.0
@@ -28,35 +29,19 @@ WITHOUT = "-without-"
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """How models are run: as `EngineSettings`, and where weights are looked for (None: where the user keeps them)."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
-    model_dir: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Contender:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        label: as the user named it.
-        model: a baseline, or a model's name.
-        checkpoint: weights to take in the place of the installed ones.
-        sha256: of the weight file, "" without one.
-        without: the part that is switched off, "" for none.
-    """
-
-    label: str
-    model: str
-    checkpoint: Path | None = None
-    sha256: str = ""
-    without: str = ""
+    label: str  # as the user named it
+    model: str  # a baseline, or a model's name
+    checkpoint: Path | None = None  # weights to take in the place of the installed ones
+    sha256: str = ""  # of the weight file
+    without: str = ""  # the part that is switched off
 
 
-def parse_contenders(labels: Sequence[str], checkpoints: Mapping[str, Path], machine: Machine) -> list[Contender]:
+def parse_contenders(
+    labels: Sequence[str], checkpoints: Mapping[str, Path], machine: EngineSettings
+) -> list[Contender]:
     """The rows that the user asked for, with everything they need found and loaded once on trial.
 
     Args:
@@ -81,22 +66,16 @@ def parse_contenders(labels: Sequence[str], checkpoints: Mapping[str, Path], mac
     contenders = [_contender(label, checkpoints, machine) for label in labels]
     if any(contender.model not in BASELINES for contender in contenders):
         from vidfill.engine.device import check_settings
-        from vidfill.settings import EngineSettings
 
-        check_settings(EngineSettings(device=machine.device, precision=machine.precision, threads=machine.threads))
+        check_settings(machine)
     for contender in contenders:
         if contender.model not in BASELINES:
             load_contender(contender, machine)
     return contenders
 
 
-def load_contender(contender: Contender, machine: Machine) -> Model:
-    """Build the model of a row, on the CPU.
-
-    Raises:
-        UsageError: a part to switch off that the model has not.
-        WeightsError: no weights, damaged ones, or ones that do not fit.
-    """
+def load_contender(contender: Contender, machine: EngineSettings) -> Model:
+    """Build the model of a row, on the CPU; errors as `parse_contenders`."""
     model = load_model(contender.model, checkpoint=contender.checkpoint, model_dir=machine.model_dir)
     if not contender.without:
         return model
@@ -105,23 +84,20 @@ def load_contender(contender: Contender, machine: Machine) -> Model:
     return Ablated(model, without=contender.without)
 
 
-def make_filler(contender: Contender, machine: Machine) -> Filler:
+def make_filler(contender: Contender, machine: EngineSettings) -> Filler:
     """The function that fills a clip as this row's model does; loads the model now."""
     if contender.model in BASELINES:
         return _baseline(BASELINES[contender.model], machine.threads)
     model = load_contender(contender, machine)
     from vidfill.engine.clip import fill_clip
-    from vidfill.settings import EngineSettings
 
-    settings = EngineSettings(device=machine.device, precision=machine.precision, threads=machine.threads)
-
-    def fill(frames: Sequence[Frame], holes: Sequence[Hole]) -> Iterator[Frame]:
-        return fill_clip(model, frames, holes, settings=settings)
+    def fill(frames: Frames, holes: Sequence[Bool]) -> Iterator[NDArray[np.uint8]]:
+        return fill_clip(model, frames, holes, settings=machine)
 
     return fill
 
 
-def _contender(label: str, checkpoints: Mapping[str, Path], machine: Machine) -> Contender:
+def _contender(label: str, checkpoints: Mapping[str, Path], machine: EngineSettings) -> Contender:
     name, _, without = label.partition(WITHOUT)
     if name in BASELINES:
         if without or name in checkpoints:
@@ -141,13 +117,13 @@ def _contender(label: str, checkpoints: Mapping[str, Path], machine: Machine) ->
     return Contender(label, model, None, installed.card.sha256 if installed else "", without)
 
 
-def inpaint_frame(frame: Frame, hole: Hole, method: int = cv2.INPAINT_TELEA) -> Frame:
+def inpaint_frame(frame: NDArray[np.uint8], hole: Bool, method: int = cv2.INPAINT_TELEA) -> NDArray[np.uint8]:
     """OpenCV's inpainting of a frame alone."""
     return np.asarray(cv2.inpaint(frame, hole.astype(np.uint8), BASELINE_RADIUS_PX, method), np.uint8)
 
 
 def _baseline(method: int, threads: int) -> Filler:
-    def fill(frames: Sequence[Frame], holes: Sequence[Hole]) -> Iterator[Frame]:
+    def fill(frames: Frames, holes: Sequence[Bool]) -> Iterator[NDArray[np.uint8]]:
         if threads:
             cv2.setNumThreads(threads)
         for frame, hole in zip(frames, holes, strict=True):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from vidfill.evaluate.contenders import Contender
-from vidfill.evaluate.protocol import Clip, Frame, Protocol, load_clip
+from vidfill.evaluate.protocol import EvaluationClip, Frames, ProtocolName, load_clip
 from vidfill.evaluate.quality import psnr
 from vidfill.evaluate.results import Measures, Results
-from vidfill.evaluate.run import OnProgress, Task, score_all
+from vidfill.evaluate.run import Task, score_all
+from vidfill.progress import OnProgress
 
 MARKS = (10, 30, 50, 100, 300)
 N_FRAMES = MARKS[-1] + 1
@@ -22,22 +23,17 @@ def ping_pong(n_frames: int, length: int) -> list[int]:
     return [min(i % period, period - i % period) if period > 1 else 0 for i in range(length)]
 
 
-def looped(clip: Clip, length: int = N_FRAMES) -> Clip:
+def looped(clip: EvaluationClip, length: int = N_FRAMES) -> EvaluationClip:
     """The clip with its holes, played to and fro."""
     order = ping_pong(len(clip.frames), length)
-    return Clip(clip.name, [clip.frames[i] for i in order], [clip.holes[i] for i in order])
+    return EvaluationClip(clip.name, [clip.frames[i] for i in order], [clip.holes[i] for i in order])
 
 
-def drift_scores(output: Sequence[Frame], clip: Clip, *, period: int) -> Measures:
-    """PSNR inside the hole along a looped clip.
+def drift_scores(output: Frames, clip: EvaluationClip, *, period: int) -> Measures:
+    """PSNR inside the hole along a looped clip, of which one round, to and fro, has `period` frames.
 
-    Single frames differ in how hard they are to fill. Whole rounds show the same frames with the same holes, so that
-    the last full one less the first is what time has done alone.
-
-    Args:
-        output: composited frames.
-        clip: the looped clip.
-        period: frames of one round, to and fro.
+    Single frames differ in how hard they are to fill. Whole rounds show the same frames with the same holes, so the
+    last full one less the first is the effect of time alone.
 
     Returns:
         `hole_psnr_db_at_N` for each of `MARKS` (0-based; left out where that frame has no hole or is not there), and
@@ -61,7 +57,7 @@ def drift_scores(output: Sequence[Frame], clip: Clip, *, period: int) -> Measure
 def measure_drift(
     task: Task,
     contenders: Sequence[Contender],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProtocolName],
     results: Results,
     *,
     progress: OnProgress | None = None,
@@ -69,12 +65,12 @@ def measure_drift(
     """Loop every clip to 301 frames, fill it in one go with every contender, and enter the scores; see `evaluate`."""
     periods: dict[str, int] = {}
 
-    def load(name: str, protocol: Protocol) -> Clip:
+    def load(name: str, protocol: ProtocolName) -> EvaluationClip:
         clip = load_clip(task.root, name, protocol, n_frames=task.n_frames)
         periods[name] = max(1, 2 * (len(clip.frames) - 1))
         return looped(clip)
 
-    def score(output: Sequence[Frame], clip: Clip) -> Measures:
+    def score(output: Frames, clip: EvaluationClip) -> Measures:
         return drift_scores(output, clip, period=periods[clip.name])
 
     score_all(task, contenders, protocols, load, score, results, progress=progress)

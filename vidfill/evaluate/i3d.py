@@ -117,11 +117,7 @@ class Inception(nn.Module):
 
 
 def load_i3d(tensors: Mapping[str, Tensor], *, source: str) -> I3D:
-    """The network with its weights, in evaluation mode.
-
-    Raises:
-        WeightsError: tensors of another network; names every missing and unexpected one.
-    """
+    """The network with its weights, in evaluation mode; `WeightsError` for tensors of another network."""
     from vidfill.models.checkpoint import load_strict
 
     network = I3D()

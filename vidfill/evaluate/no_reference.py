@@ -15,29 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.evaluate.appearance import Network, feature_maps, rc_s_lite, residue_lite
-from vidfill.evaluate.protocol import Clip
+from vidfill.evaluate.protocol import EvaluationClip, Frames
 from vidfill.evaluate.results import Measures
 from vidfill.evaluate.temporal import flicker, ring_round
-
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
+from vidfill.video.frame import Bool
 
 RING_PX = 16
 ROUNDING_ENERGY = 1.0  # squared grey levels; keeps the ratio of two even areas at 1
 
 
-def judge_removal(output: Sequence[Frame], clip: Clip, indices: Sequence[int], network: Network | None) -> Measures:
-    """The measures of a removal.
+def judge_removal(output: Frames, clip: EvaluationClip, indices: Sequence[int], network: Network | None) -> Measures:
+    """The measures of a removal: means over frames; one that no frame allows is left out.
 
     Args:
         output: composited frames.
         clip: the source with its holes.
         indices: frames at which the single-frame measures are taken, all with a hole.
-        network: gives feature maps; None to leave out the measures that need one.
-
-    Returns:
-        `flicker`, `sharpness`, and with a network `rc_s_lite` and `residue_lite`, each a mean over frames; one that no
-        frame allows is left out.
+        network: gives feature maps; None to leave out `rc_s_lite` and `residue_lite`.
     """
     found: dict[str, list[float | None]] = {"sharpness": [sharpness(output[i], clip.holes[i]) for i in indices]}
     if network is not None:
@@ -51,12 +45,8 @@ def judge_removal(output: Sequence[Frame], clip: Clip, indices: Sequence[int], n
     return means | {"flicker": flicker(output, clip.holes)}
 
 
-def sharpness(output: Frame, hole: Hole) -> float | None:
+def sharpness(output: NDArray[np.uint8], hole: Bool) -> float | None:
     """How much fine detail a fill has: the mean squared Laplacian inside the hole over that in a ring round it.
-
-    Args:
-        output: (H, W, 3) uint8 RGB, composited.
-        hole: (H, W) bool.
 
     Returns:
         1 for as much detail as the ring of 16 px has, near 0 for a blur, well above 1 for edges that do not belong. The

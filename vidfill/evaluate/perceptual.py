@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidfill.evaluate.protocol import Clip, Frame
+from vidfill.evaluate.protocol import EvaluationClip, Frames
 from vidfill.weights import default_model_dir, read_torch_checkpoint
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Perceptual:
         self._lpips, self._embed = lpips, embed
         self._features: dict[tuple[str, str], dict[str, tuple[Features, Features]]] = {}
 
-    def frame_scores(self, output: Sequence[Frame], clip: Clip, indices: Sequence[int]) -> Measures:
+    def frame_scores(self, output: Frames, clip: EvaluationClip, indices: Sequence[int]) -> Measures:
         """`lpips`, the mean over the frames at `indices`; nothing without the network."""
         if self._lpips is None:
             return {}
@@ -48,7 +48,7 @@ class Perceptual:
         with torch.inference_mode():
             return {"lpips": float(np.mean([float(self._lpips(*pair)) for pair in pairs]))}
 
-    def add_clip(self, protocol: str, label: str, output: Sequence[Frame], clip: Clip) -> None:
+    def add_clip(self, protocol: str, label: str, output: Frames, clip: EvaluationClip) -> None:
         """Note the features of a filled clip and of its truth."""
         if self._embed is None:
             return
@@ -124,11 +124,11 @@ def _find_lpips() -> tuple[PairScore | None, str]:
     return compare, ""
 
 
-def _picture(frame: Frame) -> Tensor:
+def _picture(frame: NDArray[np.uint8]) -> Tensor:
     """(1, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float()[None] / 255
 
 
-def _video(frames: Sequence[Frame]) -> Tensor:
+def _video(frames: Frames) -> Tensor:
     """(1, 3, T, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(frames).transpose(3, 0, 1, 2)).float()[None] / 255

@@ -18,39 +18,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.errors import InputError, MaskError, UsageError
+from vidfill.video.frame import Bool
 
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
-Protocol = Literal["S", "O"]
+ProtocolName = Literal["S", "O"]
+Frames = Sequence[NDArray[np.uint8]]  # (H, W, 3), RGB
 
 HEIGHT, WIDTH = 240, 432
 GROWN_BY = (5, 5)  # masks of objects, in pixels of the protocol's size
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class EvaluationClip:
     """A clip: `frames` uint8 RGB (H, W, 3), `holes` bool (H, W), as many."""
 
     name: str
-    frames: list[Frame]
-    holes: list[Hole]
+    frames: list[NDArray[np.uint8]]
+    holes: list[Bool]
 
-    def given(self) -> list[Frame]:
+    def given(self) -> list[NDArray[np.uint8]]:
         """What a model is shown: the frames, black inside their holes."""
         return [np.where(hole[..., None], np.uint8(0), f) for f, hole in zip(self.frames, self.holes, strict=True)]
 
-    def composited(self, filled: Sequence[Frame]) -> list[Frame]:
+    def composited(self, filled: Frames) -> list[NDArray[np.uint8]]:
         """The fill inside the holes, the clip's own frames outside; ValueError for another number of frames."""
         parts = zip(filled, self.frames, self.holes, strict=True)
         return [np.where(hole[..., None], fill, frame) for fill, frame, hole in parts]
 
 
 def clip_names(root: Path) -> list[str]:
-    """The clips of a folder, sorted.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The clips of a folder, sorted; `InputError` where there is none."""
     names = sorted(folder.name for folder in root.iterdir() if (folder / "masks").is_dir()) if root.is_dir() else []
     if not names:
         raise InputError(f"no clips in {root}", expected="folders that hold frames/ and masks/")
@@ -61,7 +57,6 @@ def chosen_clips(root: Path, only: Sequence[str]) -> tuple[str, ...]:
     """The clips to run: all of the folder, or those that are named, in the folder's order.
 
     Raises:
-        InputError: there is none.
         UsageError: a name that is none of them.
     """
     names = clip_names(root)
@@ -71,8 +66,8 @@ def chosen_clips(root: Path, only: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in only) if only else tuple(names)
 
 
-def check_clip(root: Path, name: str, protocols: Sequence[Protocol], *, n_frames: int) -> int:
-    """Answer before the work starts whether a clip has what its protocols need (none: a removal).
+def check_clip(root: Path, name: str, protocols: Sequence[ProtocolName], *, n_frames: int) -> int:
+    """Check before the work starts whether a clip has what its protocols need (none: a removal).
 
     Returns:
         How many frames will be used.
@@ -96,7 +91,7 @@ def check_clip(root: Path, name: str, protocols: Sequence[Protocol], *, n_frames
     return n
 
 
-def load_clip(root: Path, name: str, protocol: Protocol, *, n_frames: int) -> Clip:
+def load_clip(root: Path, name: str, protocol: ProtocolName, *, n_frames: int) -> EvaluationClip:
     """The first frames of a clip with the protocol's holes.
 
     Raises:
@@ -105,22 +100,17 @@ def load_clip(root: Path, name: str, protocol: Protocol, *, n_frames: int) -> Cl
     """
     frames = _load_frames(root, name, n_frames)
     if protocol == "S":
-        return Clip(name, frames, [stationary_hole(name)] * len(frames))
-    return _with_holes(Clip(name, frames, moving_holes(root, name, n_frames=len(frames))))
+        return EvaluationClip(name, frames, [stationary_hole(name)] * len(frames))
+    return _with_holes(EvaluationClip(name, frames, moving_holes(root, name, n_frames=len(frames))))
 
 
-def load_removal(root: Path, name: str, *, n_frames: int) -> Clip:
-    """The first frames of a clip with the masks of its own object, grown by 5x5: a removal, without a truth.
-
-    Raises:
-        InputError: a frame or a mask cannot be read, or there are no frames.
-        MaskError: no frame has a hole.
-    """
+def load_removal(root: Path, name: str, *, n_frames: int) -> EvaluationClip:
+    """The first frames of a clip with the masks of its own object, grown by 5x5; errors as `load_clip`."""
     frames = _load_frames(root, name, n_frames)
-    return _with_holes(Clip(name, frames, _object_holes(root, name, len(frames))))
+    return _with_holes(EvaluationClip(name, frames, _object_holes(root, name, len(frames))))
 
 
-def stationary_hole(name: str) -> Hole:
+def stationary_hole(name: str) -> Bool:
     """A smooth random shape that covers 5 to 25 % of the frame, seeded by the clip's name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     while True:
@@ -141,7 +131,7 @@ def stationary_hole(name: str) -> Hole:
             return hole > 0
 
 
-def moving_holes(root: Path, name: str, *, n_frames: int) -> list[Hole]:
+def moving_holes(root: Path, name: str, *, n_frames: int) -> list[Bool]:
     """The object masks of the clip three places on in sorted order, grown by 5x5, played forth, back and forth."""
     holes = _object_holes(root, _third_on(root, name), n_frames)
     return (holes + holes[::-1] + holes)[:n_frames]
@@ -152,14 +142,14 @@ def _third_on(root: Path, name: str) -> str:
     return names[(names.index(name) + 3) % len(names)]
 
 
-def _object_holes(root: Path, name: str, n_frames: int) -> list[Hole]:
+def _object_holes(root: Path, name: str, n_frames: int) -> list[Bool]:
     kernel = np.ones(GROWN_BY, np.uint8)
     files = _mask_files(root, name)[:n_frames]
     masks = [_resized(_read(file, cv2.IMREAD_GRAYSCALE), cv2.INTER_NEAREST) for file in files]
     return [cv2.dilate((mask > 0).astype(np.uint8), kernel) > 0 for mask in masks]
 
 
-def _load_frames(root: Path, name: str, n_frames: int) -> list[Frame]:
+def _load_frames(root: Path, name: str, n_frames: int) -> list[NDArray[np.uint8]]:
     files = _frame_files(root, name)[:n_frames]
     if not files:
         raise InputError(f"no frames in {root / name / 'frames'}", expected="JPEG or PNG files")
@@ -175,7 +165,7 @@ def _mask_files(root: Path, name: str) -> list[Path]:
     return sorted((root / name / "masks").glob("*.png"))
 
 
-def _with_holes(clip: Clip) -> Clip:
+def _with_holes(clip: EvaluationClip) -> EvaluationClip:
     if not any(hole.any() for hole in clip.holes):
         raise MaskError(f"the masks for clip {clip.name} are black everywhere", expected="white where something is cut")
     return clip

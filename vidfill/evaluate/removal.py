@@ -16,15 +16,15 @@ from vidfill.errors import OutputError, UsageError
 from vidfill.evaluate.appearance import Network
 from vidfill.evaluate.contenders import Contender
 from vidfill.evaluate.no_reference import judge_removal
-from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip, Frame, load_removal
+from vidfill.evaluate.protocol import HEIGHT, WIDTH, EvaluationClip, load_removal
 from vidfill.evaluate.results import Results, title
-from vidfill.evaluate.run import Counter, OnProgress, Task, cost, sampled
-from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given
-from vidfill.evaluate.worker import Worker
+from vidfill.evaluate.run import Counter, Task, cost, sampled
+from vidfill.evaluate.sheets import draw_sheet
+from vidfill.evaluate.worker import FillerProcess
+from vidfill.progress import OnProgress
 from vidfill.settings import EncodeSettings
 from vidfill.video.display import overlay, write_label
-from vidfill.video.frame import ColorTags, PixelFormat, VideoInfo
-from vidfill.video.frame import Frame as VideoFrame
+from vidfill.video.frame import ColorTags, Frame, PixelFormat, VideoInfo
 from vidfill.video.write import open_writer
 
 SCORES = "removal.json"
@@ -76,7 +76,7 @@ def remove_objects(
         results.add_model(contender)
     counters = {contender.label: Counter(contender.label, len(sheets), progress) for contender in contenders}
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(contender, task.machine)) for contender in contenders]
+        workers = [stack.enter_context(FillerProcess(contender, task.machine)) for contender in contenders]
         for name, sheet in sheets.items():
             clip = load_removal(task.root, name, n_frames=task.n_frames)
             outputs = {}
@@ -88,18 +88,14 @@ def remove_objects(
                 measures = judge_removal(outputs[label], clip, sampled(clip), network)
                 results.add(REMOVAL, label, name, measures | cost(usage, len(clip.frames)))
             titles = {label: title(label, results.scores[REMOVAL][label][name]) for label in outputs}
-            _draw(out, clip, outputs, sheet, titles)
+            draw_sheet(sheet, clip, outputs, titles, has_truth=False)
             write_side_by_side(sheet.with_suffix(".mp4"), clip, outputs)
             results.save(out, name=SCORES)
     return written
 
 
-def write_side_by_side(path: Path, clip: Clip, outputs: dict[str, list[Frame]]) -> None:
-    """Write source (its object tinted) and outputs beside each other, slowly, as H.264; replaces the file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+def write_side_by_side(path: Path, clip: EvaluationClip, outputs: dict[str, list[NDArray[np.uint8]]]) -> None:
+    """Write source (its object tinted) and outputs beside each other, slowly, as H.264; replaces the file."""
     n_columns = math.ceil(math.sqrt(len(outputs) + 1))
     n_rows = -(-(len(outputs) + 1) // n_columns)
     info = VideoInfo(
@@ -120,10 +116,10 @@ def write_side_by_side(path: Path, clip: Clip, outputs: dict[str, list[Frame]]) 
         for index, (frame, hole) in enumerate(zip(clip.frames, clip.holes, strict=True)):
             cells = {"source": overlay(frame, hole), **{label: frames[index] for label, frames in outputs.items()}}
             picture = _grid(cells, n_rows, n_columns)
-            writer.write(VideoFrame(index, index, info.time_base, _yuv420p(picture)))
+            writer.write(Frame(index, index, info.time_base, _yuv420p(picture)))
 
 
-def _grid(cells: dict[str, Frame], n_rows: int, n_columns: int) -> Frame:
+def _grid(cells: dict[str, NDArray[np.uint8]], n_rows: int, n_columns: int) -> NDArray[np.uint8]:
     picture = np.zeros((n_rows * HEIGHT, n_columns * WIDTH, 3), np.uint8)
     for number, (label, cell) in enumerate(cells.items()):
         shown = cell.copy()
@@ -133,18 +129,10 @@ def _grid(cells: dict[str, Frame], n_rows: int, n_columns: int) -> Frame:
     return picture
 
 
-def _yuv420p(picture: Frame) -> tuple[NDArray[np.uint8], ...]:
+def _yuv420p(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
     """Planes Y, U, V of an RGB picture with even sides: BT.601, limited range."""
     height, width = picture.shape[:2]
     flat = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420).astype(np.uint8, copy=False).ravel()
     y, u, v = np.split(flat, [height * width, height * width * 5 // 4])
     half = (height // 2, width // 2)
     return y.reshape(height, width), u.reshape(half), v.reshape(half)
-
-
-def _draw(out: Path, clip: Clip, outputs: dict[str, list[Frame]], sheet: Path, titles: dict[str, str]) -> None:
-    folder = out / "frames" / f"removal-{clip.name}"
-    keep_given(folder, clip, has_truth=False)
-    for label, output in outputs.items():
-        keep_cells(folder, label, output)
-    draw_sheet(folder, sheet, titles, n_frames=len(clip.frames))

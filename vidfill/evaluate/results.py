@@ -60,19 +60,12 @@ _LARGEST = frozenset({"peak_memory_mb", "device_memory_mb"})  # of these the "me
 
 @dataclass(slots=True)
 class Results:
-    """Scores by protocol, row and clip.
+    """Scores by protocol, row and clip."""
 
-    Attributes:
-        settings: what every row has in common.
-        models: what each row is.
-        scores: protocol -> label -> clip -> measure -> value.
-        of_all: protocol -> label -> measures of all clips together, which are no means.
-    """
-
-    settings: Settings
-    models: dict[str, dict[str, str]] = field(default_factory=dict)
-    scores: dict[str, dict[str, dict[str, Measures]]] = field(default_factory=dict)
-    of_all: dict[str, dict[str, Measures]] = field(default_factory=dict)
+    settings: Settings  # what every row has in common
+    models: dict[str, dict[str, str]] = field(default_factory=dict)  # what each row is
+    scores: dict[str, dict[str, dict[str, Measures]]] = field(default_factory=dict)  # protocol, label, clip, measure
+    of_all: dict[str, dict[str, Measures]] = field(default_factory=dict)  # protocol, label, measures of all clips
 
     def add_model(self, contender: Contender) -> None:
         """Make room for a row; what an earlier run has of another model under this label is dropped."""
@@ -118,15 +111,7 @@ class Results:
         return "\n".join(parts)
 
     def save(self, out: Path, *, name: str = RESULTS) -> None:
-        """Write JSON and, beside it, Markdown into a folder; each appears only when complete.
-
-        Args:
-            out: the folder.
-            name: of the JSON file.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
+        """Write JSON and, beside it, Markdown into a folder."""
         write_file(out / name, (json.dumps(self.as_json(), indent=2) + "\n").encode())
         write_file((out / name).with_suffix(".md"), self.markdown().encode())
 

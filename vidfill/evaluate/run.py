@@ -11,40 +11,41 @@ from typing import Any
 import numpy as np
 
 from vidfill.evaluate.appearance import Network, feature_distance, feature_maps
-from vidfill.evaluate.contenders import Contender, Machine
+from vidfill.evaluate.contenders import Contender
 from vidfill.evaluate.perceptual import Perceptual
-from vidfill.evaluate.protocol import HEIGHT, WIDTH, Clip, Frame, Protocol, check_clip, chosen_clips, load_clip
+from vidfill.evaluate.protocol import (
+    HEIGHT,
+    WIDTH,
+    EvaluationClip,
+    Frames,
+    ProtocolName,
+    check_clip,
+    chosen_clips,
+    load_clip,
+)
 from vidfill.evaluate.quality import check_installed, psnr, ssim
 from vidfill.evaluate.results import Measures, Results, title
-from vidfill.evaluate.sheets import draw_sheet, keep_cells, keep_given
+from vidfill.evaluate.sheets import draw_sheet
 from vidfill.evaluate.temporal import flicker, warp_error
-from vidfill.evaluate.worker import Usage, Worker
-from vidfill.removal.run import Progress
+from vidfill.evaluate.worker import FillerProcess, Usage
+from vidfill.progress import OnProgress, Progress
+from vidfill.settings import EngineSettings
 
 _log = logging.getLogger("vidfill")
 
 SLOW_EVERY = 5  # what compares whole pictures is slow and changes little from frame to frame
-OnProgress = Callable[[Progress], None]
-Scorer = Callable[[Sequence[Frame], Clip], Measures]
+Scorer = Callable[[Frames, EvaluationClip], Measures]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is evaluated.
+    """What is evaluated."""
 
-    Attributes:
-        root: folder of clips, each with `frames/` and `masks/`.
-        clips: names of clips, in order.
-        n_frames: the first so many of each.
-        machine: how models are run.
-        out: folder for results, None for none.
-    """
-
-    root: Path
-    clips: tuple[str, ...]
-    n_frames: int
-    machine: Machine
-    out: Path | None
+    root: Path  # folder of clips, each with `frames/` and `masks/`
+    clips: tuple[str, ...]  # names, in order
+    n_frames: int  # the first so many of each
+    machine: EngineSettings  # how models are run
+    out: Path | None  # folder for results
 
     def settings(self, mode: str) -> dict[str, Any]:
         """What rows must have in common to stand in one table."""
@@ -82,9 +83,9 @@ def make_task(
     root: Path,
     *,
     only: Sequence[str],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProtocolName],
     n_frames: int,
-    machine: Machine,
+    machine: EngineSettings,
     out: Path | None,
 ) -> Task:
     """Choose the clips, and check that each has the frames and masks that it needs.
@@ -113,7 +114,7 @@ def make_task(
 def evaluate(
     task: Task,
     contenders: Sequence[Contender],
-    protocols: Sequence[Protocol],
+    protocols: Sequence[ProtocolName],
     results: Results,
     *,
     network: Network,
@@ -138,26 +139,31 @@ def evaluate(
         DeviceError: memory ran out.
         VidfillError: a model failed.
     """
-    draw = _Drawer(task, [contender.label for contender in contenders], results)
+    labels = [contender.label for contender in contenders]
 
-    def load(name: str, protocol: Protocol) -> Clip:
+    def load(name: str, protocol: ProtocolName) -> EvaluationClip:
         return load_clip(task.root, name, protocol, n_frames=task.n_frames)
 
-    def judge(output: Sequence[Frame], clip: Clip) -> Measures:
+    def judge(output: Frames, clip: EvaluationClip) -> Measures:
         seen = {} if perceptual is None else perceptual.frame_scores(output, clip, sampled(clip))
         return score(output, clip, network) | seen
 
-    def after(protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
+    def after(protocol: ProtocolName, contender: Contender, clip: EvaluationClip, output: Frames) -> None:
         if perceptual is not None:
             perceptual.add_clip(protocol, contender.label, output, clip)
             found = perceptual.set_scores(protocol, contender.label, list(results.scores[protocol][contender.label]))
             results.of_all.setdefault(protocol, {})[contender.label] = found
-        draw(protocol, contender, clip, output)
+        if task.out is not None:
+            rows = results.scores[protocol]
+            scored = [label for label in dict.fromkeys((*rows, *labels)) if clip.name in rows.get(label, {})]
+            titles = {label: title(label, rows[label][clip.name]) for label in scored}
+            path = task.out / f"{protocol}-{clip.name}.png"
+            draw_sheet(path, clip, {contender.label: output}, titles, has_truth=True)
 
     score_all(task, contenders, protocols, load, judge, results, after=after, progress=progress)
 
 
-def score(output: Sequence[Frame], clip: Clip, network: Network) -> Measures:
+def score(output: Frames, clip: EvaluationClip, network: Network) -> Measures:
     """The scores of composited frames: means over those that have a hole, and the steadiness of all.
 
     Returns:
@@ -180,7 +186,7 @@ def score(output: Sequence[Frame], clip: Clip, network: Network) -> Measures:
     }
 
 
-def sampled(clip: Clip) -> list[int]:
+def sampled(clip: EvaluationClip) -> list[int]:
     """Positions at which slow scores are taken: every fifth frame, of those with a hole; one at least."""
     holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
     return [i for i in holed if i % SLOW_EVERY == 0] or holed[:1]
@@ -189,12 +195,12 @@ def sampled(clip: Clip) -> list[int]:
 def score_all(
     task: Task,
     contenders: Sequence[Contender],
-    protocols: Sequence[Protocol],
-    load: Callable[[str, Protocol], Clip],
+    protocols: Sequence[ProtocolName],
+    load: Callable[[str, ProtocolName], EvaluationClip],
     scorer: Scorer,
     results: Results,
     *,
-    after: Callable[[Protocol, Contender, Clip, Sequence[Frame]], None] | None = None,
+    after: Callable[[ProtocolName, Contender, EvaluationClip, Frames], None] | None = None,
     progress: OnProgress | None = None,
 ) -> None:
     """The loop over contenders, protocols and clips, whatever is scored; saves after each clip.
@@ -216,7 +222,7 @@ def score_all(
         if not todo:
             continue
         counter = Counter(contender.label, len(todo), progress)
-        with Worker(contender, task.machine) as worker:
+        with FillerProcess(contender, task.machine) as worker:
             for protocol, name in todo:
                 clip = load(name, protocol)
                 counter.start_clip(len(clip.frames))
@@ -238,22 +244,3 @@ def cost(usage: Usage, n_frames: int) -> Measures:
         "device_memory_mb": usage.device_memory_mb,
     }
     return {name: value for name, value in measured.items() if value is not None}
-
-
-class _Drawer:
-    """Keeps the cells of a clip's sheet and draws it anew."""
-
-    def __init__(self, task: Task, labels: Sequence[str], results: Results) -> None:
-        self._task, self._labels, self._results = task, labels, results
-
-    def __call__(self, protocol: Protocol, contender: Contender, clip: Clip, output: Sequence[Frame]) -> None:
-        out = self._task.out
-        if out is None:
-            return
-        folder = out / "frames" / f"{protocol}-{clip.name}"
-        keep_given(folder, clip, has_truth=True)
-        keep_cells(folder, contender.label, output)
-        rows = self._results.scores[protocol]
-        scored = [label for label in dict.fromkeys((*rows, *self._labels)) if clip.name in rows.get(label, {})]
-        titles = {label: title(label, rows[label][clip.name]) for label in scored}
-        draw_sheet(folder, out / f"{protocol}-{clip.name}.png", titles, n_frames=len(clip.frames))

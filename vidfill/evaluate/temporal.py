@@ -9,24 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.align.homography import find_keypoints, fit_homography, match
-
-Frame = NDArray[np.uint8]
-Hole = NDArray[np.bool_]
+from vidfill.evaluate.protocol import Frames
+from vidfill.video.frame import Bool
 
 VISIBILITY_SHARPNESS = 50.0
 FLICKER_RING_PX = 16
 ROUNDING_LEVELS = 0.5  # change that 8-bit rounding makes on its own; keeps the ratio of two still pictures at 1
 
 
-def warp_error(output: Sequence[Frame], truth: Sequence[Frame]) -> float:
-    """Mean squared difference of consecutive outputs, the earlier one carried along the true motion.
+def warp_error(output: Frames, truth: Frames) -> float:
+    """Mean squared difference of consecutive outputs, the earlier one warped along the true motion.
 
-    The motion is DIS flow of the true frames. Pixels where the true frames themselves do not agree (squared
-    difference d over the channels with `exp(-50 d) <= 0.5`) count as occluded and are left out.
-
-    Args:
-        output: (H, W, 3) uint8 RGB each.
-        truth: the true frames, as many.
+    The motion is DIS flow of the true frames. Pixels where the true frames themselves do not agree (squared difference
+    d over the channels with `exp(-50 d) <= 0.5`) count as occluded and are left out.
 
     Returns:
         The mean over pairs of frames, of values in [0, 1]; tables usually give it times 1,000. 0 for a single frame.
@@ -40,15 +35,11 @@ def warp_error(output: Sequence[Frame], truth: Sequence[Frame]) -> float:
     return float(np.mean(errors)) if errors else 0.0
 
 
-def flicker(output: Sequence[Frame], holes: Sequence[Hole]) -> float:
+def flicker(output: Frames, holes: Sequence[Bool]) -> float:
     """How much more a fill changes from frame to frame than the picture round it; needs no truth.
 
-    Each frame is carried to the next by the homography of the background, estimated outside the holes (the identity
+    Each frame is warped to the next by the homography of the background, estimated outside the holes (the identity
     where none is found). The mean absolute difference inside the hole is divided by that in a ring of 16 px round it.
-
-    Args:
-        output: (H, W, 3) uint8 RGB each, composited.
-        holes: (H, W) bool, as many.
 
     Returns:
         1 where the fill is as steady as the untouched picture, more where it flickers or lags, less where it is
@@ -78,13 +69,13 @@ def flicker(output: Sequence[Frame], holes: Sequence[Hole]) -> float:
     return float((inside[0] / inside[1] + ROUNDING_LEVELS) / (ring[0] / ring[1] + ROUNDING_LEVELS))
 
 
-def ring_round(hole: Hole, width_px: int) -> Hole:
+def ring_round(hole: Bool, width_px: int) -> Bool:
     """(H, W) bool, the pixels outside a hole that are at most `width_px` from it."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width_px + 1, 2 * width_px + 1))
     return (cv2.dilate(hole.astype(np.uint8), disc) > 0) & ~hole
 
 
-def flow_to_earlier(earlier: Frame, later: Frame) -> NDArray[np.float32]:
+def flow_to_earlier(earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W, 2) DIS flow, pixels: from each pixel of the later frame to its place in the earlier one."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (later, earlier)]
@@ -93,13 +84,17 @@ def flow_to_earlier(earlier: Frame, later: Frame) -> NDArray[np.float32]:
 
 
 def _pair_error(
-    output_earlier: Frame, output_later: Frame, earlier: Frame, later: Frame, flow: NDArray[np.float32]
+    output_earlier: NDArray[np.uint8],
+    output_later: NDArray[np.uint8],
+    earlier: NDArray[np.uint8],
+    later: NDArray[np.uint8],
+    flow: NDArray[np.float32],
 ) -> float:
     height, width = flow.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     x, y = columns + flow[..., 0], rows + flow[..., 1]
 
-    def carried(frame: Frame) -> NDArray[np.float64]:
+    def carried(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
         return cv2.remap(frame, x, y, cv2.INTER_LINEAR).astype(np.float64) / 255
 
     true_difference = ((carried(earlier) - later / 255.0) ** 2).sum(2)

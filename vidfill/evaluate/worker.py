@@ -18,9 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidfill.errors import DeviceError, VidfillError
-from vidfill.evaluate.contenders import Contender, Filler, Frame, Hole, Machine, make_filler
+from vidfill.evaluate.contenders import Contender, Filler, make_filler
+from vidfill.evaluate.protocol import Frames
 from vidfill.files.processes import no_interrupts
+from vidfill.settings import EngineSettings
+from vidfill.video.frame import Bool
 
 _N_WARM_UP = 2
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -29,30 +35,20 @@ _RESET_PEAK = "5"  # of clear_refs, see proc(5)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What filling one clip took.
+    """What filling one clip took."""
 
-    Attributes:
-        seconds: spent in the model, with the conversion of its frames.
-        peak_memory_mb: most resident memory of the process while it filled, interpreter, libraries, weights and the
-            clip itself included, in 10^6 bytes; None where the system does not tell. Where the system cannot start
-            the count anew (all but Linux) it is the most since the process started.
-        device_memory_mb: most memory of CUDA tensors, in 10^6 bytes; None where CUDA is not used.
-    """
-
-    seconds: float
+    seconds: float  # spent in the model, with the conversion of its frames
+    # Most resident memory of the process while it filled, in 10^6 bytes: interpreter, libraries, weights and the clip
+    # itself included; None where the system does not tell. Where the system cannot start the count anew (all but Linux)
+    # it is the most since the process started.
     peak_memory_mb: float | None
-    device_memory_mb: float | None
+    device_memory_mb: float | None  # most memory of CUDA tensors, in 10^6 bytes; None where CUDA is not used
 
 
-class Worker:
-    """A process that fills clips, one after another; a context manager.
+class FillerProcess:
+    """A process that fills clips as a contender does, one after another; a context manager."""
 
-    Args:
-        contender: whose filler it runs.
-        machine: how.
-    """
-
-    def __init__(self, contender: Contender, machine: Machine) -> None:
+    def __init__(self, contender: Contender, machine: EngineSettings) -> None:
         context = multiprocessing.get_context("spawn")
         self.contender = contender
         self._pipe, there = context.Pipe()
@@ -75,8 +71,8 @@ class Worker:
         self._process.join()
 
     def fill(
-        self, frames: Sequence[Frame], holes: Sequence[Hole], *, on_frame: Callable[[], None] | None = None
-    ) -> tuple[list[Frame], Usage]:
+        self, frames: Frames, holes: Sequence[Bool], *, on_frame: Callable[[], None] | None = None
+    ) -> tuple[list[NDArray[np.uint8]], Usage]:
         """Fill a clip.
 
         Args:
@@ -91,7 +87,7 @@ class Worker:
             VidfillError: what the filler raised.
             DeviceError: the process was killed, which mostly means that memory ran out.
         """
-        filled: list[Frame] = []
+        filled: list[NDArray[np.uint8]] = []
         try:
             self._pipe.send(len(frames))
             for pair in zip(frames, holes, strict=True):
@@ -111,7 +107,7 @@ class Worker:
         return filled, answer
 
 
-def _work(pipe: Connection, contender: Contender, machine: Machine) -> None:
+def _work(pipe: Connection, contender: Contender, machine: EngineSettings) -> None:
     """The process: fill what comes through the pipe until nobody is at its other end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever has the terminal decides
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -132,7 +128,7 @@ def _work(pipe: Connection, contender: Contender, machine: Machine) -> None:
                 pipe.send(VidfillError(f"{contender.label} failed: {type(error).__name__}: {error}"))
 
 
-def _timed(filler: Filler, frames: list[Frame], holes: list[Hole]) -> Iterator[Frame | Usage]:
+def _timed(filler: Filler, frames: list[NDArray[np.uint8]], holes: list[Bool]) -> Iterator[NDArray[np.uint8] | Usage]:
     _reset_peaks()
     seconds = 0.0
     fills = iter(filler(frames, holes))

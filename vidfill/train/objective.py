@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name the field uses
 from torch import Tensor, nn
 
-from vidfill.evaluate.features import Features, load_features
+from vidfill.evaluate.features import FeatureNetwork, load_features
 from vidfill.models.base import Step, composite
 from vidfill.train.batch import Batch, BatchMotion, Pair
 from vidfill.train.critics import ClipDiscriminator, PictureCritics
@@ -55,7 +55,7 @@ class Judges(NamedTuple):
     """The networks that look at outputs."""
 
     critics: Critics  # trained beside the model
-    features: Features | None  # frozen; None if no term needs them
+    features: FeatureNetwork | None  # frozen; None if no term needs them
     autocast: Callable[[], AbstractContextManager[object]]  # makes the context in which they run
 
     def features_of(self, pictures: Tensor) -> list[Tensor]:
