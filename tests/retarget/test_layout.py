@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from tests.retarget.test_size import INFO, UPRIGHT
 from vidfill.errors import UsageError
-from vidfill.retarget.layout import Anchor, LayoutSettings, Placement, place
+from vidfill.retarget.layout import Placement, place
 from vidfill.retarget.objects import ObjectTrack
+from vidfill.settings.commands import RetargetSettings
 
 WIDTH, HEIGHT = 1280, 720
 HALF = (720, 640)  # (height, width): half as wide
@@ -36,12 +37,12 @@ def _shown(track: ObjectTrack, placement: Placement) -> NDArray[np.float64]:
 
 
 def _placed(track: ObjectTrack, size: tuple[int, int], object_scale: float = 1.0) -> NDArray[np.float64]:
-    return _shown(track, place(track, INFO, size, LayoutSettings(object_scale)))
+    return _shown(track, place(track, INFO, size, RetargetSettings(object_scale=object_scale)))
 
 
 def test_at_the_same_size_nothing_moves() -> None:
     track = _track([(100 + 13 * t, 200, 300 + 13 * t, 500 + (t % 3)) for t in range(40)])
-    placement = place(track, INFO, (HEIGHT, WIDTH), LayoutSettings())
+    placement = place(track, INFO, (HEIGHT, WIDTH), RetargetSettings())
     np.testing.assert_array_equal(placement.scale, 1)
     np.testing.assert_array_equal(placement.dx, 0)
     np.testing.assert_array_equal(placement.dy, 0)
@@ -57,7 +58,7 @@ def test_half_width_keeps_size_at_proportional_place() -> None:
     [((720, 2560), 1), ((1440, 1280), 1), ((360, 2560), 1), ((1440, 3840), 2), ((360, 320), 0.5), ((1440, 2560), 2)],
 )
 def test_scale_between_both_axes_nearest_to_one(size: tuple[int, int], scale: float) -> None:
-    placement = place(_still(400, 300, 500, 400), INFO, size, LayoutSettings())
+    placement = place(_still(400, 300, 500, 400), INFO, size, RetargetSettings())
     np.testing.assert_allclose(placement.scale, scale)
 
 
@@ -75,10 +76,10 @@ def test_object_moves_in_proportion() -> None:
         ("center", (175.0, 100.0, 225.0, 250.0)),
     ],
 )
-def test_uniform_shrinking_keeps_the_layout(anchor: Anchor, box: tuple[float, ...]) -> None:
+def test_uniform_shrinking_keeps_the_layout(anchor: Any, box: tuple[float, ...]) -> None:
     shown = _shown(
         _still(350, 200, 450, 500),
-        place(_still(350, 200, 450, 500), INFO, (360, 640), LayoutSettings(anchor=anchor)),
+        place(_still(350, 200, 450, 500), INFO, (360, 640), RetargetSettings(anchor=anchor)),
     )
     np.testing.assert_allclose(shown[0], box, atol=1e-6)
 
@@ -86,9 +87,9 @@ def test_uniform_shrinking_keeps_the_layout(anchor: Anchor, box: tuple[float, ..
 @pytest.mark.parametrize(
     ("anchor", "y0", "y1"), [("bottom", 350.0, 500.0), ("top", 200.0, 350.0), ("center", 275.0, 425.0)]
 )
-def test_the_anchor_stays_at_its_place(anchor: Anchor, y0: float, y1: float) -> None:
+def test_the_anchor_stays_at_its_place(anchor: Any, y0: float, y1: float) -> None:
     track = _still(400, 200, 500, 500)
-    shown = _shown(track, place(track, INFO, HALF, LayoutSettings(object_scale=0.5, anchor=anchor)))
+    shown = _shown(track, place(track, INFO, HALF, RetargetSettings(object_scale=0.5, anchor=anchor)))
     np.testing.assert_allclose(shown[0], [200, y0, 250, y1], atol=1e-6)
 
 
@@ -96,7 +97,7 @@ def test_anchor_of_a_rotated_picture() -> None:
     """Turned counter-clockwise to be shown: what is shown at the bottom is coded at the left."""
     upright = replace(INFO, orientation=UPRIGHT)
     track = _still(400, 200, 500, 500)
-    shown = _shown(track, place(track, upright, (HEIGHT, WIDTH), LayoutSettings(object_scale=0.5)))
+    shown = _shown(track, place(track, upright, (HEIGHT, WIDTH), RetargetSettings(object_scale=0.5)))
     np.testing.assert_allclose(shown[0], [400, 275, 450, 425], atol=1e-6)
 
 
@@ -127,7 +128,7 @@ def test_objects_stay_inside_and_do_not_shake(size: tuple[int, int], seed: int) 
     )
     limits = [WIDTH, HEIGHT, WIDTH, HEIGHT]
     track = _track(np.clip(boxes, 0, limits))
-    placement = place(track, INFO, size, LayoutSettings())
+    placement = place(track, INFO, size, RetargetSettings())
     shown = _shown(track, placement)
     assert shown[:, :2].min() > -1e-6
     assert shown[:, 2].max() < size[1] + 1e-6
@@ -152,7 +153,7 @@ def test_entering_object_leaves_the_border_smoothly() -> None:
     speed = 8
     x1 = np.arange(10, 900, speed)
     track = _track([(max(0, x - 200), 300, x, 600) for x in x1])
-    placement = place(track, INFO, HALF, LayoutSettings(object_scale=0.4))
+    placement = place(track, INFO, HALF, RetargetSettings(object_scale=0.4))
     is_cut = x1 <= 200
     np.testing.assert_allclose(placement.dx[is_cut], 0, atol=1e-6)
     assert np.abs(np.diff(placement.dx)).max() < speed
@@ -162,16 +163,14 @@ def test_entering_object_leaves_the_border_smoothly() -> None:
 
 
 def test_nearer_objects_cover_farther_ones() -> None:
-    far, near = (place(_still(100, y, 200, y + 100), INFO, HALF, LayoutSettings()) for y in (100, 400))
+    far, near = (place(_still(100, y, 200, y + 100), INFO, HALF, RetargetSettings()) for y in (100, 400))
     assert near.nearness > far.nearness
     upright = replace(INFO, orientation=UPRIGHT)
-    near, far = (place(_still(x, 100, x + 100, 200), upright, HALF, LayoutSettings()) for x in (100, 400))
+    near, far = (place(_still(x, 100, x + 100, 200), upright, HALF, RetargetSettings()) for x in (100, 400))
     assert near.nearness > far.nearness
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"object_scale": 0.0}, {"object_scale": 99.0}, {"feather_px": -1}, {"anchor": "feet"}]
-)
+@pytest.mark.parametrize("wrong", [{"object_scale": 0.0}, {"object_scale": 99.0}, {"feather": -1}, {"anchor": "feet"}])
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        LayoutSettings(**wrong)
+        RetargetSettings(**wrong)

@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.retarget.test_size import INFO
-from vidfill.retarget.layout import LayoutSettings, Placement, place
+from vidfill.retarget.layout import Placement, place
 from vidfill.retarget.objects import ObjectTrack, split_mask
 from vidfill.retarget.render import Renderer, clear_alpha
 from vidfill.retarget.size import reshaped
+from vidfill.settings.commands import RetargetSettings
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Bool, Box, Frame, Patch, Samples, VideoInfo
 
@@ -145,7 +146,7 @@ def test_nearer_object_is_drawn_in_front() -> None:
     planes[0][:, 40:] = 255
     far, near = Box(10, 4, 26, 20), Box(56, 20, 72, 44)
     tracks = [ObjectTrack(0, np.array([box], np.int32), np.ones(1, np.bool_)) for box in (far, near)]
-    placements = [place(track, info, (48, 40), LayoutSettings()) for track in tracks]
+    placements = [place(track, info, (48, 40), RetargetSettings()) for track in tracks]
     made = _rendered(info, (48, 40), clean, planes, _mask(far, near), placements, feather_px=0).planes[0]
     assert made.shape == (48, 40)
     np.testing.assert_array_equal(made[6:18, 2:16], 128)

@@ -8,7 +8,8 @@ import pytest
 
 from tests.clips import video_info
 from vidfill.errors import UsageError
-from vidfill.retarget.size import TargetShape, parse_aspect, reshaped, warnings_of
+from vidfill.retarget.size import check_shape, parse_aspect, reshaped, target_size, warnings_of
+from vidfill.settings.commands import RetargetSettings
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import ColorTags, Orientation
 
@@ -32,21 +33,21 @@ UPRIGHT = Orientation(matrix=(0,) * 9, quarter_turns=1)  # a phone's: coded 1280
     ],
 )
 def test_target_sizes(shape: dict[str, Any], width_height: tuple[int, int]) -> None:
-    assert TargetShape(**shape).of(INFO)[::-1] == width_height
+    assert target_size(RetargetSettings(**shape), INFO)[::-1] == width_height
 
 
 def test_sizes_are_as_shown() -> None:
     upright = replace(INFO, orientation=UPRIGHT)
-    assert TargetShape(width=540).of(upright) == (540, 1280)
-    assert TargetShape(aspect="1:1").of(upright) == (720, 720)
-    assert TargetShape(aspect="9:32").of(upright) == (360, 1280)
+    assert target_size(RetargetSettings(width=540), upright) == (540, 1280)
+    assert target_size(RetargetSettings(aspect="1:1"), upright) == (720, 720)
+    assert target_size(RetargetSettings(aspect="9:32"), upright) == (360, 1280)
 
 
 def test_aspect_of_anamorphic_pictures() -> None:
     anamorphic = replace(INFO, width=1440, height=1080, sample_aspect=Fraction(4, 3))  # shown as 1920x1080
-    assert TargetShape(aspect="1:1").of(anamorphic) == (1080, 810)
+    assert target_size(RetargetSettings(aspect="1:1"), anamorphic) == (1080, 810)
     upright = replace(anamorphic, orientation=UPRIGHT)  # shown as 1080x1920
-    assert TargetShape(aspect="1:1").of(upright) == (1080, 810)
+    assert target_size(RetargetSettings(aspect="1:1"), upright) == (1080, 810)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +66,12 @@ def test_aspect_of_anamorphic_pictures() -> None:
 )
 def test_other_shapes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        TargetShape(**wrong)
+        check_shape(RetargetSettings(**wrong))
 
 
 def test_too_small_sides_are_refused() -> None:
     with pytest.raises(UsageError, match="a height of 4 pixels"):
-        TargetShape(width=80, aspect="20:1").of(INFO)
+        target_size(RetargetSettings(width=80, aspect="20:1"), INFO)
 
 
 @pytest.mark.parametrize("text", ["9:16", "9/16", "0.5625", " 4.5:8 ", "9x16"])

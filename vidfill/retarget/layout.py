@@ -12,19 +12,16 @@ Only scale and offset are smoothed over time. The object's own motion is in its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
-from vidfill.errors import UsageError
 from vidfill.retarget.objects import ObjectTrack
 from vidfill.retarget.path import Path1D, slow_path_below, smooth_path
+from vidfill.settings.commands import RetargetSettings
 from vidfill.video.frame import Bool, Orientation, VideoInfo
 
-Anchor = Literal["bottom", "center", "top", "left", "right"]
-"""The point of an object that stays at its proportional place."""
-
-_ANCHORS: dict[str, tuple[float, float]] = {
+_ANCHORS = {
     "bottom": (0.5, 1.0),
     "center": (0.5, 0.5),
     "top": (0.5, 0.0),
@@ -35,32 +32,6 @@ _MAX_FILL_RATIO = 0.92  # of the picture's side that an object may take, so that
 _TOUCH_PX = 2  # an object closer to the source's border than this is cut off by it
 _SCALE_S = 4.0  # an object shrinks and grows this slowly, since a size that changes quickly is noticed
 _OFFSET_S = 0.5  # time scale of the offset's path
-
-
-@dataclass(frozen=True, slots=True)
-class LayoutSettings:
-    """How objects are put back.
-
-    Attributes:
-        object_scale: factor on the size that they get by default.
-        anchor: see `Anchor`.
-        feather_px: width of the soft rim of the cut-out objects, in source pixels, outside the mask.
-
-    Raises:
-        UsageError: for a value out of range.
-    """
-
-    object_scale: float = 1.0
-    anchor: Anchor = "bottom"
-    feather_px: int = 2
-
-    def __post_init__(self) -> None:
-        if not 0.1 <= self.object_scale <= 10:
-            raise UsageError(f"--object-scale {self.object_scale:g}", expected="0.1 to 10")
-        if self.anchor not in get_args(Anchor):
-            raise UsageError(f"--anchor {self.anchor}", expected="one of " + ", ".join(get_args(Anchor)))
-        if self.feather_px < 0:
-            raise UsageError(f"feather of {self.feather_px}", expected="0 or more")
 
 
 class ObjectTransform(NamedTuple):
@@ -102,14 +73,14 @@ class Placement:
         return ObjectTransform(float(self.scale[i]), float(self.dx[i]), float(self.dy[i]))
 
 
-def place(track: ObjectTrack, source: VideoInfo, size: tuple[int, int], settings: LayoutSettings) -> Placement:
+def place(track: ObjectTrack, source: VideoInfo, size: tuple[int, int], settings: RetargetSettings) -> Placement:
     """Lay out one object.
 
     Args:
         track: where it is in the source.
         source: the source.
         size: (height, width) of the new picture, coded as the source is.
-        settings: see there.
+        settings: with the objects' scale and anchor.
     """
     rate = float(source.rate)
     x0, y0, x1, y1 = track.boxes.astype(np.float64).T
@@ -146,7 +117,7 @@ def _offset(
     return smooth_path(np.clip(wanted, lowest, highest), lowest, highest, visible, frames=_OFFSET_S * rate)
 
 
-def _coded(anchor: Anchor, orientation: Orientation) -> tuple[float, float]:
+def _coded(anchor: str, orientation: Orientation) -> tuple[float, float]:
     """An anchor of the picture as shown, as (x, y) ratios of a box in the coded picture."""
     x, y = _ANCHORS[anchor]
     shown = np.zeros((3, 3), np.bool_)

@@ -16,10 +16,10 @@ from vidfill.progress import Clock, collected_warnings, reporter
 from vidfill.removal.assemble import paired
 from vidfill.removal.request import Checked, FillArguments, Request
 from vidfill.removal.run import Filling, analysed, filling
-from vidfill.retarget.layout import LayoutSettings, Placement, place
+from vidfill.retarget.layout import Placement, place
 from vidfill.retarget.objects import ObjectTracks, PartsReader, track_objects
 from vidfill.retarget.render import Renderer, clear_alpha
-from vidfill.retarget.size import TargetShape, reshaped, warnings_of
+from vidfill.retarget.size import check_shape, reshaped, target_size, warnings_of
 from vidfill.settings import PlanSettings
 from vidfill.settings.commands import RetargetSettings
 from vidfill.settings.define import flat
@@ -107,21 +107,20 @@ def run_retarget(source: Path | str, output: Path | str, arguments: RetargetArgu
         >>> vidfill.retarget("in.mp4", "tall.mp4", aspect="9:16", mask="masks")  # doctest: +SKIP
     """
     clock = Clock()
-    layout = LayoutSettings(arguments.object_scale, arguments.anchor, arguments.feather)
     request = _request(source, output, arguments)
     with collected_warnings() as warnings, filling(request, clock) as filled:
         checked = filled.checked
         with clock.stage("layout"):
-            tracks, placements = _laid_out(request, checked, filled.plan, layout)
-        renderer = Renderer(checked.info, checked.written, placements, feather_px=layout.feather_px)
+            tracks, placements = _laid_out(request, arguments, checked, filled.plan)
+        renderer = Renderer(checked.info, checked.written, placements, feather_px=arguments.feather)
         with open_writer(output, checked.written, arguments, overwrite=arguments.overwrite) as writer:
             n_filled = _write(filled, renderer, tracks, writer)
             filled.check_damage()
-    shown = checked.written.display_size
+    height, width = checked.written.display_size
     return RetargetResult(
         Path(output),
-        shown[1],
-        shown[0],
+        width,
+        height,
         filled.plan.n_frames,
         len(placements),
         n_filled,
@@ -150,16 +149,15 @@ def run_plan(source: Path | str, output: Path | str | None, arguments: RetargetA
     Raises:
         VidfillError: of the kind that says what is wrong.
     """
-    layout = LayoutSettings(arguments.object_scale, arguments.anchor, arguments.feather)
     request = _request(source, output, arguments)
     with tempfile.TemporaryDirectory() as folder:
         track = Path(folder) / "masks.track"
         checked = request.check(track=track)
         request.track(track)
         plan = analysed(request, checked.masks)
-        _, placements = _laid_out(request, checked, plan, layout)
-    shown = checked.written.display_size
-    return RetargetPlan(shown[1], shown[0], len(placements), _scales(placements), plan)
+        _, placements = _laid_out(request, arguments, checked, plan)
+    height, width = checked.written.display_size
+    return RetargetPlan(width, height, len(placements), _scales(placements), plan)
 
 
 def describe_objects(width: int, height: int, n_objects: int, scale: tuple[float, float]) -> str:
@@ -174,11 +172,11 @@ plan_retarget = flat("plan_retarget", RetargetArguments)(run_plan)
 
 
 def _request(source: Path | str, output: Path | str | None, arguments: RetargetArguments) -> Request:
-    shape = TargetShape(arguments.width, arguments.height, arguments.aspect)
+    check_shape(arguments)
     if arguments.mask is None and arguments.prompts is None and not arguments.box:
         raise MaskError(
             "no mask",
-            expected="what is to keep its shape, since nothing here guesses it",
+            expected="what is to keep its shape, which is not guessed",
             todo="give --mask, --point or --box; to squeeze or crop the whole picture, ffmpeg is enough",
         )
     if arguments.uses_alpha:
@@ -189,7 +187,7 @@ def _request(source: Path | str, output: Path | str | None, arguments: RetargetA
         )
 
     def reshape(info: VideoInfo) -> VideoInfo:
-        size = shape.of(info)
+        size = target_size(arguments, info)
         for warning in warnings_of(info, size):
             _log.warning(warning)
         return reshaped(info, size)
@@ -199,50 +197,42 @@ def _request(source: Path | str, output: Path | str | None, arguments: RetargetA
 
 
 def _laid_out(
-    request: Request,
-    checked: Checked,
-    plan: Plan,
-    layout: LayoutSettings,
+    request: Request, settings: RetargetArguments, checked: Checked, plan: Plan
 ) -> tuple[ObjectTracks, tuple[Placement, ...]]:
     """Follow the objects through the source, then decide where each of them goes."""
-    settings = request.settings
     report = reporter(settings.progress, "layout") or (lambda done, total: None)
     with Reader(request.source, fps=settings.fps, threads=settings.threads) as reader:
         tracks = track_objects(
             reader.frames(), checked.masks, plan.shots, progress=lambda done: report(done, plan.n_frames)
         )
     size = checked.written.height, checked.written.width
-    return tracks, tuple(place(track, checked.info, size, layout) for track in tracks.tracks)
+    return tracks, tuple(place(track, checked.info, size, settings) for track in tracks.tracks)
 
 
-def _write(
-    filled: Filling,
-    renderer: Renderer,
-    tracks: ObjectTracks,
-    writer: Writer,
-) -> int:
-    """Write all frames; how many of them had an object."""
-    report = reporter(filled.request.settings.progress, "assemble") or (lambda done, total: None)
+def _write(filled: Filling, renderer: Renderer, tracks: ObjectTracks, writer: Writer) -> int:
+    """Write all frames; returns how many of them had an object."""
+    info, settings = filled.checked.info, filled.request.settings
+    report = reporter(settings.progress, "assemble") or (lambda done, total: None)
     n_filled = 0
-    made: Frame | None = None
-    early: list[Frame] = []  # held before the first good one, which they repeat
+    rendered: Frame | None = None
+    early: list[Frame] = []  # held frames before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
-        reading = PartsReader(cursor)
+        parts = PartsReader(cursor)
         pairs = paired(filled.plan, filled.reader.frames(), filled.patches)
-        for frame, patch, noise in with_noise(pairs, filled.checked.info, [start for start, _ in filled.plan.scenes]):
+        for frame, patch, noise in with_noise(pairs, info, [start for start, _ in filled.plan.scenes]):
             n_filled += patch is not None
-            if frame.held and made is None:
+            if frame.held and rendered is None:
                 early.append(replace(frame, planes=()))
                 continue
             # A held frame repeats the picture before it, and so does the output.
-            if made is None or not frame.held:
+            if rendered is None or not frame.held:
                 planes = tuple(plane.copy() for plane in frame.planes) if patch is not None else frame.planes
                 if patch is not None:
-                    compose(frame, filled.checked.info, patch, filled.request.settings, noise)
-                    clear_alpha(frame, filled.checked.info, patch)
-                made = renderer.render(frame, planes, reading.at(frame), tracks.owners[frame.index])
+                    compose(frame, info, patch, settings, noise)
+                    clear_alpha(frame, info, patch)
+                rendered = renderer.render(frame, planes, parts.at(frame), tracks.owners[frame.index])
             for shown in (*early, frame):
-                writer.write(replace(made, index=shown.index, pts=shown.pts, held=shown.held))
+                writer.write(replace(rendered, index=shown.index, pts=shown.pts, held=shown.held))
             early.clear()
             report(frame.index + 1, filled.plan.n_frames)
     return n_filled

@@ -3,69 +3,55 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from vidfill.errors import UsageError
+from vidfill.settings.commands import MAX_SIDE, MIN_SIDE, RetargetSettings
 from vidfill.video.color import matrix_of
 from vidfill.video.frame import VideoInfo
 
-_MIN_SIDE, _MAX_SIDE = 16, 16384  # what encoders accept
 
-
-@dataclass(frozen=True, slots=True)
-class TargetShape:
-    """The requested size of the picture, as a player shows it.
-
-    Attributes:
-        width, height: in pixels, rounded to even numbers; None to derive it from the others.
-        aspect: width over height, "9:16" or "0.5625". Alone it makes the picture smaller, never larger.
+def check_shape(settings: RetargetSettings) -> None:
+    """Check the requested size, as far as that is possible without the source.
 
     Raises:
-        UsageError: none or all three are given, or a value is out of range.
+        UsageError: none or all of width, height and aspect are given, or the aspect is out of range.
     """
+    n_given = sum(value is not None for value in (settings.width, settings.height, settings.aspect))
+    if n_given == 0:
+        raise UsageError("no new size", expected="--width, --height or --aspect", todo="give for example --aspect 9:16")
+    if n_given == 3:
+        raise UsageError("--width, --height and --aspect together", expected="two of them at most")
+    if settings.aspect is not None:
+        parse_aspect(settings.aspect)
 
-    width: int | None = None
-    height: int | None = None
-    aspect: str | None = None
 
-    def __post_init__(self) -> None:
-        n_given = sum(value is not None for value in (self.width, self.height, self.aspect))
-        if n_given == 0:
-            raise UsageError(
-                "no new size", expected="--width, --height or --aspect", todo="give for example --aspect 9:16"
-            )
-        if n_given == 3:
-            raise UsageError("--width, --height and --aspect together", expected="two of them at most")
-        for name, side in (("--width", self.width), ("--height", self.height)):
-            if side is not None and not _MIN_SIDE <= side <= _MAX_SIDE:
-                raise UsageError(f"{name} {side}", expected=f"{_MIN_SIDE} to {_MAX_SIDE} pixels")
-        if self.aspect is not None:
-            parse_aspect(self.aspect)
+def target_size(settings: RetargetSettings, info: VideoInfo) -> tuple[int, int]:
+    """(height, width) of the coded picture at the requested size, both even.
 
-    def of(self, info: VideoInfo) -> tuple[int, int]:
-        """(height, width) of the coded picture, both even.
+    Width and height are requested as a player shows them; an aspect alone makes the picture smaller, never larger.
 
-        Raises:
-            UsageError: a side is too small or too large.
-        """
-        height, width = info.display_size
-        turned = bool(info.orientation.quarter_turns % 2)
-        # The shown pixel's aspect; in a turned picture the pixels are turned with it.
-        pixel = 1 / info.sample_aspect if turned else info.sample_aspect
-        new_width, new_height = Fraction(self.width or width), Fraction(self.height or height)
-        if self.aspect is not None:
-            ratio = parse_aspect(self.aspect) / pixel  # of columns to rows
-            is_narrower = ratio * height < width
-            if self.width is not None or (self.height is None and not is_narrower):
-                new_height = new_width / ratio
-            else:
-                new_width = new_height * ratio
-        sides = _even(new_height), _even(new_width)
-        for name, side in zip(("height", "width"), sides, strict=True):
-            if not _MIN_SIDE <= side <= _MAX_SIDE:
-                raise UsageError(f"a {name} of {side} pixels", expected=f"{_MIN_SIDE} to {_MAX_SIDE}")
-        return (sides[1], sides[0]) if turned else sides
+    Raises:
+        UsageError: a side is too small or too large.
+    """
+    height, width = info.display_size
+    turned = bool(info.orientation.quarter_turns % 2)
+    # The shown pixel's aspect; in a turned picture the pixels are turned with it.
+    pixel = 1 / info.sample_aspect if turned else info.sample_aspect
+    new_width, new_height = Fraction(settings.width or width), Fraction(settings.height or height)
+    if settings.aspect is not None:
+        ratio = parse_aspect(settings.aspect) / pixel  # of columns to rows
+        is_narrower = ratio * height < width
+        if settings.width is not None or (settings.height is None and not is_narrower):
+            new_height = new_width / ratio
+        else:
+            new_width = new_height * ratio
+    sides = 2 * round(new_height / 2), 2 * round(new_width / 2)
+    for name, side in zip(("height", "width"), sides, strict=True):
+        if not MIN_SIDE <= side <= MAX_SIDE:
+            raise UsageError(f"a {name} of {side} pixels", expected=f"{MIN_SIDE} to {MAX_SIDE}")
+    return (sides[1], sides[0]) if turned else sides
 
 
 def parse_aspect(text: str) -> Fraction:
@@ -97,7 +83,3 @@ def warnings_of(info: VideoInfo, size: tuple[int, int]) -> list[str]:
     if info.interlaced and size[0] != info.height:
         return ["the source is interlaced: its two fields are mixed by the new height, deinterlace it first"]
     return []
-
-
-def _even(side: Fraction) -> int:
-    return 2 * round(side / 2)

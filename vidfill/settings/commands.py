@@ -28,14 +28,20 @@ Layout = Literal["overlay", "side-by-side", "stacked", "split"]
 the other."""
 Anchor = Literal["bottom", "center", "top", "left", "right"]
 """The point of an object that stays at its proportional position."""
+MIN_SIDE, MAX_SIDE = 16, 16384
+"""Of a retargeted picture, in pixels: what encoders accept."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetargetSettings(FillSettings, RunSettings):
     """What `vidfill retarget` takes; here masks say what keeps its shape."""
 
-    width: int | None = setting(None, "Of the output; the height stays.", panel=SHAPE, unit="PX")
-    height: int | None = setting(None, "Of the output; the width stays.", panel=SHAPE, unit="PX")
+    width: int | None = setting(
+        None, "Of the output; the height stays.", panel=SHAPE, unit="PX", min=MIN_SIDE, max=MAX_SIDE
+    )
+    height: int | None = setting(
+        None, "Of the output; the width stays.", panel=SHAPE, unit="PX", min=MIN_SIDE, max=MAX_SIDE
+    )
     aspect: str | None = setting(
         None,
         "Such as 9:16, with --width or --height, or alone: the picture then gets smaller, never larger.",
