@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.clips import Clip, write_clip
+from vidfill.settings.commands import UiSettings
 from vidfill.ui.project import Project
 from vidfill.ui.server import listening, make_server
-from vidfill.ui.settings import Settings
 
 N_FRAMES = 10
 
@@ -106,28 +106,22 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
     return write_clip(folder / "in.mp4", n=N_FRAMES, size=(72, 112), with_object=True, audio_tracks=1)
 
 
-def _settings_in(folder: Path, clip: Clip) -> Settings:
+def _project_in(folder: Path, clip: Clip) -> Project:
     (folder / "in.mp4").symlink_to(clip.path)
-    return Settings(folder / "in.mp4", folder / "out.mp4", folder / "in.prompts.json")
+    return Project(folder / "in.mp4", folder / "out.mp4", UiSettings())
 
 
 @pytest.fixture(scope="package")
 def untouched(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page with nothing said yet, for tests that leave it so."""
-    with serving(Project(_settings_in(tmp_path_factory.mktemp("untouched"), clip))) as page:
+    """A page without prompts, for tests that add none."""
+    with serving(_project_in(tmp_path_factory.mktemp("untouched"), clip)) as page:
         yield page
 
 
 @pytest.fixture
-def settings(clip: Clip, tmp_path: Path) -> Settings:
-    """The clip as in.mp4 in a folder that else is empty."""
-    return _settings_in(tmp_path, clip)
-
-
-@pytest.fixture
-def page(settings: Settings) -> Iterator[Page]:
-    """A page with nothing said yet."""
-    with serving(Project(settings)) as page:
+def page(clip: Clip, tmp_path: Path) -> Iterator[Page]:
+    """A page without prompts, of the clip as in.mp4 in a folder that is empty otherwise."""
+    with serving(_project_in(tmp_path, clip)) as page:
         yield page
 
 

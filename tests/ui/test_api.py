@@ -20,10 +20,10 @@ from tests.engine.models import WINDOW, Chained
 from tests.ui.conftest import N_FRAMES, Page, box_around, prompts_of, serving
 from vidfill.cli import app
 from vidfill.masks.edit import dilate
-from vidfill.masks.prompt import read_prompts
+from vidfill.masks.prompt import Prompting, read_prompts
+from vidfill.settings.commands import UiSettings
 from vidfill.track.layer import default_growth
 from vidfill.ui.project import Project
-from vidfill.ui.settings import Settings
 
 
 def _picture(data: bytes) -> NDArray[np.uint8]:
@@ -71,17 +71,17 @@ def test_prompts_select_at_once_and_are_saved(page: Page, clip: Clip) -> None:
     assert view["objects"][0]["is_sure"]
     assert _iou(_mask(view), clip.masks[3]) > 0.8
     assert page.get("api/masks/4")["origin"] == "none"
-    settings = page.project.settings
-    assert read_prompts(settings.prompts) == page.project.prompts
-    assert page.ask("GET", "download/prompts").body.decode() == settings.prompts.read_text()
-    words = ["vidfill", "remove", settings.source, "--prompts", settings.prompts, "-o", settings.output]
+    project = page.project
+    assert read_prompts(project.prompts_file) == project.prompts
+    assert page.ask("GET", "download/prompts").body.decode() == project.prompts_file.read_text()
+    words = ["vidfill", "remove", project.source, "--prompts", project.prompts_file, "-o", project.output]
     assert shlex.split(page.get("api/state")["command"]) == [str(word) for word in words]
 
 
-def test_prompts_of_an_earlier_run_are_loaded(settings: Settings) -> None:
+def test_prompts_of_an_earlier_run_are_loaded(clip: Clip, tmp_path: Path) -> None:
     given = prompts_of({"time": "0.16", "points": [[60, 40]], "not_points": [[2, 3]]})
-    settings.prompts.write_text(json.dumps(given))
-    with serving(Project(settings)) as page:
+    (tmp_path / "prompts.json").write_text(json.dumps(given))
+    with serving(Project(clip.path, tmp_path / "out.mp4", UiSettings(prompts=tmp_path / "prompts.json"))) as page:
         entry = page.get("api/state")["prompts"]["objects"][0]["prompts"][0]
     assert entry == {"time": "#4", "points": [[60.0, 40.0]], "not_points": [[2.0, 3.0]]}
 
@@ -115,7 +115,7 @@ def test_invalid_prompts_change_nothing(untouched: Page, content: object, status
     answer = untouched.ask("PUT", "api/prompts", content)
     assert answer.status == status
     assert says in answer.json["error"]["message"]
-    assert not untouched.project.settings.prompts.exists()
+    assert not untouched.project.prompts_file.exists()
     assert not untouched.project.prompts
 
 
@@ -161,9 +161,9 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     filled = _picture(page.ask("GET", "api/filled/5").body)
     assert _inside(filled, clip.background[5], clip.masks[5]) < 0.3 * _inside(filled, clip.pictures[5], clip.masks[5])
 
-    settings = page.project.settings
+    output = Path(page.project.output)
     page.do("api/remove", {"dilate": 3})
-    assert page.ask("GET", "download/result").body == Path(settings.output).read_bytes()
+    assert page.ask("GET", "download/result").body == output.read_bytes()
     shown = _picture(page.ask("GET", "api/result/5").body)
     assert _inside(shown, clip.background[5], clip.masks[5]) < 0.3 * _inside(shown, clip.pictures[5], clip.masks[5])
 
@@ -177,7 +177,7 @@ def test_from_a_box_to_the_finished_file(page: Page, clip: Clip) -> None:
     outcome = CliRunner().invoke(app, [*command[1:], "-y", "--dilate", "3"])
     assert outcome.exit_code == 0, outcome.output
 
-    Path(settings.output).unlink()
+    output.unlink()
     answer = page.ask("GET", "download/result")
     assert (answer.status, answer.json["error"]["found"]) == (404, "the result is not there any more")
 
@@ -197,8 +197,7 @@ def test_changed_prompts_make_a_track_stale(page: Page, clip: Clip) -> None:
 
 def test_lost_object_stops_the_removal(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", n=N_FRAMES, size=(72, 112), with_object=True, cut=6)
-    settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json")
-    with serving(Project(settings)) as page:
+    with serving(Project(clip.path, tmp_path / "out.mp4", UiSettings())) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
         page.do("api/track", {})
         assert page.get("api/state")["source"]["cuts"] == [6]
@@ -215,8 +214,7 @@ def test_lost_object_stops_the_removal(tmp_path: Path) -> None:
 
 def test_result_has_invented_ratio_and_licence(tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidfill.removal.run.load_model", lambda name, **options: Chained(WINDOW))
-    settings = Settings(clip.path, tmp_path / "out.mp4", tmp_path / "prompts.json", model="cleanplate")
-    with serving(Project(settings)) as page:
+    with serving(Project(clip.path, tmp_path / "out.mp4", UiSettings(model="cleanplate"))) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
         page.do("api/track", {})
         page.do("api/remove", {})
@@ -229,8 +227,8 @@ def test_shadows_in_the_masks(page: Page, clip: Clip) -> None:
     page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
     page.do("api/track", {"shadow": True})
     assert page.get("api/state")["track"]["shadow"]
-    settings, found = page.project.settings, page.project.followed()
-    prompting = settings.prompting(found.prompts, shadow=True, allow_lost=True)
+    found = page.project.followed()
+    prompting = Prompting(found.prompts, shadow=True, allow_lost=True)
     assert prompting.fingerprint() in found.track.key, "a removal with --shadow takes this very track"
 
 
@@ -258,19 +256,19 @@ def test_cancelled_removal_can_be_resumed(page: Page, clip: Clip) -> None:
     page.ask("POST", "api/remove", {})
     page.ask("POST", "api/cancel")
     assert page.wait()["state"] == "cancelled"
-    output = Path(page.project.settings.output)
+    output = Path(page.project.output)
     assert not [path for path in output.parent.iterdir() if path.name.startswith("out.mp4")]
     page.do("api/remove", {})
     assert output.exists()
     assert page.ask("POST", "api/remove", {}).status == 202, "what the page wrote itself it may replace"
 
 
-def test_closing_removes_temporary_files(settings: Settings, clip: Clip) -> None:
-    project = Project(settings)
+def test_closing_removes_temporary_files(clip: Clip, tmp_path: Path) -> None:
+    project = Project(clip.path, tmp_path / "out.mp4", UiSettings())
     with serving(project) as page:
         page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
         page.do("api/track", {})
         page.ask("POST", "api/remove", {})
     assert project.jobs.last is not None
     assert project.jobs.last.state == "cancelled"
-    assert sorted(path.name for path in settings.source.parent.iterdir()) == ["in.mp4", "in.prompts.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.prompts.json"]

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from tests.clips import Clip
 from tests.ui.conftest import box_around, prompts_of
 from vidfill.cli import app
-from vidfill.ui.settings import Settings
+from vidfill.settings.commands import UiSettings
+from vidfill.ui.shell import removal_command
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -110,21 +111,27 @@ def test_invalid_arguments(words: list[str], code: int, says: str, folder: Path)
 
 
 def test_shell_command_has_all_options() -> None:
-    plain = Settings(Path("in.mp4"), "out.mp4", Path("a b.json"))
-    assert plain.command() == "vidfill remove in.mp4 --prompts 'a b.json' -o out.mp4"
-    full = Settings(
-        source=Path("frames"),
-        output="out/",
-        prompts=Path("p.json"),
+    plain = removal_command(Path("in.mp4"), "out.mp4", Path("a b.json"), UiSettings())
+    assert plain == "vidfill remove in.mp4 --prompts 'a b.json' -o out.mp4"
+    settings = UiSettings(
         fps=Fraction(30000, 1001),
         tracker="flow",
         whole=False,
-        grow=0,
+        grow_px=0,
+        shadow=True,
         model="opn",
         model_dir=Path("m"),
         device="cuda:1",
+        encoder_options={"tune": "film", "bf": "2"},
+        grain=False,
+        overwrite=True,
     )
-    assert full.command() == (
-        "vidfill remove frames --prompts p.json -o out/ --fps 30000/1001 --model-dir m --grow 0 --tracker flow "
-        "--model opn --device cuda:1 --part"
+    words = removal_command(Path("frames"), "out/", Path("p.json"), settings)
+    shown = CliRunner().invoke(app, ["remove", "--help"], env={"COLUMNS": "200"}).stdout
+    assert words.startswith("vidfill remove frames --prompts p.json -o out/ -")
+    options = shlex.split(words.partition("-o out/ ")[2])
+    assert " ".join(options) == (
+        "--model opn --device cuda:1 --model-dir m --encoder-option tune=film --encoder-option bf=2 --no-grain "
+        "--fps 30000/1001 --tracker flow --part --grow 0"
     )
+    assert all(word in shown for word in options if word.startswith("--"))

@@ -42,33 +42,16 @@ def ui(
 
     check_installed()
     from vidfill.ui.project import Project
-    from vidfill.ui.settings import Settings
 
     path = opt.parse_source(source)
-    target = output if output is not None else str(_beside(path))
-    file = settings.prompts or Path(target).parent / f"{path.stem}.prompts.json"
-    page = Settings(
-        source=path,
-        output=target,
-        prompts=file,
-        fps=settings.fps,
-        tracker=settings.tracker,
-        whole=settings.whole,
-        grow=settings.grow_px,
-        shadow=settings.shadow,
-        model=settings.model,
-        model_dir=settings.model_dir,
-        device=settings.device,
-        overwrite=settings.overwrite,
-    )
-    project = Project(page)
+    project = Project(path, output if output is not None else str(_beside(path)), settings)
     for warning in project.warnings:
         run.warn(warning)
     try:
         serve(project, port=settings.port, ready=lambda address: _show(run, address, browser=settings.browser))
     finally:
-        if file.exists():
-            run.resume_hint = f"the same command opens the prompts again that are kept in {file}"
+        if project.prompts_file.exists():
+            run.resume_hint = f"the same command opens the prompts again that are kept in {project.prompts_file}"
 
 
 def _beside(source: Path) -> Path:

@@ -135,12 +135,12 @@ def _serve_work(app: FastAPI, project: Project) -> None:
 
     @app.post("/api/preview", status_code=202)
     def start_preview(wanted: PreviewRequest) -> dict[str, Any]:
-        project.start_preview(range(wanted.start, wanted.stop), dilate_px=wanted.dilate)
+        project.start_preview(range(wanted.start, wanted.stop), dilate=wanted.dilate)
         return state_view(project)
 
     @app.post("/api/remove", status_code=202)
     def start_removal(wanted: RemoveRequest) -> dict[str, Any]:
-        project.start_removal(dilate_px=wanted.dilate, allow_lost=wanted.allow_lost)
+        project.start_removal(dilate=wanted.dilate, allow_lost=wanted.allow_lost)
         return state_view(project)
 
     @app.post("/api/cancel", status_code=202)
@@ -161,12 +161,12 @@ def _serve_downloads(app: FastAPI, project: Project) -> None:
 
     @app.get("/download/masks")
     def masks() -> StreamingResponse:
-        name = f"{project.settings.source.stem}-masks.zip"
+        name = f"{project.source.stem}-masks.zip"
         return StreamingResponse(project.masks_zip(), media_type="application/zip", headers=_as_file(name))
 
     @app.get("/download/prompts")
     def prompts() -> Response:
-        headers = _as_file(project.settings.prompts.name)
+        headers = _as_file(project.prompts_file.name)
         return Response(project.prompts.to_json(), media_type="application/json", headers=headers)
 
 

@@ -14,7 +14,7 @@ from vidfill.masks.files import MaskSource
 from vidfill.masks.holes import HoleSurvey
 from vidfill.models.base import Model
 from vidfill.removal.assemble import matched
-from vidfill.settings import ComposeSettings, EngineSettings, PlanSettings
+from vidfill.settings import PlanSettings, RemovalSettings
 from vidfill.video.frame import Frame
 from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader
@@ -26,10 +26,9 @@ def filled_frames(
     masks: MaskSource,
     frames: range,
     model: Model,
-    settings: EngineSettings,
+    settings: RemovalSettings,
     *,
-    planning: PlanSettings,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Frame]:
     """Fill a run of frames as a removal would, also looking at the frames around them.
 
@@ -39,8 +38,7 @@ def filled_frames(
         masks: what is removed.
         frames: which ones.
         model: fills.
-        settings: how it is run.
-        planning: how masks are grown and how large the model works.
+        settings: of the removal.
         progress: called with (frames done, frames in all).
 
     Yields:
@@ -49,12 +47,12 @@ def filled_frames(
     Raises:
         MaskError: nothing is removed on any of them.
     """
-    plan = _plan(reader, timeline, masks, frames, planning)
+    plan = _plan(reader, timeline, masks, frames, settings)
     patches = fill(plan, reader, masks, model, settings, progress=progress)
     pairs = matched(plan, _run(reader, timeline, frames), patches)
     for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
         if patch is not None:
-            compose(frame, reader.info, patch, ComposeSettings(), noise)
+            compose(frame, reader.info, patch, settings, noise)
         yield frame
 
 

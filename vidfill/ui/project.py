@@ -6,21 +6,23 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from vidfill.engine.device import choose_device
+from vidfill.engine.device import check_settings, choose_device
 from vidfill.errors import InputError, OutputError, UsageError
 from vidfill.files.atomic import atomic_write
 from vidfill.masks.boxes import Moment
 from vidfill.masks.files import MaskSource
-from vidfill.masks.prompt import Click, ObjectBox, Prompts, read_prompts
-from vidfill.models import load_model, resolve_model
-from vidfill.progress import OnProgress, Progress, reporter
-from vidfill.removal.run import RemoveResult, remove
+from vidfill.masks.prompt import Click, ObjectBox, Prompting, Prompts, read_prompts
+from vidfill.models import load_model
+from vidfill.progress import OnProgress, reporter
+from vidfill.removal.request import RemoveArguments, Request, Weights
+from vidfill.removal.run import RemoveResult, run_removal
 from vidfill.removal.work_folder import WorkFolder
-from vidfill.settings import EncodeSettings, PlanSettings
+from vidfill.settings.commands import UiSettings
+from vidfill.settings.define import converted
 from vidfill.track.base import Selector
 from vidfill.track.result import Track
 from vidfill.track.timeline import frame_of
@@ -30,7 +32,6 @@ from vidfill.ui.excerpt import filled_frames
 from vidfill.ui.jobs import Jobs
 from vidfill.ui.pictures import PagePicture, Pictures, shown
 from vidfill.ui.selection import FrameMask, Selections
-from vidfill.ui.settings import Settings
 from vidfill.video.display import encode_picture
 from vidfill.video.frame import VideoInfo
 from vidfill.video.index import SourceIndex
@@ -76,22 +77,26 @@ class Project:
     Every method may be called from any thread. `open` comes first: until its job has ended there are no frames.
 
     Args:
+        source: a video, or a folder of images.
+        output: as `vidfill.remove` takes it.
         settings: see there.
 
     Raises:
         VidfillError: the source, the prompts or the output cannot be used, as for `vidfill.remove`.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.info: VideoInfo = probe(settings.source, fps=settings.fps)
-        self.prompts = read_prompts(settings.prompts) if settings.prompts.exists() else Prompts()
+    def __init__(self, source: Path, output: Path | str, settings: UiSettings) -> None:
+        self.source, self.output, self.settings = source, output, settings
+        self.prompts_file = settings.prompts or Path(output).parent / f"{source.stem}.prompts.json"
+        self.info: VideoInfo = probe(source, fps=settings.fps)
+        self.prompts = read_prompts(self.prompts_file) if self.prompts_file.exists() else Prompts()
         self.prompts.check_inside(self.info)
-        resolve_model(settings.model, model_dir=settings.model_dir)
-        inputs = (settings.source, settings.prompts)
+        check_settings(settings)
+        self._weights = Weights.chosen(settings)
+        inputs = (source, self.prompts_file)
         self.warnings = (
             *self.info.warnings,
-            *check_output(settings.output, self.info, EncodeSettings(), overwrite=settings.overwrite, inputs=inputs),
+            *check_output(output, self.info, settings, overwrite=settings.overwrite, inputs=inputs),
         )
         self.jobs = Jobs()
         self.pictures: Pictures | None = None
@@ -102,8 +107,8 @@ class Project:
         self._selections = Selections(_open_selector(settings), lambda index: self.opened().near(index))
         self._changing = threading.Lock()
         self._unfinished: object = None  # what the work folder is of
-        output = Path(settings.output).absolute()
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.vidfill-ui-", dir=output.parent))
+        target = Path(output).absolute()
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.vidfill-ui-", dir=target.parent))
 
     def open(self) -> None:
         """Begin to read the source for its times and cuts."""
@@ -170,7 +175,7 @@ class Project:
         Raises:
             InputError: there is no track yet.
         """
-        return masks_zip(self.settings.source, self._masks_of(self.followed()), fps=self.settings.fps)
+        return masks_zip(self.source, self._masks_of(self.followed()), fps=self.settings.fps)
 
     def set_prompts(self, text: str) -> None:
         """Replace the prompts, also in their file.
@@ -184,7 +189,7 @@ class Project:
         prompts.check_inside(self.info)
         prompts.on_frames(_frame_of)
         with self._changing:
-            _write(self.settings.prompts, prompts)
+            _write(self.prompts_file, prompts)
             self.prompts = prompts
 
     @property
@@ -222,7 +227,7 @@ class Project:
         prompts.check_named()
         self.jobs.start("tracking", lambda report: self._track(prompts, report, shadow=shadow))
 
-    def start_preview(self, frames: range, *, dilate_px: int | None) -> None:
+    def start_preview(self, frames: range, *, dilate: int | None) -> None:
         """Begin to fill a few frames.
 
         Raises:
@@ -236,10 +241,9 @@ class Project:
                 f"a preview of frames {frames.start} to {frames.stop - 1}",
                 expected=f"1 to {MAX_PREVIEW_FRAMES} frames within 0 to {n_frames - 1}",
             )
-        planning = PlanSettings(dilate=dilate_px)
-        self.jobs.start("preview", lambda report: self._preview(tracked, frames, planning, report))
+        self.jobs.start("preview", lambda report: self._preview(tracked, frames, dilate, report))
 
-    def start_removal(self, *, dilate_px: int | None, allow_lost: bool) -> None:
+    def start_removal(self, *, dilate: int | None, allow_lost: bool) -> None:
         """Begin to write the output.
 
         Raises:
@@ -250,7 +254,7 @@ class Project:
         tracked = self._fresh_track()
         if not allow_lost:
             tracked.track.check()
-        self.jobs.start("removing", lambda report: self._remove(tracked, dilate_px, report, allow_lost=allow_lost))
+        self.jobs.start("removing", lambda report: self._remove(tracked, dilate, report, allow_lost=allow_lost))
 
     def _fresh_track(self) -> TrackedPrompts:
         if self.tracked is None or self.is_stale:
@@ -259,15 +263,15 @@ class Project:
         return self.tracked
 
     def _read(self, report: OnProgress) -> None:
-        pictures = Pictures.read(self.settings.source, fps=self.settings.fps, progress=reporter(report, "read"))
+        pictures = Pictures.read(self.source, fps=self.settings.fps, progress=reporter(report, "read"))
         self.prompts = _numbered(self.prompts, pictures.timeline)
         self.pictures = pictures
 
     def _track(self, prompts: Prompts, report: OnProgress, *, shadow: bool) -> None:
-        settings, number = self.settings, next(self._numbers)
+        number = next(self._numbers)
         path = self._folder / f"{number}.track"
-        request = settings.request(settings.prompting(prompts, shadow=shadow, allow_lost=True), report)
-        request.track(path)
+        arguments = replace(self._arguments(prompts, shadow=shadow), progress=report)
+        Request.of_removal(self.source, None, arguments).track(path)
         found = Track.open(path, self.info)
         with self._changing:
             before, self.tracked = self.tracked, TrackedPrompts(number, path, found, prompts, shadow)
@@ -275,49 +279,36 @@ class Project:
             before.track.close()
             before.path.unlink()
 
-    def _preview(self, tracked: TrackedPrompts, frames: range, planning: PlanSettings, report: OnProgress) -> None:
-        settings = self.settings
-        name = resolve_model(settings.model, model_dir=settings.model_dir)
-        model = load_model(name, checkpoint=None, model_dir=settings.model_dir)
+    def _preview(self, tracked: TrackedPrompts, frames: range, dilate: int | None, report: OnProgress) -> None:
+        model = self._weights.load(load_model)
+        arguments = replace(self._arguments(tracked.prompts, shadow=tracked.shadow), dilate=dilate)
         jpegs: dict[int, bytes] = {}
         self.preview = Preview(next(self._numbers), frames, jpegs)
-        with Reader(settings.source, fps=settings.fps) as reader:
-            filled = filled_frames(
-                reader,
-                self.opened().timeline,
-                self._masks_of(tracked),
-                frames,
-                model,
-                settings.engine,
-                planning=planning,
-                progress=lambda done, total: report(Progress("fill", done, total)),
-            )
-            for frame in filled:
+        timeline, masks = self.opened().timeline, self._masks_of(tracked)
+        with Reader(self.source, fps=self.settings.fps) as reader:
+            for frame in filled_frames(
+                reader, timeline, masks, frames, model, arguments, progress=reporter(report, "fill")
+            ):
                 jpegs[frame.index] = encode_picture(shown(frame, self.info), ".jpg")
 
-    def _remove(self, tracked: TrackedPrompts, dilate_px: int | None, report: OnProgress, *, allow_lost: bool) -> None:
+    def _remove(self, tracked: TrackedPrompts, dilate: int | None, report: OnProgress, *, allow_lost: bool) -> None:
         """Remove with the track that the user has seen; resume a cancelled run with the same settings."""
-        settings, work = self.settings, WorkFolder(self._folder / "work")
-        wanted = (tracked.number, dilate_px, allow_lost)
+        work = WorkFolder(self._folder / "work")
+        wanted = (tracked.number, dilate, allow_lost)
         if self._unfinished != wanted:
             shutil.rmtree(work.path, ignore_errors=True)
             work.path.mkdir()
             shutil.copyfile(tracked.path, work.track)
             self._unfinished = wanted
-        result = remove(
-            settings.source,
-            settings.output,
-            prompts=settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=allow_lost),
-            dilate=dilate_px,
-            model=settings.model,
-            model_dir=settings.model_dir,
-            device=settings.device,
-            fps=settings.fps,
-            overwrite=settings.overwrite or self.removed is not None,
+        arguments = replace(
+            self._arguments(tracked.prompts, shadow=tracked.shadow, allow_lost=allow_lost),
+            dilate=dilate,
+            overwrite=self.settings.overwrite or self.removed is not None,
             resume=True,
             work_dir=work.path,
             progress=report,
         )
+        result = run_removal(self.source, self.output, arguments)
         self._unfinished = None
         fps = self.info.rate if result.output.is_dir() else None
         pictures = Pictures.read(result.output, fps=fps, progress=reporter(report, "check"))
@@ -326,12 +317,15 @@ class Project:
             before.pictures.close()
 
     def _masks_of(self, tracked: TrackedPrompts) -> MaskSource:
-        prompting = self.settings.prompting(tracked.prompts, shadow=tracked.shadow, allow_lost=True)
-        request = self.settings.request(prompting)
-        return request.check(track=tracked.path).masks
+        arguments = self._arguments(tracked.prompts, shadow=tracked.shadow)
+        return Request.of_removal(self.source, None, arguments).check(track=tracked.path).masks
+
+    def _arguments(self, prompts: Prompts, *, shadow: bool, allow_lost: bool = True) -> RemoveArguments:
+        prompting = converted(Prompting, self.settings, prompts=prompts, shadow=shadow, allow_lost=allow_lost)
+        return converted(RemoveArguments, self.settings, prompts=prompting)
 
 
-def _open_selector(settings: Settings) -> Selector:
+def _open_selector(settings: UiSettings) -> Selector:
     device = str(choose_device(settings.device))
     return open_tools(settings.tracker, whole=settings.whole, device=device, model_dir=settings.model_dir).selector
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from vidfill.track.result import Track
 from vidfill.ui.jobs import Job
 from vidfill.ui.project import MAX_PREVIEW_FRAMES, Project
 from vidfill.ui.selection import FrameMask
+from vidfill.ui.shell import removal_command
 
 N_COLUMNS = 600
 """Of the confidence strip, at most."""
@@ -33,8 +33,8 @@ def state_view(project: Project) -> dict[str, Any]:
         "source": _source_view(project),
         "is_ready": project.pictures is not None,
         "prompts": json.loads(project.prompts.to_json()),
-        "prompts_file": str(project.settings.prompts),
-        "command": project.settings.command(),
+        "prompts_file": str(project.prompts_file),
+        "command": removal_command(project.source, project.output, project.prompts_file, project.settings),
         "job": _job_view(project.jobs.last),
         "shadow": project.settings.shadow,
         "track": tracked and {"number": tracked.number, "is_stale": project.is_stale, "shadow": tracked.shadow},
@@ -98,8 +98,8 @@ def _source_view(project: Project) -> dict[str, Any]:
     height, width = project.info.display_size
     timeline = None if project.pictures is None else project.pictures.timeline
     return {
-        "name": Path(project.settings.source).name,
-        "output": str(project.settings.output),
+        "name": project.source.name,
+        "output": str(project.output),
         "height": height,
         "width": width,
         "aspect": float(project.info.sample_aspect),
