@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from vidfill.batch.driver import BatchRules, Driver
+from vidfill.batch.driver import Driver
 from vidfill.batch.events import JobEvent, JobReport
 from vidfill.batch.inputs import find_jobs
 from vidfill.batch.scheduling import Died, Ended, Event, Progressed
 from vidfill.batch.work import Done, Failure, JobPart, PartResult, PartWorker
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import RemovalSettings
+from vidfill.settings.commands import BatchSettings
 
 Answer = PartResult | Died
 Script = Callable[[JobPart], Answer]
@@ -96,7 +98,7 @@ def run_batch(
     folder: Path,
     script: Script = succeed,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: RemovalSettings | None = None,
     split: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -108,8 +110,9 @@ def run_batch(
     out = folder / "out"
     out.mkdir(exist_ok=True)
     jobs = find_jobs([folder / "in"], out)
-    rules = BatchRules(split, overwrite, retry_failed)
-    driver = Driver(jobs, out, settings or {}, rules, scheduler, (news if news is not None else []).append)
+    rules = BatchSettings(split=split, overwrite=overwrite, retry_failed=retry_failed)
+    tell = (news if news is not None else []).append
+    driver = Driver(jobs, out, settings or RemovalSettings(), rules, scheduler, tell)
     try:
         with scheduler:
             return driver.run(), scheduler

@@ -188,7 +188,7 @@ def test_report_and_summary(tmp_path: Path, in_process: None) -> None:
 
 def test_internal_errors_end_only_their_job(tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     videos = _videos(tmp_path / "videos", 2)
-    monkeypatch.setattr(work_module, "remove", _broken)
+    monkeypatch.setattr(work_module, "run_removal", _broken)
     result = batch(videos, tmp_path / "out", mask_pattern="{stem}_masks", settings=SETTINGS)
     assert [(job.status, job.kind, job.exit_code) for job in result.jobs] == [("failed", "ZeroDivisionError", 1)] * 2
 

@@ -18,6 +18,7 @@ from vidfill.batch.state import MAX_FAILURES, MAX_KILLS, JobFile
 from vidfill.batch.work import Done, Failure, JobPart
 from vidfill.errors import DeviceError
 from vidfill.files.lock import FileLock
+from vidfill.settings import RemovalSettings
 
 
 @pytest.fixture
@@ -102,9 +103,9 @@ def test_outputs_are_not_replaced_without_overwrite(folder: Path, change: Callab
 
 
 def test_changed_settings_are_reported(folder: Path) -> None:
-    run_batch(folder, settings={"dilate": 4, "threads": 1})
-    assert run_batch(folder, settings={"dilate": 4, "threads": 2, "device": "cpu"})[0][0].status == "already done"
-    (report,), _ = run_batch(folder, settings={"dilate": 6})
+    run_batch(folder, settings=RemovalSettings(dilate=4, threads=1))
+    assert run_batch(folder, settings=RemovalSettings(dilate=4, threads=2, device="cpu"))[0][0].status == "already done"
+    (report,), _ = run_batch(folder, settings=RemovalSettings(dilate=6))
     assert "--dilate was 4, is 6" in report.message
 
 
@@ -188,17 +189,17 @@ OUT_OF_MEMORY = Failure("OutOfMemoryError", "cpu ran out of memory", 7, out_of_m
 def test_out_of_memory_is_retried_at_half_size(
     folder: Path, how: Answer | Script, given: str | None, half: str
 ) -> None:
-    settings = {"working_size": given}
+    settings = RemovalSettings(working_size=given)
     (report,), started = run_batch(folder, _each(how, succeed), settings=settings)
     assert report.status == "done"
-    assert [(part.settings["working_size"], part.resume) for part in started.parts] == [(given, False), (half, False)]
+    assert [(part.settings.working_size, part.resume) for part in started.parts] == [(given, False), (half, False)]
     assert run_batch(folder, settings=settings)[0][0].status == "already done"
 
 
 def test_out_of_memory_at_half_size_fails(folder: Path) -> None:
     (report,), started = run_batch(folder, _each(OUT_OF_MEMORY, killed, OUT_OF_MEMORY))
     assert (report.status, report.exit_code) == ("failed", 7)
-    assert [(part.settings.get("working_size"), part.resume) for part in started.parts] == [
+    assert [(part.settings.working_size, part.resume) for part in started.parts] == [
         (None, False),
         (str(432 * 240 // 2), False),
         (str(432 * 240 // 2), True),

@@ -19,6 +19,7 @@ from vidfill.errors import BusyError, InputError, OutOfMemoryError, OutputError,
 from vidfill.models import load_model
 from vidfill.removal.patches import runs_of
 from vidfill.removal.work_folder import WorkFolder
+from vidfill.settings import RemovalSettings
 from vidfill.video.frame import Box
 
 BOXES = ("20,10,20,16@#0-#3", "8,20,20,16@#16-#19")  # far enough apart for two segments
@@ -36,7 +37,8 @@ def _part(
     folder = source.parent
     thumbnails = folder / "before.jpg", folder / "after.jpg"
     output, work_folder = str(folder / name), folder / f"{name}.work"
-    return JobPart(name, kind, source, output, work_folder, thumbnails, SETTINGS, resume, segments=segments)
+    settings = RemovalSettings(**SETTINGS)
+    return JobPart(name, kind, source, output, work_folder, thumbnails, settings, resume, segments=segments)
 
 
 def test_parts_by_independent_workers(source: Path) -> None:

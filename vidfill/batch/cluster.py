@@ -26,7 +26,6 @@ from vidfill.progress import Progress
 _log = logging.getLogger("vidfill")
 _POLL_S = 1.0  # between two requests for an actor's progress
 _CONNECT_S = 10.0
-_PATHS = ("mask", "checkpoint", "model_dir")  # among the settings
 
 
 class RayScheduler:
@@ -181,9 +180,11 @@ class _RemoteWorker:
 
     def start(self, part: JobPart) -> None:
         # Other machines have other current folders: they get absolute paths.
-        given = {name: part.settings.get(name) for name in _PATHS}
-        paths = {name: Path(path).absolute() for name, path in given.items() if path not in (None, "alpha")}
-        absolute = replace(part, source=part.source.absolute(), settings={**part.settings, **paths})
+        given = {name: getattr(part.settings, name) for name in ("mask", "checkpoint", "model_dir")}
+        paths: dict[str, Any] = {
+            name: Path(path).absolute() for name, path in given.items() if path not in (None, "alpha")
+        }
+        absolute = replace(part, source=part.source.absolute(), settings=replace(part.settings, **paths))
         self._part, self._asked_s = part, time.monotonic()
         self._owed.outcome = self.handle.do.remote(absolute)
 

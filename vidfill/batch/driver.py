@@ -5,10 +5,9 @@ from __future__ import annotations
 import platform
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from vidfill import __version__
 from vidfill.batch.events import JobEvent, JobReport, OnEvent, Status
@@ -20,28 +19,13 @@ from vidfill.errors import DeviceError, OutOfMemoryError, OutputError, VidfillEr
 from vidfill.files.atomic import remove_partials
 from vidfill.files.lock import FileLock
 from vidfill.removal.work_folder import WorkFolder
-from vidfill.settings import DEFAULT_WORKING_PIXELS, parse_working_size
+from vidfill.settings import DEFAULT_WORKING_PIXELS, RemovalSettings, parse_working_size
+from vidfill.settings.commands import BatchSettings
 from vidfill.video.read import probe
 
 _WAIT_S = 0.5
 _MAX_STILLBORN = 100
 _HELD_RETRY_S = 2.0  # until a job that another run holds is looked at again
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRules:
-    """How a batch is run, apart from the settings of its removals.
-
-    Attributes:
-        split: whether the segments of one video are spread over the workers; those of a scene stay together if they
-            depend on one another.
-        overwrite: whether existing outputs that this batch did not write may be replaced.
-        retry_failed: whether jobs that were given up are tried again.
-    """
-
-    split: bool = False
-    overwrite: bool = False
-    retry_failed: bool = False
 
 
 @dataclass(slots=True)
@@ -78,8 +62,8 @@ class Driver:
     Args:
         jobs: of this run.
         out: folder of outputs, which exists.
-        settings: of `vidfill.remove`, by name.
-        rules: see there.
+        settings: of the removals.
+        rules: of the batch.
         scheduler: has the workers.
         on_event: receives all changes.
     """
@@ -88,8 +72,8 @@ class Driver:
         self,
         jobs: Sequence[BatchJob],
         out: Path,
-        settings: Mapping[str, Any],
-        rules: BatchRules,
+        settings: RemovalSettings,
+        rules: BatchSettings,
         scheduler: Scheduler,
         on_event: OnEvent,
     ) -> None:
@@ -197,12 +181,11 @@ class Driver:
         self._tell(JobEvent(active.job.name, "running"))
 
     def _part(self, active: _Active, kind: PartKind, segments: tuple[int, ...] = ()) -> JobPart:
-        job, file = active.job, active.file
-        settings = dict(self._settings)
+        job, file, settings = active.job, active.file, self._settings
         if job.mask is not None:
-            settings["mask"] = job.mask
+            settings = replace(settings, mask=job.mask)
         if active.state.needs_half:
-            settings["working_size"] = _halved(settings.get("working_size"), job.source)
+            settings = replace(settings, working_size=_halved(settings.working_size, job.source))
         return JobPart(
             job.name,
             kind,

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from vidfill.errors import InputError, UsageError
 
-DEFAULT_NAME = "{stem}_filled{ext}"
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob")
     + (".wmv", ".flv", ".f4v", ".ogv", ".3gp", ".3g2", ".y4m", ".gif")
@@ -67,7 +66,7 @@ def find_jobs(
     inputs: Sequence[Path | str],
     out: Path,
     *,
-    name: str = DEFAULT_NAME,
+    name: str = "{stem}_filled{ext}",
     mask_pattern: str | None = None,
     fps: Fraction | None = None,
 ) -> list[BatchJob]:

@@ -18,6 +18,8 @@ from vidfill.batch.work import Failure
 from vidfill.errors import InputError
 from vidfill.files.atomic import write_file
 from vidfill.removal.work_folder import fingerprint_of
+from vidfill.settings import RemovalSettings
+from vidfill.settings.define import settings_of
 
 FOLDER = ".vidfill"
 """Folder in the folder of outputs for job files, locks, unfinished work and thumbnails."""
@@ -33,7 +35,7 @@ RESUMABLE = frozenset({"OutputError", "OSError", "TimeoutError", "ConnectionErro
 
 _SCHEMA_VERSION = 1
 # Settings that do not change the output, and may differ from machine to machine.
-_WITHOUT_EFFECT = frozenset({"device", "threads", "model_dir", "overwrite"})
+_WITHOUT_EFFECT = frozenset({"device", "threads", "model_dir"})
 
 AttemptOutcome = Literal["running", "done", "failed", "killed", "interrupted"]
 
@@ -223,9 +225,14 @@ class JobFile:
             return ""
 
 
-def made_from(job: BatchJob, settings: Mapping[str, Any]) -> dict[str, str]:
+def made_from(job: BatchJob, settings: RemovalSettings) -> dict[str, str]:
     """What the output of a job depends on, by name; of files only sizes and times are read."""
-    found = {name: _named(name, value) for name, value in sorted(settings.items()) if name not in _WITHOUT_EFFECT}
+    given = {name: (getattr(settings, name), each.default) for name, each in settings_of(RemovalSettings).items()}
+    found = {
+        name: _named(name, value)
+        for name, (value, default) in sorted(given.items())
+        if name not in _WITHOUT_EFFECT and value not in (default, (), [], {})
+    }
     digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
     mask = "" if job.mask is None or job.mask == "alpha" else _state_of(Path(job.mask))
     return {"source": _state_of(job.source), "mask": mask, "settings": digest} | {f"--{k}": v for k, v in found.items()}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +14,11 @@ from vidfill.errors import BusyError, OutOfMemoryError, VidfillError
 from vidfill.models import load_model
 from vidfill.progress import OnProgress
 from vidfill.removal.patches import runs_of
-from vidfill.removal.request import Weights
-from vidfill.removal.run import remove
+from vidfill.removal.request import RemoveArguments, Weights
+from vidfill.removal.run import run_removal
 from vidfill.removal.work_folder import WorkFolder
 from vidfill.settings import RemovalSettings
+from vidfill.settings.define import converted
 
 PartKind = Literal["whole", "plan", "segments", "assemble"]
 
@@ -33,7 +33,6 @@ class JobPart:
         output: as `vidfill.remove` takes it.
         work: the work folder.
         thumbnails: paths of the small pictures of before and after.
-        settings: of `vidfill.remove`, by name.
         resume: whether finished segments are kept.
         segments: which ones, in order, for that kind.
     """
@@ -44,7 +43,7 @@ class JobPart:
     output: str
     work: Path
     thumbnails: tuple[Path, Path]
-    settings: Mapping[str, Any]
+    settings: RemovalSettings
     resume: bool
     segments: tuple[int, ...] = ()
 
@@ -106,30 +105,41 @@ class PartWorker:
     """
 
     def __init__(self, *, device: str = "", threads: int = 0) -> None:
-        self._overrides = {name: value for name, value in (("device", device), ("threads", threads)) if value}
+        self._device, self._threads = device, threads
         self._load = lru_cache(maxsize=1)(load_model)
 
     def do(self, part: JobPart, progress: OnProgress) -> PartResult:
         """Do a part; errors are in the result. Only a KeyboardInterrupt from `progress` passes through."""
-        # Outputs that must not be replaced were refused before, under the job's lock.
-        how = {"resume": part.resume, "overwrite": True, "load": self._load, "progress": progress}
         try:
-            return self._done(part, {**part.settings, **self._overrides, **how})
+            settings = part.settings
+            device, threads = self._device or settings.device, self._threads or settings.threads
+            return self._done(part, replace(settings, device=device, threads=threads), progress)
         except Exception as error:  # noqa: BLE001 - an error in one video must not end the others
             return Failure.of(error)
 
-    def _done(self, part: JobPart, settings: dict[str, Any]) -> Done:
+    def _done(self, part: JobPart, settings: RemovalSettings, progress: OnProgress) -> Done:
         chosen = {"plan": (), "segments": part.segments}.get(part.kind)
-        result = remove(part.source, part.output, segments=chosen, work_dir=part.work, keep_work=True, **settings)
+        arguments = converted(
+            RemoveArguments,
+            settings,
+            segments=chosen,
+            resume=part.resume,
+            work_dir=part.work,
+            keep_work=True,
+            overwrite=True,  # outputs that must not be replaced were refused before, under the job's lock
+            load=self._load,
+            progress=progress,
+        )
+        result = run_removal(part.source, part.output, arguments)
         folder = WorkFolder(part.work)
         plan = folder.plan()
         if part.kind == "plan" and plan is not None:
-            model = Weights.chosen(RemovalSettings(**part.settings)).load(self._load)
+            model = Weights.chosen(settings).load(self._load)
             missing = [segment.index for segment in plan.segments if not folder.has(segment.index)]
             return Done(missing=runs_of(plan, missing, in_order=model.remembers))
         if chosen is not None:
             return Done()
-        write_thumbnails(part.source, Path(part.output), plan, part.thumbnails, fps=settings.get("fps"))
+        write_thumbnails(part.source, Path(part.output), plan, part.thumbnails, fps=settings.fps)
         folder.remove()
         names = ("n_frames", "n_filled", "n_held", "invented", "model", "device")
         seconds = {stage: round(seconds, 3) for stage, seconds in result.seconds.items()}

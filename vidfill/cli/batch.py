@@ -1,4 +1,4 @@
-"""`vidfill batch`: one call of `vidfill.batch.run.batch`."""
+"""`vidfill batch`: one call of `vidfill.batch.run.run_batch`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidfill.cli.session import Session, printable
 from vidfill.errors import BatchError
 from vidfill.settings import RemovalSettings
 from vidfill.settings.commands import BatchSettings
-from vidfill.settings.define import OUTPUT, settings_of
+from vidfill.settings.define import OUTPUT, converted
 
 if TYPE_CHECKING:
     from vidfill.batch.events import BatchResult
@@ -36,17 +36,10 @@ def batch(
     FOLDER gets the outputs, report.html and summary.json. The code is 8 if some videos failed, with a table of them.
     """
     run.resume_hint = "run the same command again to go on from there"
-    from vidfill.batch.run import batch as batch_of
+    from vidfill.batch.run import BatchArguments, run_batch
 
-    removal = {name: getattr(settings, name) for name in settings_of(RemovalSettings)}
     with batch_view(run) as view:
-        result = batch_of(
-            inputs,
-            out,
-            settings=removal,
-            progress=view,
-            **{name: getattr(rules, name) for name in settings_of(BatchSettings)},
-        )
+        result = run_batch(inputs, out, converted(BatchArguments, rules, settings=settings, progress=view))
     _tell(run, result)
 
 

@@ -119,7 +119,7 @@ def settings_of(group: type[Settings]) -> dict[str, Setting]:
     return {name: complete(name) for name in names(group) if name in known}
 
 
-def converted(to: type[_S], settings: Settings, **changes: Any) -> _S:
+def converted(to: type[_S], settings: Settings, /, **changes: Any) -> _S:
     """The fields that `to` shares with other settings, with some changed."""
     shared = {each.name: getattr(settings, each.name) for each in fields(to) if hasattr(settings, each.name)}
     return to(**(shared | changes))
