@@ -141,7 +141,7 @@ class Settings:
 def flat(
     name: str, arguments: Callable[_P, _S]
 ) -> Callable[[Callable[[_In, _Out, _S], _R]], Callable[Concatenate[_In, _Out, _P], _R]]:
-    """Let a function of a source, an output and settings take these settings as keyword arguments.
+    """Let a function of two paths and settings take these settings as keyword arguments.
 
     Args:
         name: of the function that results.
@@ -152,13 +152,18 @@ def flat(
     """
 
     def decorate(run: Callable[[_In, _Out, _S], _R]) -> Callable[Concatenate[_In, _Out, _P], _R]:
+        signature = inspect.signature(run)
+        *paths, last = signature.parameters
+
         @wraps(run)
-        def call(source: _In, output: _Out, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-            return run(source, output, arguments(*args, **kwargs))
+        def call(*given: Any, **named: Any) -> _R:
+            own = {path: named.pop(path) for path in paths if path in named}
+            source, output, settings = signature.bind(*given, **own, **{last: arguments(**named)}).args
+            return run(source, output, settings)
 
         assert isinstance(arguments, type)
         _describe(call, run, name, arguments)
-        return call  # type: ignore[return-value]  # source and output may be given by name, too
+        return call
 
     return decorate
 
