@@ -158,8 +158,8 @@ def flat(
         @wraps(run)
         def call(*given: Any, **named: Any) -> _R:
             own = {path: named.pop(path) for path in paths if path in named}
-            source, output, settings = signature.bind(*given, **own, **{last: arguments(**named)}).args
-            return run(source, output, settings)
+            settings = arguments(**named)  # type: ignore[call-arg]  # checked by the caller's types
+            return run(*signature.bind(*given, **own, **{last: settings}).args)
 
         assert isinstance(arguments, type)
         _describe(call, run, name, arguments)
