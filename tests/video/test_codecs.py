@@ -11,7 +11,7 @@ from tests.clips import video_info
 from vidfill.errors import OutputError, UsageError
 from vidfill.settings import EncodeSettings
 from vidfill.video.codecs import choose_encoder, container_takes
-from vidfill.video.encode import add_picture, encode_one_frame
+from vidfill.video.encode import add_picture, try_encoder
 from vidfill.video.frame import ColorTags, HdrMetadata, VideoInfo
 
 AUTO = EncodeSettings()
@@ -100,7 +100,7 @@ def test_odd_size_in_420(codec: str) -> None:
     info = info_of("ffv1", "yuv420p", size=(63, 95))
     chosen = choose_encoder(info, EncodeSettings(codec=codec), container="matroska")
     assert chosen.pixel_format == "yuv420p"
-    encode_one_frame(info, chosen, "matroska")
+    try_encoder(info, chosen, "matroska")
 
 
 @pytest.mark.parametrize(("profile", "expected"), [("LT", "lt"), ("HQ", "hq"), ("Proxy", "proxy"), ("4444", "hq")])
@@ -113,7 +113,7 @@ def test_dnxhr_profile() -> None:
     info = info_of("dnxhd", "yuv422p10le", profile="DNXHR HQX", size=(120, 256))
     chosen = choose_encoder(info, AUTO, container="mov")
     assert chosen.options["profile"] == "dnxhr_hqx"
-    encode_one_frame(info, chosen, "mov")
+    try_encoder(info, chosen, "mov")
 
 
 def test_unknown_option() -> None:
@@ -188,14 +188,14 @@ def test_trial_frame_finds_bad_values() -> None:
     info = info_of("h264", "yuv420p")
     chosen = choose_encoder(info, EncodeSettings(encoder_options={"rc-lookahead": "many"}), container="mp4")
     with pytest.raises(OutputError, match="libx264 refuses 96x64 yuv420p with .*rc-lookahead=many"):
-        encode_one_frame(info, chosen, "mp4")
+        try_encoder(info, chosen, "mp4")
 
 
 @pytest.mark.parametrize("attempt", range(5))
 def test_timestamps_of_one_x265_frame(attempt: int) -> None:
     # x265 leaves dts undefined there: without our correction mp4 refuses it now and then.
     info = info_of("hevc", "yuv420p")
-    encode_one_frame(info, choose_encoder(info, AUTO, container="mp4"), "mp4")
+    try_encoder(info, choose_encoder(info, AUTO, container="mp4"), "mp4")
 
 
 def test_hdr10_options() -> None:

@@ -33,7 +33,7 @@ MAX_HOLE_RATIO = 0.02
 """Holes in a mask of up to this ratio of its area are filled."""
 
 
-class Weights(NamedTuple):
+class EvidenceWeights(NamedTuple):
     """How the evidence is weighted; selections that depend on these numbers are not confident.
 
     Attributes:
@@ -47,8 +47,8 @@ class Weights(NamedTuple):
     n_places: int
 
 
-DEFAULT_WEIGHTS = Weights(1.0, 2.0, 5)
-OTHER_WEIGHTS = (Weights(0.5, 3.0, 3), Weights(1.0, 1.5, 8))
+DEFAULT_WEIGHTS = EvidenceWeights(1.0, 2.0, 5)
+OTHER_WEIGHTS = (EvidenceWeights(0.5, 3.0, 3), EvidenceWeights(1.0, 1.5, 8))
 
 
 class ColorMotionSelector:
@@ -200,7 +200,7 @@ def _judged(masks: list[Bool]) -> Tracked:
 
 
 def _select(
-    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, weights: Weights, prior: Bool | None = None
+    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, weights: EvidenceWeights, prior: Bool | None = None
 ) -> Bool:
     """One selection by the points of a prompt, inside the (H, W) mask `allowed`, whose box is `box`."""
     height, width = allowed.shape

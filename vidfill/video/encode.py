@@ -67,7 +67,7 @@ def open_encoder(stream: Any) -> None:
             del os.environ["SVT_LOG"]
 
 
-def encoder_frame(frame: Frame, info: VideoInfo, encoder: EncoderConfig, container: str) -> av.VideoFrame:
+def to_encoder(frame: Frame, info: VideoInfo, encoder: EncoderConfig, container: str) -> av.VideoFrame:
     """A frame in the encoder's pixel format, at its own time where the container (FFmpeg's name) has timestamps."""
     picture = from_planes(frame.planes, info.pixel_format, info.height, info.width)
     if encoder.converts_rgb:
@@ -132,7 +132,7 @@ def reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def encode_one_frame(info: VideoInfo, encoder: EncoderConfig, container: str) -> None:
+def try_encoder(info: VideoInfo, encoder: EncoderConfig, container: str) -> None:
     """Encode a gray frame into memory, to find out what encoder and muxer refuse before the work starts.
 
     Raises:
@@ -143,7 +143,7 @@ def encode_one_frame(info: VideoInfo, encoder: EncoderConfig, container: str) ->
         with av.open(io.BytesIO(), "w", format=container) as trial:
             stream = add_picture(trial, info, encoder)
             open_encoder(stream)
-            trial.mux(stream.encode(encoder_frame(frame, info, encoder, container)))
+            trial.mux(stream.encode(to_encoder(frame, info, encoder, container)))
             trial.mux(flush_picture(stream, n_frames=1))
     except WRITE_ERRORS as error:
         settings = " ".join(f"{key}={value}" for key, value in encoder.options.items())

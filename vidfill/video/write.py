@@ -99,7 +99,7 @@ def check_output(
         with av.open(str(info.path)) as source:
             lost = [route.warning for route in streams.plan_routes(source, container, info.stream_index)]
             warnings += filter(None, [*lost, streams.dropped_chapters(source, container)])
-    encode.encode_one_frame(info, encoder, container)
+    encode.try_encoder(info, encoder, container)
     return warnings
 
 
@@ -245,7 +245,7 @@ class _VideoWriter:
             self._target.mux(packet)
 
     def _converted(self, frame: Frame) -> av.VideoFrame:
-        picture = encode.encoder_frame(frame, self._info, self._encoder, self._target.format.name)
+        picture = encode.to_encoder(frame, self._info, self._encoder, self._target.format.name)
         return picture if self._fields is None else self._fields.mark(picture)
 
 
