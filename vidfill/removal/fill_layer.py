@@ -1,19 +1,17 @@
-"""The fill as a layer of its own, for an editor to lay over the source: only the patches, transparent elsewhere.
+"""The fill as a layer of its own, to lay over the source in an editor: only the patches, transparent elsewhere.
 
-Alpha is straight (not premultiplied): a pixel has the fill's own colour, and the layer over the source shows what the
-finished picture would; what the source's own alpha leaves transparent stays so. Around the patches the source's
-colours go on for a while under an alpha of 0, so that neither the codec nor an editor that resizes mixes black into
-the rim; farther away the layer is black. Size, timing, colour tags and rotation are those of the source; sound stays
-with the source.
+Alpha is straight (not premultiplied): a pixel has the colour of the fill, and the layer over the source shows what the
+finished picture would. What the source's own alpha leaves transparent stays so. Around the patches the source's colours
+continue for some pixels under an alpha of 0, so that neither the codec nor an editor that resizes mixes black into the
+rim; farther away the layer is black. Size, timing, colour tags and rotation are those of the source, without sound.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -25,10 +23,10 @@ from vidfill.settings.define import converted
 from vidfill.video.color import matrix_of, paste_rgb, rgb_crop
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Box, Float, Frame, Patch, Samples, VideoInfo
-from vidfill.video.write import check_output, open_writer
+from vidfill.video.write import Writer, check_output, open_writer
 from vidfill.video.write_images import is_folder_output
 
-_MARGIN_PX = 32  # of the source's colours around a patch: all that composing looks at, and whole blocks of the codec
+_MARGIN_PX = 32  # of the source's colours around a patch: what composing looks at, in whole blocks of the codec
 _BLOCK_PX = 4
 _LIMITED, _BT709 = 1, 1
 _PRORES_MATRICES = frozenset({1, 5, 6, 9})
@@ -36,13 +34,13 @@ _CODECS = {".mov": "prores", ".mkv": "ffv1"}
 
 
 def check_layer(output: Path | str, info: VideoInfo, *, overwrite: bool, inputs: list[Path]) -> list[str]:
-    """Answer before the work starts whether a layer can be written.
+    """Check before a long run that a layer can be written.
 
     Args:
         output: a .mov file (ProRes 4444), a .mkv file (FFV1), or a folder for PNG files.
-        info: of the source.
-        overwrite: whether an existing one may be replaced.
-        inputs: what is read, and never replaced.
+        info: the source.
+        overwrite: whether an existing layer may be replaced.
+        inputs: files that are read, and never replaced.
 
     Returns:
         Warnings, one line each.
@@ -54,44 +52,35 @@ def check_layer(output: Path | str, info: VideoInfo, *, overwrite: bool, inputs:
     return check_output(output, layer, settings, overwrite=overwrite, inputs=inputs, picture_only=True)
 
 
-class FillLayer:
-    """Writes a layer; complete after a clean exit, else not there.
-
-    Args:
-        output: as for `check_layer`, which says beforehand whether it will do.
-        info: of the source.
-        composing: how the finished picture is composed, so that the layer shows the same.
-        overwrite: replace an existing one.
+@contextmanager
+def open_layer(
+    output: Path | str, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool
+) -> Iterator[FillLayer]:
+    """Open a layer, see `check_layer`; the file is complete after a clean exit, else removed.
 
     Raises:
-        OutputError: see `check_layer`.
+        OutputError: it cannot be written.
     """
+    layer = _layer_info(info, output)
+    with open_writer(output, layer, _settings(output), overwrite=overwrite, picture_only=True) as writer:
+        yield FillLayer(writer, info, layer, composing)
 
-    def __init__(self, output: Path | str, info: VideoInfo, composing: ComposeSettings, *, overwrite: bool) -> None:
-        self._info, self._layer = info, _layer_info(info, output)
+
+class FillLayer:
+    """Writes a layer, composed like the finished picture."""
+
+    def __init__(self, writer: Writer, info: VideoInfo, layer: VideoInfo, composing: ComposeSettings) -> None:
+        self._writer, self._info, self._layer = writer, info, layer
         self._composing = converted(ComposeSettings, composing)  # which makes nothing opaque
         self._keeps_alpha = info.pixel_format.has_alpha and not composing.makes_opaque
-        self._blank = _blank(self._layer)
-        self._stack = ExitStack()
-        self._opening = open_writer(output, self._layer, _settings(output), overwrite=overwrite, picture_only=True)
-
-    def __enter__(self) -> Self:
-        """Open the output under a temporary name."""
-        self._writer = self._stack.enter_context(self._opening)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish and rename, or remove what was written."""
-        self._stack.__exit__(kind, error, trace)
+        self._blank = _blank(layer)
 
     def add(self, frame: Frame, patch: Patch | None, noise: Noise | None = None) -> None:
         """Append the layer of one frame.
 
         Args:
-            frame: of the source, before its patch is put in.
-            patch: None for a frame without a hole, which is transparent all over.
+            frame: of the source, before its patch is composed into it.
+            patch: None for a frame without a hole, which is all transparent.
             noise: of the frame, as for `compose`.
 
         Raises:
@@ -111,7 +100,7 @@ class FillLayer:
         self._writer.write(made)
 
     def _opacity(self, frame: Frame, box: Box) -> Float:
-        """Alpha of the source in a box, in [0, 1], where the finished picture keeps it; else 1 all over."""
+        """Alpha of the source in a box, in [0, 1]; 1 if the finished picture does not keep it."""
         if not self._keeps_alpha:
             return np.ones((box.height, box.width), np.float32)
         top = np.float32((1 << self._info.pixel_format.depth) - 1)
@@ -123,7 +112,7 @@ def _settings(output: Path | str) -> EncodeSettings:
 
 
 def _layer_info(info: VideoInfo, output: Path | str) -> VideoInfo:
-    """The layer as a video: the source's picture with alpha, in a format that the file's codec holds."""
+    """The layer as a video: the source's picture with alpha, in a format of the file's codec."""
     suffix = Path(output).suffix.lower()
     if not is_folder_output(output) and suffix not in _CODECS:
         raise OutputError(

@@ -18,7 +18,7 @@ from vidfill.masks.prompt import Prompting
 from vidfill.models import resolve_model
 from vidfill.models.base import Model
 from vidfill.progress import OnProgress, reporter
-from vidfill.removal.fill_layer import FillLayer, check_layer
+from vidfill.removal.fill_layer import FillLayer, check_layer, open_layer
 from vidfill.removal.work_folder import WorkFolder, fingerprint_of
 from vidfill.settings import FillSettings, ModelSettings, PlanSettings, RemoveSettings, RunSettings
 from vidfill.settings.define import setting
@@ -201,7 +201,7 @@ class Request(NamedTuple):
             if self.output is not None:
                 writer = opened.enter_context(open_writer(self.output, info, settings, overwrite=settings.overwrite))
             if self.output_fill is not None:
-                layer = opened.enter_context(FillLayer(self.output_fill, info, settings, overwrite=settings.overwrite))
+                layer = opened.enter_context(open_layer(self.output_fill, info, settings, overwrite=settings.overwrite))
             yield writer, layer
 
     def fingerprint(self) -> dict[str, str]:
