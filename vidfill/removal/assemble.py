@@ -11,15 +11,14 @@ from vidfill.engine.plan import Plan
 from vidfill.errors import InputError
 from vidfill.removal.fill_layer import FillLayer
 from vidfill.settings import ComposeSettings
-from vidfill.video.frame import Frame, Patch
-from vidfill.video.read import Reader
+from vidfill.video.frame import Frame, Patch, VideoInfo
 from vidfill.video.write import Writer
 
 
 def assemble(
     plan: Plan,
-    reader: Reader,
-    patches: Iterator[Patch],
+    info: VideoInfo,
+    pairs: Iterator[tuple[Frame, Patch | None]],
     writer: Writer | None,
     settings: ComposeSettings,
     *,
@@ -30,8 +29,8 @@ def assemble(
 
     Args:
         plan: of the source.
-        reader: of the source; one pass over it is made.
-        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+        info: the source.
+        pairs: all frames with their patches, see `paired`.
         writer: takes the frames; None where only the layer is wanted.
         settings: how patches are put in.
         layer: takes the patches on their own.
@@ -44,14 +43,13 @@ def assemble(
         InputError: the source is not the one that was analysed.
     """
     n_filled = 0
-    pairs = paired(plan, reader.frames(), patches)
-    for frame, patch, noise in with_noise(pairs, reader.info, [start for start, _ in plan.scenes]):
+    for frame, patch, noise in with_noise(pairs, info, [start for start, _ in plan.scenes]):
         n_filled += patch is not None
         if layer is not None:
             layer.add(frame, patch, noise)
         if writer is not None:
             if patch is not None:
-                compose(frame, reader.info, patch, settings, noise)
+                compose(frame, info, patch, settings, noise)
             writer.write(frame)
         if progress is not None:
             progress(frame.index + 1, plan.n_frames)
@@ -94,18 +92,27 @@ def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Ite
 def matched(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
     """Each frame with the patch of its number, for some or all frames of a source; None where there is no patch.
 
+    Patches of a segment are asked for when its first frame comes.
+
     Raises:
         InputError: a patch has no frame, or one of another time.
     """
-    coming = next(patches, None)
+    waiting: Patch | None = None
+    segments = iter(plan.segments)
+    segment = next(segments, None)
     for frame in frames:
+        while segment is not None and frame.index >= segment.stop:
+            segment = next(segments, None)
+        # Not asked for earlier: the fill would read ahead, and all that it reads would wait for the output.
+        if waiting is None and segment is not None and frame.index >= segment.start:
+            waiting = next(patches, None)
         patch = None
-        if coming is not None and coming.index == frame.index:
-            if coming.pts != frame.pts:
+        if waiting is not None and waiting.index == frame.index:
+            if waiting.pts != frame.pts:
                 raise _changed(plan)
-            patch, coming = coming, next(patches, None)
+            patch, waiting = waiting, None
         yield frame, patch
-    if coming is not None:
+    if waiting is not None or next(patches, None) is not None:
         raise _changed(plan)
 
 

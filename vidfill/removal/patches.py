@@ -14,7 +14,7 @@ from vidfill.models.base import Model
 from vidfill.removal.work_folder import WorkFolder
 from vidfill.settings import EngineSettings
 from vidfill.video.frame import Patch
-from vidfill.video.read import Reader
+from vidfill.video.shared import SharedFrames
 
 
 class Tally:
@@ -41,7 +41,7 @@ class Tally:
 def stored_or_filled(
     plan: Plan,
     folder: WorkFolder,
-    reader: Reader,
+    frames: SharedFrames,
     masks: Masks,
     model: Model,
     settings: EngineSettings,
@@ -51,10 +51,12 @@ def stored_or_filled(
 ) -> Generator[Patch, None, None]:
     """The patches of segments, in order: from the folder where it has them, else computed and stored.
 
+    A segment is complete in the folder before its last patch is given out.
+
     Args:
         plan: of the source.
         folder: of the run.
-        reader: of the source.
+        frames: of the source.
         masks: of the source.
         model: fills.
         settings: how it is run.
@@ -64,22 +66,35 @@ def stored_or_filled(
     Raises:
         UsageError: a segment goes on from another one that is not filled yet.
     """
-    report = progress or (lambda done, total: None)
     chosen = [segment for segment in plan.segments if segments is None or segment.index in segments]
+    missing = [segment for segment in chosen if not folder.has(segment.index)]
+    frames.keep_from(missing[0].read_start if missing else None)
+    report = progress or (lambda done, total: None)
     total = sum(segment.stop - segment.start for segment in chosen)
-    before = 0
-    for segment in chosen:
-        if folder.has(segment.index):
-            yield from folder.read(segment.index)
-        else:
-            _check_order(segment, plan, folder, model)
-            with folder.writing(segment.index) as stored:
-                for patch in fill(plan, reader, masks, model, settings, segments=[segment], memory=folder):
-                    stored.add(patch)
-                    report(before + patch.index + 1 - segment.start, total)
-                    yield patch
-        before += segment.stop - segment.start
-        report(before, total)
+
+    def filled(segment: Segment, n_before: int) -> Iterator[Patch]:
+        _check_order(segment, plan, folder, model)
+        last: Patch | None = None
+        with folder.writing(segment.index) as stored:
+            for patch in fill(plan, frames, masks, model, settings, segments=[segment], memory=folder):
+                stored.add(patch)
+                report(n_before + patch.index + 1 - segment.start, total)
+                if last is not None:
+                    yield last
+                last = patch
+        missing.remove(segment)
+        frames.keep_from(missing[0].read_start if missing else None)
+        if last is not None:
+            yield last
+
+    def patches() -> Generator[Patch, None, None]:
+        n_done = 0
+        for segment in chosen:
+            yield from filled(segment, n_done) if segment in missing else folder.read(segment.index)
+            n_done += segment.stop - segment.start
+            report(n_done, total)
+
+    return patches()
 
 
 def runs_of(plan: Plan, segments: Iterable[int], *, in_order: bool) -> tuple[tuple[int, ...], ...]:

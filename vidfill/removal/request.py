@@ -25,7 +25,8 @@ from vidfill.settings.define import setting
 from vidfill.track.layer import TrackLayer
 from vidfill.track.prompted import Where, track_prompted
 from vidfill.video.frame import VideoInfo
-from vidfill.video.read import Reader, probe
+from vidfill.video.index import SourceIndex
+from vidfill.video.read import Reader
 from vidfill.video.write import Writer, check_output, open_writer
 from vidfill.weights import file_sha256, find_weights, list_weights
 
@@ -115,17 +116,25 @@ class Request(NamedTuple):
         own = self.settings.work_dir
         return WorkFolder(Path(own) if own else self.target.parent / f".{self.target.name}.vidfill")
 
-    def check(self, *, track: Path | None = None) -> Checked:
-        """Whatever can be checked before a long decode: the source, the output, the masks.
+    def reader(self) -> Reader:
+        """Open the source.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return Reader(self.source, fps=self.settings.fps, threads=self.settings.threads)
+
+    def check(self, info: VideoInfo, *, track: Path | None = None) -> Checked:
+        """Whatever can be checked before a long decode: the output and the masks.
 
         Args:
+            info: the source.
             track: where `track` will leave the masks, where there may be prompts.
 
         Raises:
             VidfillError: of the kind that says what is wrong.
         """
         settings = self.settings
-        info = probe(self.source, fps=settings.fps)
         for warning in info.warnings:
             _log.warning(warning)
         written = info if self.reshape is None else self.reshape(info)
@@ -143,31 +152,34 @@ class Request(NamedTuple):
             tracked = TrackLayer(track, info, settings.prompts)
         return Checked(info, written, open_masks(settings, info, rate=info.rate, tracked=tracked))
 
-    def track(self, file: Path) -> None:
+    def track(self, reader: Reader, file: Path) -> SourceIndex | None:
         """Follow what the prompts are about, if there are any; the masks that `check` gave out can then be read.
 
         Args:
+            reader: the source.
             file: as given to `check`; with `resume` it is kept if it is that of the same prompts.
+
+        Returns:
+            The source's index; None where the source was not read.
 
         Raises:
             MaskError: an object is lost, and that is not allowed.
         """
         settings = self.settings
         if settings.prompts is None:
-            return
+            return None
         where = Where(str(choose_device(settings.device)), settings.model_dir)
         key = f"{fingerprint_of(self.source)} {settings.fps} {settings.start} {settings.end} {__version__}"
-        with Reader(self.source, fps=settings.fps) as reader:
-            track_prompted(
-                reader,
-                settings.prompts,
-                file,
-                where,
-                when=TimeRange.parse(settings.start, settings.end),
-                key=key,
-                resume=settings.resume,
-                progress=reporter(settings.progress, "track"),
-            )
+        return track_prompted(
+            reader,
+            settings.prompts,
+            file,
+            where,
+            when=TimeRange.parse(settings.start, settings.end),
+            key=key,
+            resume=settings.resume,
+            progress=reporter(settings.progress, "track"),
+        )
 
     @property
     def _inputs(self) -> list[Path]:

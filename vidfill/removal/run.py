@@ -18,12 +18,14 @@ from vidfill.progress import Clock, collected_warnings
 from vidfill.progress import OnProgress as OnProgress
 from vidfill.progress import Progress as Progress
 from vidfill.progress import reporter as reporter
-from vidfill.removal.assemble import assemble
+from vidfill.removal.assemble import assemble, paired
 from vidfill.removal.patches import Tally, stored_or_filled
 from vidfill.removal.request import Checked, RemoveArguments, Request, Weights
 from vidfill.settings.define import flat
-from vidfill.video.frame import Patch
+from vidfill.video.frame import Frame, Patch
+from vidfill.video.index import SourceIndex
 from vidfill.video.read import Damage, Reader
+from vidfill.video.shared import SharedFrames
 
 _log = logging.getLogger("vidfill")
 
@@ -88,7 +90,7 @@ def run_removal(source: Path | str, output: Path | str | None, arguments: Remove
             with request.writing(filled.checked.info) as (writer, layer):
                 report = reporter(arguments.progress, "assemble")
                 n_filled = assemble(
-                    filled.plan, filled.reader, filled.patches, writer, arguments, layer=layer, progress=report
+                    filled.plan, filled.reader.info, filled.pairs(), writer, arguments, layer=layer, progress=report
                 )
                 filled.check_damage()
     return RemoveResult(
@@ -121,11 +123,10 @@ def run_plan(source: Path | str, output: Path | str | None, arguments: RemoveArg
         VidfillError: of the kind that says what is wrong.
     """
     request = Request.of_removal(source, output, arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, request.reader() as reader:
         track = Path(folder) / "masks.track"
-        checked = request.check(track=track)
-        request.track(track)
-        return analysed(request, checked.masks)
+        checked = request.check(reader.info, track=track)
+        return analysed(request, reader, checked.masks, request.track(reader, track))[1]
 
 
 plan_removal = flat("plan_removal", RemoveArguments)(run_plan)
@@ -139,7 +140,9 @@ class Filling:
         request: what is asked for.
         checked: the source, the output's picture, the masks.
         plan: of the source.
-        reader: of the source, for one pass by whoever writes the output.
+        index: of the source; None where the plan is that of an interrupted run.
+        reader: of the source.
+        frames: of the source, for whoever writes the output.
         patches: of all segments in order, made as they are pulled.
         model: name of the model.
         device: where it runs.
@@ -150,12 +153,18 @@ class Filling:
     request: Request
     checked: Checked
     plan: Plan
+    index: SourceIndex | None
     reader: Reader
+    frames: SharedFrames
     patches: Iterator[Patch]
     model: str
     device: str
     tally: Tally
     licence_notice: str | None
+
+    def pairs(self) -> Iterator[tuple[Frame, Patch | None]]:
+        """All frames with their patches, see `vidfill.removal.assemble.paired`."""
+        return paired(self.plan, self.frames.all_frames(), self.patches)
 
     def check_damage(self) -> None:
         """After the pass, and before the output is finished.
@@ -184,7 +193,8 @@ def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = 
             weights = Weights.chosen(settings)
             check_settings(settings)
             folder = request.work_folder()
-            checked = request.check(track=folder.track)
+            reader = held.enter_context(request.reader())
+            checked = request.check(reader.info, track=folder.track)
             folder.check()
             if not segments:  # those who do segments share the folder
                 held.enter_context(folder.locked())
@@ -194,48 +204,43 @@ def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = 
             plan = folder.resume(fingerprint) if settings.resume else None
             if plan is None and segments:
                 raise UsageError(f"no Plan in {folder.path} to do segments of", todo="make it first, with no segments")
+            index: SourceIndex | None = None
             if plan is None:
                 if settings.prompts is not None:
                     with clock.stage("track"):
-                        request.track(folder.track)
-                plan = analysed(request, checked.masks)
+                        index = request.track(reader, folder.track)
+                index, plan = analysed(request, reader, checked.masks, index)
                 folder.begin(fingerprint, plan)
-        with (
-            clock.stage("assemble"),
-            Reader(request.source, fps=settings.fps, threads=settings.threads) as for_fill,
-            Reader(request.source, fps=settings.fps, threads=settings.threads) as reader,
-            closing(
-                stored_or_filled(
-                    plan,
-                    folder,
-                    for_fill,
-                    checked.masks,
-                    filler,
-                    settings,
-                    segments=segments,
-                    progress=reporter(settings.progress, "fill"),
+        with clock.stage("assemble"), tempfile.TemporaryFile(dir=folder.path) as file:
+            frames = SharedFrames(reader, file, is_written=segments is None)
+            report = reporter(settings.progress, "fill")
+            coming = stored_or_filled(
+                plan, folder, frames, checked.masks, filler, settings, segments=segments, progress=report
+            )
+            with closing(coming) as patches:
+                tally, n_before = Tally(), filler.n_painted
+                timed = clock.taken_out("fill", tally.counted(patches))
+                device, notice = str(runtime.device), weights.licence_notice()
+                yield Filling(
+                    request, checked, plan, index, reader, frames, timed, weights.model, device, tally, notice
                 )
-            ) as patches,
-        ):
-            tally, n_before = Tally(), filler.n_painted
-            timed = clock.taken_out("fill", tally.counted(patches))
-            device, notice = str(runtime.device), weights.licence_notice()
-            yield Filling(request, checked, plan, reader, timed, weights.model, device, tally, notice)
         if n_painted := filler.n_painted - n_before:
             _log.info("painted %s", "once" if n_painted == 1 else f"{n_painted} times")
         if not settings.keep_work and segments is None:
             folder.remove()
 
 
-def analysed(request: Request, masks: MaskSource) -> Plan:
-    """The first stage, with damage told or refused."""
+def analysed(
+    request: Request, reader: Reader, masks: MaskSource, index: SourceIndex | None
+) -> tuple[SourceIndex, Plan]:
+    """The first stage, with damage told or refused; with an index there is nothing left to decode."""
     settings = request.settings
-    with Reader(request.source, fps=settings.fps, threads=settings.threads) as reader:
-        _, plan = analyse(reader, masks, request.planning, progress=reporter(settings.progress, "analyse"))
-        _check_damage(plan.damage, plan, strict=settings.strict)
-        if damage := _described(plan.damage, plan.n_frames):
-            _log.warning("%s; the last good frame is held in the place of each damaged one", damage)
-    return plan
+    report = reporter(settings.progress, "analyse")
+    index, plan = analyse(reader, masks, request.planning, index=index, progress=report)
+    _check_damage(plan.damage, plan, strict=settings.strict)
+    if damage := _described(plan.damage, plan.n_frames):
+        _log.warning("%s; the last good frame is held in the place of each damaged one", damage)
+    return index, plan
 
 
 def _check_damage(damage: Damage, plan: Plan, *, strict: bool) -> None:

@@ -18,7 +18,6 @@ from vidfill.settings.define import converted, flat, setting
 from vidfill.track.result import Lost, Track
 from vidfill.video.formats import pixel_format
 from vidfill.video.frame import Bool, ColorTags, Frame, Orientation, VideoInfo
-from vidfill.video.read import Reader
 from vidfill.video.write import open_writer
 from vidfill.video.write_images import is_folder_output
 
@@ -74,19 +73,18 @@ def run_write_masks(source: Path | str, output: Path | str, arguments: WriteMask
         raise UsageError(f"{output} for masks", expected="a folder, or an .mkv, which holds them without loss")
     settings = converted(FillArguments, arguments, codec="auto" if is_folder_output(output) else "ffv1")
     request = Request(Path(source), output, settings, PlanSettings(), reshape=_picture_of_masks)
-    with collected_warnings() as warnings, tempfile.TemporaryDirectory() as folder:
+    with collected_warnings() as warnings, tempfile.TemporaryDirectory() as folder, request.reader() as reader:
         file = Path(folder) / "masks.track"
-        checked = request.check(track=file)
-        request.track(file)
+        checked = request.check(reader.info, track=file)
+        index = request.track(reader, file)
         report = reporter(settings.progress, "masks") or (lambda done, total: None)
         n_frames = n_masked = 0
         with (
             Track.open(file, checked.info) as found,
-            Reader(request.source, fps=settings.fps) as reader,
             checked.masks.cursor() as cursor,
             open_writer(output, checked.written, settings, overwrite=settings.overwrite) as writer,
         ):
-            for frame in reader.frames():
+            for frame in reader.frames() if index is None else index.frames():
                 mask = cursor.at(frame)
                 writer.write(_as_frame(frame, checked.info.orientation.to_display(mask).astype(np.bool_)))
                 n_masked += bool(mask.any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from vidfill.compose.noise import with_noise
 from vidfill.engine.plan import Plan
 from vidfill.errors import MaskError, UsageError
 from vidfill.progress import Clock, collected_warnings, reporter
-from vidfill.removal.assemble import paired
 from vidfill.removal.request import Checked, FillArguments, Request
 from vidfill.removal.run import Filling, analysed, filling
 from vidfill.retarget.layout import Placement, place
@@ -24,7 +23,6 @@ from vidfill.settings import PlanSettings
 from vidfill.settings.commands import RetargetSettings
 from vidfill.settings.define import flat
 from vidfill.video.frame import Frame, VideoInfo
-from vidfill.video.read import Reader
 from vidfill.video.write import Writer, open_writer
 
 _log = logging.getLogger("vidfill")
@@ -111,7 +109,8 @@ def run_retarget(source: Path | str, output: Path | str, arguments: RetargetArgu
     with collected_warnings() as warnings, filling(request, clock) as filled:
         checked = filled.checked
         with clock.stage("layout"):
-            tracks, placements = _laid_out(request, arguments, checked, filled.plan)
+            frames = (filled.index or filled.reader).frames()
+            tracks, placements = _laid_out(arguments, checked, filled.plan, frames)
         renderer = Renderer(checked.info, checked.written, placements, feather_px=arguments.feather)
         with open_writer(output, checked.written, arguments, overwrite=arguments.overwrite) as writer:
             n_filled = _write(filled, renderer, tracks, writer)
@@ -150,12 +149,11 @@ def run_plan(source: Path | str, output: Path | str | None, arguments: RetargetA
         VidfillError: of the kind that says what is wrong.
     """
     request = _request(source, output, arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, request.reader() as reader:
         track = Path(folder) / "masks.track"
-        checked = request.check(track=track)
-        request.track(track)
-        plan = analysed(request, checked.masks)
-        _, placements = _laid_out(request, arguments, checked, plan)
+        checked = request.check(reader.info, track=track)
+        index, plan = analysed(request, reader, checked.masks, request.track(reader, track))
+        _, placements = _laid_out(arguments, checked, plan, index.frames())
     height, width = checked.written.display_size
     return RetargetPlan(width, height, len(placements), _scales(placements), plan)
 
@@ -197,14 +195,11 @@ def _request(source: Path | str, output: Path | str | None, arguments: RetargetA
 
 
 def _laid_out(
-    request: Request, settings: RetargetArguments, checked: Checked, plan: Plan
+    settings: RetargetArguments, checked: Checked, plan: Plan, frames: Iterator[Frame]
 ) -> tuple[ObjectTracks, tuple[Placement, ...]]:
     """Follow the objects through the source, then decide where each of them goes."""
     report = reporter(settings.progress, "layout") or (lambda done, total: None)
-    with Reader(request.source, fps=settings.fps, threads=settings.threads) as reader:
-        tracks = track_objects(
-            reader.frames(), checked.masks, plan.shots, progress=lambda done: report(done, plan.n_frames)
-        )
+    tracks = track_objects(frames, checked.masks, plan.shots, progress=lambda done: report(done, plan.n_frames))
     size = checked.written.height, checked.written.width
     return tracks, tuple(place(track, checked.info, size, settings) for track in tracks.tracks)
 
@@ -218,8 +213,7 @@ def _write(filled: Filling, renderer: Renderer, tracks: ObjectTracks, writer: Wr
     early: list[Frame] = []  # held frames before the first good one, which they repeat
     with filled.checked.masks.cursor() as cursor:
         parts = PartsReader(cursor)
-        pairs = paired(filled.plan, filled.reader.frames(), filled.patches)
-        for frame, patch, noise in with_noise(pairs, info, [start for start, _ in filled.plan.scenes]):
+        for frame, patch, noise in with_noise(filled.pairs(), info, [start for start, _ in filled.plan.scenes]):
             n_filled += patch is not None
             if frame.held and rendered is None:
                 early.append(replace(frame, planes=()))

@@ -271,7 +271,9 @@ class Project:
         number = next(self._numbers)
         path = self._folder / f"{number}.track"
         arguments = replace(self._arguments(prompts, shadow=shadow), progress=report)
-        Request.of_removal(self.source, None, arguments).track(path)
+        request = Request.of_removal(self.source, None, arguments)
+        with request.reader() as reader:
+            request.track(reader, path)
         found = Track.open(path, self.info)
         with self._changing:
             before, self.tracked = self.tracked, TrackedPrompts(number, path, found, prompts, shadow)
@@ -318,7 +320,7 @@ class Project:
 
     def _masks_of(self, tracked: TrackedPrompts) -> MaskSource:
         arguments = self._arguments(tracked.prompts, shadow=tracked.shadow)
-        return Request.of_removal(self.source, None, arguments).check(track=tracked.path).masks
+        return Request.of_removal(self.source, None, arguments).check(self.info, track=tracked.path).masks
 
     def _arguments(self, prompts: Prompts, *, shadow: bool, allow_lost: bool = True) -> RemoveArguments:
         prompting = converted(Prompting, self.settings, prompts=prompts, shadow=shadow, allow_lost=allow_lost)
