@@ -120,7 +120,7 @@ def _cuts_all_at_once(thumbs: list[Float]) -> list[int]:
     """The rule of `CutDetector`, written down with the whole video at hand."""
     kept: list[tuple[int, Float, float]] = []
     for i, thumb in enumerate(thumbs):
-        picture = module._even_out(thumb)
+        picture = module._normalized(thumb)
         change = module._change(kept[-1][1], picture) if kept else 0.0
         if not kept or change >= module._REPEAT:
             kept.append((i, picture, change))
@@ -132,7 +132,7 @@ def _cuts_all_at_once(thumbs: list[Float]) -> list[int]:
         before = kept[max(0, k - module._N_ALIKE) : k]
         after = [entry for entry in kept[k : k + module._N_ALIKE] if entry[0] <= i + module._NEAR_FRAMES]
         alike = min((module._change(a[1], b[1]) for a in before for b in after), default=0.0)
-        enough = max(module._MIN_CHANGE, module._STANDS_OUT * usual)
+        enough = max(module._MIN_CHANGE, module._MIN_FACTOR * usual)
         if change >= enough and alike >= module._SAME_SCENE * change:
             cuts.append(i)
     return cuts

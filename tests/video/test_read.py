@@ -10,7 +10,7 @@ import pytest
 from tests.clips import Clip, write_clip
 from tests.ffmpeg import run_ffmpeg
 from vidfill.errors import InputError, UsageError
-from vidfill.video.decode import Clock
+from vidfill.video.decode import RisingTimes
 from vidfill.video.frame import Frame
 from vidfill.video.read import Reader, probe
 
@@ -212,7 +212,7 @@ def test_a_frame_rate_is_not_for_videos(tmp_path: Path) -> None:
 
 def test_the_clock_makes_time_rise(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "a.mkv", n=2).path)  # ticks of 1 ms, 40 a frame
-    clock = Clock(info)
+    clock = RisingTimes(info)
     assert [clock.place(stored) for stored in (100, 140, 140, 141, 180, None, 300)] == [
         100,
         140,
@@ -225,7 +225,7 @@ def test_the_clock_makes_time_rise(tmp_path: Path) -> None:
     assert not clock.is_as_stored
     assert clock.place(-5000) == 340  # a jump back: from here on all is moved
     assert clock.place(-4960) == 380
-    orderly = Clock(info)
+    orderly = RisingTimes(info)
     assert [orderly.place(stored) for stored in (-21, 3, 1000)] == [-21, 3, 1000]
     assert orderly.is_as_stored
 

@@ -55,63 +55,37 @@ LIMITS = SegmentLimits()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of frames of one scene that is filled in one go, with a fixed crop and a fixed working size.
+    """A run of frames of one scene that is filled in one go, with a fixed crop and a fixed working size."""
 
-    Attributes:
-        index: position among the segments of the plan.
-        scene: position of its scene among the scenes of the plan.
-        start, stop: frames that get a fill, half-open.
-        read_start, read_stop: frames that the model may look at, half-open; they hold [start, stop) and stay
-            inside the scene. What comes before `start` warms up the recurrence.
-        read_start_pts: presentation time of frame `read_start`, in ticks of the source's time base.
-        box: the crop in the coded picture: all hole boxes of the segment plus context.
-        size: (height, width) at which the model works; never larger than the crop.
-    """
-
-    index: int
-    scene: int
-    start: int
+    index: int  # among the segments of the plan
+    scene: int  # among the scenes of the plan
+    start: int  # the first frame that gets a fill
     stop: int
-    read_start: int
+    read_start: int  # the first frame that the model may look at; those before `start` warm up the recurrence
     read_stop: int
-    read_start_pts: int
-    box: Box
-    size: tuple[int, int]
+    read_start_pts: int  # in ticks of the source's time base
+    box: Box  # the crop in the coded picture: all hole boxes of the segment and a margin
+    size: tuple[int, int]  # (height, width) at which the model works; never larger than the crop
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be filled and how: plain data, JSON and back without loss.
-
-    Attributes:
-        source: path of the source as given.
-        height, width: of the coded picture.
-        n_frames: frames that the reader gives out, held ones counted.
-        n_held: frames that repeat the last good one in the place of damaged ones.
-        n_bad_packets, is_truncated: see `vidfill.video.decode.Damage`.
-        scenes: (start, stop) of each scene, half-open, covering all frames.
-        segments: in order of time, never overlapping in [start, stop).
-        n_hole_frames: frames with a hole.
-        dilate_px, feather_px: how the masks are edited, in source pixels.
-        memory_bytes: estimate of the peak working set of fill, models and codecs included.
-        max_references: frames of a segment that a model may keep as references for all of it.
-        dissolves: (start, stop) of gradual transitions, which are cut into several scenes.
-    """
+    """What will be filled and how: plain data, to JSON and back without loss. Ranges of frames are half-open."""
 
     source: str
-    height: int
+    height: int  # of the coded picture
     width: int
     n_frames: int
-    n_held: int
-    scenes: tuple[tuple[int, int], ...]
-    segments: tuple[Segment, ...]
+    n_held: int  # frames that repeat the last good one in the place of damaged ones
+    scenes: tuple[tuple[int, int], ...]  # (start, stop) of each, covering all frames
+    segments: tuple[Segment, ...]  # in order of time
     n_hole_frames: int
     dilate_px: int
     feather_px: int
-    memory_bytes: int
+    memory_bytes: int  # estimated peak of the whole process
     max_references: int = MAX_REFERENCES
-    dissolves: tuple[tuple[int, int], ...] = ()
-    n_bad_packets: int = 0
+    dissolves: tuple[tuple[int, int], ...] = ()  # (start, stop) of gradual transitions, which are several scenes
+    n_bad_packets: int = 0  # see `Damage`
     is_truncated: bool = False
 
     @property

@@ -25,23 +25,14 @@ _log = logging.getLogger("vidfill")
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """How a layer's masks and the boxes become the mask of a frame.
+    """How a layer's masks and the boxes become the mask of a frame."""
 
-    Attributes:
-        size: (height, width) of the coded picture.
-        boxes: what they add.
-        when: frames outside it have no hole.
-        invert: whether the layer's masks are turned round.
-        first_s: the first frame's time in seconds; the user's times count from there.
-        slack_s: half a frame; the user's times are rounded by it.
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  # (height, width) of the coded picture
     boxes: Boxes
-    when: TimeRange
-    invert: bool
-    first_s: Fraction
-    slack_s: Fraction
+    when: TimeRange  # frames outside have no hole
+    invert: bool  # the layer's masks
+    first_s: Fraction  # when the first frame is shown; the user's times count from there
+    slack_s: Fraction  # half a frame, by which the user's times are rounded
 
     def parts(self, frame: Frame, mask_at: MaskAt | None) -> tuple[Bool | None, Bool | None]:
         """The layer's mask and the boxes' mask for one frame, None where there is none."""
@@ -52,7 +43,7 @@ class _Rules:
         return (mask_at(frame) if mask_at is not None else None), boxes
 
     def union(self, layer: Bool | None, boxes: Bool | None) -> Bool:
-        """Both together, the layer's mask inverted first where that is asked for."""
+        """Both together, with the layer's mask inverted if asked for."""
         if layer is not None and self.invert:
             layer = ~layer
         if layer is not None and boxes is not None:
@@ -62,7 +53,7 @@ class _Rules:
 
 
 class MaskCursor:
-    """One forward reading of the masks; made by `MaskSource.cursor`."""
+    """One forward pass over the masks; made by `MaskSource.cursor`."""
 
     def __init__(self, rules: _Rules, mask_at: MaskAt | None) -> None:
         self._rules = rules
@@ -78,8 +69,8 @@ class MaskCursor:
             frame: its index must not be lower than in the call before; it may jump ahead.
 
         Returns:
-            A read-only array: the very same object as for the frame before where the mask has not changed, so that
-            what is worked out from it can be kept. Past the last mask it is empty; see `MaskSource.check_count`.
+            A read-only array: the same object as for the frame before if the mask has not changed, so that what is
+            computed from it can be cached. Empty past the last mask; see `MaskSource.check_count`.
 
         Raises:
             MaskError: if the mask cannot be read or does not fit the picture.
@@ -93,7 +84,7 @@ class MaskCursor:
 
 
 def _is_equal(new: Bool | None, old: Bool | None) -> bool:
-    """Whether two masks are the same; files that repeat a mask are common, and comparing costs little."""
+    """Whether two masks are equal; files often repeat a mask, and comparing is cheap."""
     if new is None or old is None or new is old:
         return new is old
     return np.array_equal(new, old)
@@ -109,11 +100,7 @@ class MaskSource:
 
     @contextmanager
     def cursor(self) -> Iterator[MaskCursor]:
-        """Read the masks once, forward; cursors are independent of one another.
-
-        Raises:
-            MaskError: if a mask video cannot be read.
-        """
+        """Start an independent forward pass; MaskError if a mask video cannot be read."""
         if self._layer is None:
             yield MaskCursor(self._rules, None)
             return
@@ -148,7 +135,7 @@ def _count(n: int, noun: str) -> str:
 
 
 def open_masks(spec: MaskSettings, info: VideoInfo, *, rate: Fraction, tracked: Layer | None = None) -> MaskSource:
-    """Look at what the user gave, and check all of it that can be checked before a decode.
+    """Open what the user gave, and check what can be checked before a decode.
 
     Args:
         spec: what to remove.
@@ -188,7 +175,7 @@ def open_masks(spec: MaskSettings, info: VideoInfo, *, rate: Fraction, tracked: 
 
 
 class _Notes:
-    """Tells each thing once."""
+    """Logs each warning once."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -219,7 +206,7 @@ def _open_layer(spec: MaskSettings, info: VideoInfo, note: Callable[[str], None]
 
 
 def _in_order(masks: list[Path], info: VideoInfo, note: Callable[[str], None]) -> list[Path]:
-    """The masks in the order of the source's frames: by name where the source is images of the same names."""
+    """The masks in the order of the source's frames: by name if the source is a folder of the same names."""
     if not info.is_folder:
         return masks
     frames = image_paths(info.path)

@@ -24,23 +24,19 @@ MaskAt = Callable[[Frame], Bool | None]
 
 
 class Layer(Protocol):
-    """A source of one mask a frame."""
+    """Gives one mask per frame."""
 
     def open(self) -> AbstractContextManager[MaskAt]:
-        """Start reading; each call reads on its own."""
+        """Start an independent pass."""
         ...
 
     def count(self) -> int | None:
-        """How many masks there are; None where any number of frames is served."""
+        """How many masks there are; None if there is one for any frame."""
         ...
 
 
 class StillLayer:
-    """One mask for all frames.
-
-    Args:
-        mask: (H, W) as coded.
-    """
+    """One (H, W) mask, as coded, for all frames."""
 
     def __init__(self, mask: Bool) -> None:
         self._mask = mask
@@ -56,13 +52,7 @@ class StillLayer:
 
 
 class FolderLayer:
-    """One image a frame.
-
-    Args:
-        paths: in the order of the source's frames.
-        fit: lays them over the picture.
-        note: told what a user should know.
-    """
+    """One image per frame, in the order of the source's frames; `note` gets warnings for the user."""
 
     def __init__(self, paths: Sequence[Path], fit: Fit, *, note: Callable[[str], None]) -> None:
         self._paths = tuple(paths)
@@ -85,14 +75,7 @@ class FolderLayer:
 
 
 class AlphaLayer:
-    """The source's own alpha: a pixel less than half opaque is hole, as where an editor cut the object out.
-
-    Args:
-        info: the source.
-
-    Raises:
-        MaskError: if the source has no alpha.
-    """
+    """The source's own alpha: what is less than half opaque is hole. MaskError if the source has none."""
 
     def __init__(self, info: VideoInfo) -> None:
         if not info.pixel_format.has_alpha:
@@ -113,15 +96,9 @@ class AlphaLayer:
 
 
 class VideoLayer:
-    """A video whose frames are the masks, matched to the source's by position.
+    """A video whose frames are the masks, matched to the source's by position; `note` gets warnings for the user.
 
-    Presentation times of frames that went by are remembered (8 bytes each), so that a later reader can start in the
-    middle.
-
-    Args:
-        path: the mask video.
-        fit: lays its frames over the picture.
-        note: told what a user should know.
+    The presentation times of its frames are kept (8 bytes each), so that a later pass can start in the middle.
 
     Raises:
         MaskError: if it cannot be read as a video.
@@ -157,14 +134,13 @@ class VideoLayer:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: InputError) -> MaskError:
-        """The same fault, told as one of the mask and not of the source."""
         return MaskError(
             f"the mask {self._path} cannot be read as a video ({error.found})",
             expected="a folder of images, one image, or a video",
         )
 
     def _frames(self, reader: Reader, *, from_index: int) -> Iterator[Frame]:
-        """The frames from `from_index` or some way before it, noting down times and, at the end, the count."""
+        """The frames from `from_index` or earlier; keeps their times and, at the end, the count."""
         known = max(0, min(from_index, len(self._pts) - 1))
         start_pts = self._pts[known] if known else None
         n = known
@@ -188,7 +164,7 @@ class VideoLayer:
 
 
 class _VideoCursor:
-    """Steps through the frames of a mask video up to the one asked for; only that one is turned into a mask."""
+    """Steps through a mask video to the frame asked for, and makes a mask of that one alone."""
 
     def __init__(self, frames_from: Callable[..., Iterator[Frame]], to_mask: Callable[[Frame], Bool]) -> None:
         self._frames_from = frames_from
@@ -207,7 +183,7 @@ class _VideoCursor:
 
 
 def _is_bright(planes: Sequence[Samples], pixel_format: PixelFormat, *, full_range: bool) -> Bool:
-    """Where the luma of a frame is above the threshold, studio range ("16 to 235") reckoned in."""
+    """Where the luma of a frame, of full or studio range (16 to 235), is above the threshold."""
     step = 1 << (pixel_format.depth - 8) if pixel_format.depth > 8 else 1
     if pixel_format.kind == "rgb":
         green, blue, red = (plane.astype(np.float32) for plane in planes[:3])

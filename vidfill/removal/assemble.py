@@ -59,13 +59,8 @@ def assemble(
 def paired(plan: Plan, frames: Iterator[Frame], patches: Iterator[Patch]) -> Iterator[tuple[Frame, Patch | None]]:
     """Each frame of the source with its patch; None where it has no hole.
 
-    A held frame repeats the picture before it, so it gets that one's patch: the output repeats as well. Those before
-    the first good frame repeat that one.
-
-    Args:
-        plan: of the source.
-        frames: all of the source.
-        patches: of all segments of the plan, in order of time; pulled as the frames go by.
+    A held frame repeats the picture before it, so it gets the same patch. Those before the first good frame repeat
+    that one.
 
     Raises:
         InputError: the source is not the one that was analysed.

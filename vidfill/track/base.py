@@ -1,4 +1,4 @@
-"""The contracts of tracking: what selects an object on one frame, and what follows it from frame to frame."""
+"""The interfaces of tracking: what selects an object on one frame, and what follows it from frame to frame."""
 
 from __future__ import annotations
 
@@ -22,25 +22,17 @@ CONFIDENT = 0.5
 
 
 class Tracked(NamedTuple):
-    """What a selector or a tracker makes of one frame.
+    """What a selector or a tracker finds on one frame."""
 
-    Attributes:
-        mask: (H, W), where the object is.
-        confidence: in [0, 1]; below `CONFIDENT` the mask is not to be used.
-        reason: what speaks against the mask, a phrase; "" where nothing does.
-        has_left: whether the object has gone out of the picture, so that there is nothing to follow any more.
-        n_withdrawn: how many frames before this one are not to be believed either, now that the object is lost.
-    """
-
-    mask: Bool
-    confidence: float
-    reason: str = ""
-    has_left: bool = False
-    n_withdrawn: int = 0
+    mask: Bool  # (H, W), where the object is
+    confidence: float  # in [0, 1]; below `CONFIDENT` the mask is not used
+    reason: str = ""  # what speaks against the mask, a phrase; "" where nothing does
+    has_left: bool = False  # whether the object has left the picture, so that there is nothing to follow any more
+    n_withdrawn: int = 0  # frames before this one that are unreliable as well, now that the object is lost
 
 
 class Selector(Protocol):
-    """Finds the object that the prompts of one frame are about."""
+    """Finds the object that the prompts of one frame mean."""
 
     def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """The object's mask on this frame.
@@ -55,16 +47,10 @@ class Selector(Protocol):
 
 
 class Tracker(Protocol):
-    """Follows one object from frame to frame, whichever way time runs; holds a bounded number of frames."""
+    """Follows one object from frame to frame, forward or backward, with a bounded number of frames in memory."""
 
     def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
-        """Begin, or begin anew, at a frame where the object is known.
-
-        Args:
-            picture: the frame.
-            mask: (H, W), where the object is on it.
-            clicked: (N, 2) points that are surely on it; None or no points where nothing was clicked.
-        """
+        """Begin, or begin anew, at a frame with the object at `mask`, (H, W), and at (N, 2) clicked points, if any."""
         ...
 
     def step(self, picture: Picture) -> Tracked:

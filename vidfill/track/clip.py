@@ -24,17 +24,11 @@ OnProgress = Callable[[int, int], None]
 
 
 class Tools(NamedTuple):
-    """What selects and what follows.
-
-    Attributes:
-        selector: finds objects on single frames.
-        new_tracker: makes a tracker; each object needs one of its own.
-        name: of the tracker, as `--tracker` takes it.
-    """
+    """What selects and what follows."""
 
     selector: Selector
-    new_tracker: Callable[[], Tracker]
-    name: str
+    new_tracker: Callable[[], Tracker]  # each object needs a tracker of its own
+    name: str  # of the tracker, as `--tracker` takes it
 
 
 def track(
@@ -56,14 +50,14 @@ def track(
 
     Args:
         reader: the source.
-        prompts: what is meant.
-        tools: how it is selected and followed.
-        store: a file for the masks, replaced if it exists; it is complete when this returns.
-        when: frames outside are of no interest; None for all.
+        prompts: the objects.
+        tools: how they are selected and followed.
+        store: the file for the masks, replaced if it exists.
+        when: frames outside are not tracked; None for all.
         shadow: add the shadows that the objects cast; see `vidfill.track.shadow.shadow_of`.
-        key: kept in the file; see `Track.key`.
-        progress: called with (frames done, frames in all) of tracking, both ways counted; before that with (0, 0) for
-            every frame that is read for its time and cuts. What it raises ends the work.
+        key: stored in the file; see `Track.key`.
+        progress: called with (0, 0) for every frame that is indexed, then with (frames done, frames in all) of
+            tracking, both directions counted.
 
     Returns:
         The masks, open for reading (objects may be lost on some frames, see `Track.check`), and the source's index.
@@ -115,7 +109,7 @@ def _add_shadows(pictures: WorkingPictures, wanted: range, store: Path, key: str
 
 
 class _Way:
-    """What the trackers of all objects found going one way: masks on disk, confidences and reasons in memory."""
+    """What the trackers of all objects found in one direction: masks on disk, confidences and reasons in memory."""
 
     def __init__(self, objects: tuple[int, ...], file: BinaryIO, size: tuple[int, int], n_frames: int) -> None:
         self.masks = {o: MaskFile(file, size, n_frames) for o in objects}
@@ -123,10 +117,10 @@ class _Way:
         self._left = {o: bytearray(n_frames) for o in objects}
         self._since = {o: array("i", [0]) * n_frames for o in objects}
         self._reason = {o: array("H", [0]) * n_frames for o in objects}
-        self._reasons = [""]  # each once: a tracker that is lost says the same on every frame
+        self._reasons = [""]  # each once: a lost tracker gives the same reason on every frame
 
     def withdraw(self, frames: Iterable[int], object_id: int, found: Tracked) -> None:
-        """Believe these frames no more than the one that shows that the object is lost."""
+        """Lower the confidence of these frames to that of the frame that shows that the object is lost."""
         confidence = self.confidence[object_id]
         for index in frames:
             if confidence[index] > found.confidence:
@@ -195,7 +189,7 @@ class _Passes:
                     progress(done, total)
 
     def at(self, index: int, object_id: int) -> Tracked | None:
-        """Both ways together."""
+        """Both directions merged."""
         if object_id in self._prompted.get(index, {}):
             found = self._forward.at(index, object_id)
             return found and found.tracked

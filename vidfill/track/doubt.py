@@ -13,27 +13,20 @@ WINDOW = 5
 
 
 class Signs(NamedTuple):
-    """What one step of a tracker shows.
+    """What one step of a tracker shows."""
 
-    Attributes:
-        kept: area of the mask over the area to be expected: that of the frame before, times the change of scale that
-            the object's own motion shows, less what moved out of the picture.
-        overlap: IoU of the mask with that of the frame before, moved along.
-        consistent: share of the object whose flow forward and backward agree.
-        colors: likeness of its colours to those at the prompt, Bhattacharyya, in [0, 1].
-        area_px: of the mask.
-    """
-
+    # Area of the mask over the expected area: that of the frame before, times the change of scale by the object's own
+    # motion, less what moved out of the picture.
     kept: float
-    overlap: float
-    consistent: float
-    colors: float
-    area_px: int
+    overlap: float  # IoU of the mask with that of the frame before, moved along
+    consistent: float  # ratio of the object whose flow forward and backward agree
+    colors: float  # Bhattacharyya coefficient of its colours and those at the prompt, in [0, 1]
+    area_px: int  # of the mask
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A measure's worst value that is still believed, and the value from which on nothing speaks against the track."""
+    """The worst acceptable value of a measure, and the value from which on nothing speaks against the track."""
 
     worst: float
     fine: float

@@ -11,10 +11,10 @@ from vidfill.track.base import CONFIDENT, Tracked
 from vidfill.track.select import iou
 from vidfill.video.frame import Bool, Float
 
-AGREE = 0.5
-"""Tracks that overlap at least this much (IoU) mean the same object."""
+MIN_OVERLAP = 0.5
+"""IoU from which on two tracks follow the same object."""
 MUCH_NEARER = 4.0
-"""Of two tracks that disagree, the one whose prompt is nearer by this factor is believed."""
+"""Of two tracks that disagree, the one whose prompt is nearer by this factor is used."""
 
 
 class Passing(NamedTuple):
@@ -47,7 +47,7 @@ def merge(earlier: Passing | None, later: Passing | None) -> Tracked | None:
     if near.tracked.has_left or far.tracked.has_left:
         return far.tracked if near.tracked.has_left else near.tracked
     overlap = iou(near.tracked.mask, far.tracked.mask)
-    if overlap >= AGREE:
+    if overlap >= MIN_OVERLAP:
         weight = far.n_since / max(1, near.n_since + far.n_since)
         mask = between(near.tracked.mask, far.tracked.mask, weight)
         return Tracked(mask, max(near.tracked.confidence, far.tracked.confidence))

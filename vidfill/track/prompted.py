@@ -1,4 +1,4 @@
-"""From prompts to a file of masks, with everything that a user should know told on the way."""
+"""From prompts to a file of masks, with warnings for the user."""
 
 from __future__ import annotations
 
@@ -21,15 +21,10 @@ _log = logging.getLogger("vidfill")
 
 
 class Where(NamedTuple):
-    """Where networks run and where their weights are.
+    """Where networks run and where their weights are."""
 
-    Attributes:
-        device: of torch: "cpu", "cuda:0", "mps".
-        model_dir: the user's folder of weights; None for the default one.
-    """
-
-    device: str = "cpu"
-    model_dir: Path | None = None
+    device: str = "cpu"  # torch's name: "cpu", "cuda:0", "mps"
+    model_dir: Path | None = None  # None for the default one
 
 
 def track_prompted(

@@ -21,29 +21,20 @@ from vidfill.video.frame import Bool, Box, Float, VideoInfo
 from vidfill.video.index import SourceIndex
 
 NOT_TRACKED = -1.0
-"""In the place of a confidence: no track leads to this frame."""
+"""The confidence of a frame that no track reaches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A run of frames on which an object is not known.
-
-    Attributes:
-        object_id: which object.
-        start, stop: the frames, half-open.
-        time_s: when the first of them is shown, in seconds after the first frame of the source.
-        reason: a phrase.
-        seen: frame on which it was last known before them, -1 for none.
-        seen_x, seen_y: its middle there, in pixels of the picture as a player shows it.
-    """
+    """A run of frames [start, stop) on which an object is not known."""
 
     object_id: int
     start: int
     stop: int
-    time_s: float
+    time_s: float  # of the first of them, in seconds after the first frame of the source
     reason: str
-    seen: int = -1
-    seen_x: int = 0
+    seen: int = -1  # the last frame before them on which it was known, -1 for none
+    seen_x: int = 0  # its middle there, in pixels of the picture as a player shows it
     seen_y: int = 0
 
     def describe(self) -> str:
@@ -62,49 +53,31 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A run of frames that an object is not in, having left the picture.
-
-    Attributes:
-        object_id: which object.
-        start, stop: the frames, half-open.
-        time_s: when the first of them is shown, in seconds after the first frame of the source.
-    """
+    """A run of frames [start, stop) for which an object has left the picture."""
 
     object_id: int
     start: int
     stop: int
-    time_s: float
+    time_s: float  # as of `Lost`
 
 
 class Track:
-    """What `vidfill.track.clip.track` found; masks are read from disk one at a time.
-
-    Attributes:
-        info: the source.
-        n_frames: of the source.
-        size: (height, width) of the masks, turned as a player shows them.
-        tracker: its name.
-        key: what the masks depend on, as the caller spelled it.
-        lost: runs of frames on which an object is not known, in order of time.
-        left: runs of frames that an object is not in.
-        confidence: object -> (n_frames,) in [0, 1], `NOT_TRACKED` where no track leads.
-        prompted: frame -> object -> its prompts, in pixels of the picture as a player shows it.
-    """
+    """What `vidfill.track.clip.track` found; masks are read from disk one at a time."""
 
     def __init__(self, path: Path, file: BinaryIO, info: VideoInfo) -> None:
         self._file = file
-        stored = open_stored(path, file)
-        self._masks, header = stored
-        self._header = header
+        self._masks, self._header = open_stored(path, file)
+        header = self._header
         self.info = info
         self.n_frames = len(self._masks.offsets)
-        self.size = self._masks.size
+        self.size = self._masks.size  # (height, width) of the masks, turned as a player shows them
         self.tracker = str(header["tracker"])
-        self.key = str(header["key"])
-        self.lost = tuple(Lost(**entry) for entry in header["lost"])
+        self.key = str(header["key"])  # what the masks depend on, as the caller spelled it
+        self.lost = tuple(Lost(**entry) for entry in header["lost"])  # in order of time
         self.left = tuple(Left(**entry) for entry in header["left"])
+        # object -> (n_frames,) in [0, 1], `NOT_TRACKED` where no track leads.
         self.confidence = {int(o): np.array(values, np.float32) / 100 for o, values in header["confidence"].items()}
-        self.prompted = _prompted_from_json(header["prompted"])
+        self.prompted = _prompted_from_json(header["prompted"])  # frame -> object -> prompts in pixels as shown
 
     @classmethod
     def open(cls, path: Path, info: VideoInfo) -> Track:
@@ -123,9 +96,7 @@ class Track:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -133,12 +104,12 @@ class Track:
         self._file.close()
 
     def mask(self, index: int) -> Bool:
-        """The mask of all objects on a frame, (height, width) of `size`, a new array; empty where one is not known."""
+        """The mask of all objects on a frame, of `size`, a new array; objects that are not known are left out."""
         return self._masks.get(index)
 
     @contextmanager
     def rewriting(self, path: Path, *, key: str) -> Iterator[MaskFile]:
-        """Other masks for the same track, in the place of a file; it is replaced when the block ends well."""
+        """Write other masks for the same track; the file is replaced when the block ends well."""
         with atomic_write(path) as partial, partial.open("w+b") as file:
             masks = MaskFile(file, self.size, self.n_frames)
             yield masks
@@ -149,10 +120,10 @@ class Track:
         return np.asarray(np.stack(list(self.confidence.values())).min(axis=0), np.float32)
 
     def check(self) -> None:
-        """Nothing, if every object is known on every frame that is wanted.
+        """Check that every object is known on every frame that is wanted.
 
         Raises:
-            MaskError: it is not; says when the first one was lost, why, and which prompt would help.
+            MaskError: says when the first one was lost, why, and which prompt would help.
         """
         if not self.lost:
             return
@@ -232,7 +203,7 @@ class TrackWriter:
 
 
 class _Spans:
-    """Joins frames on which an object is lost, or gone, to runs."""
+    """Joins frames on which an object is lost, or has left, to runs."""
 
     def __init__(self, object_id: int, source: SourceIndex, size: tuple[int, int]) -> None:
         self._object_id, self._source = object_id, source

@@ -1,4 +1,4 @@
-"""What tracking sees of a source: the frames that moments name, and pictures at the size that it works at."""
+"""What tracking sees of a source: frames by time, and pictures at its working size."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def working_picture(frame: Frame, info: VideoInfo) -> Picture:
 
 
 class StoredPictures:
-    """Working pictures of a run of frames in a temporary file.
+    """Working pictures of one run of frames in a file: from the first that is prompted or tracked to the last.
 
     Args:
         file: for the pictures.
         info: the source.
         prompted: when there are prompts.
         when: the frames that are tracked.
-        max_bytes: what does not fit is left out.
+        max_bytes: pictures that do not fit are left out.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class StoredPictures:
         self.frames = range(0)
 
     def add(self, frame: Frame) -> None:
-        """Store a frame of the source, all of which come in order, if tracking will look at it."""
+        """Store a frame if tracking will look at it; to be called with all frames of the source in order."""
         if self._first_s is None:
             self._first_s = frame.time_s
         at = frame.index, frame.time_s - self._first_s
@@ -129,13 +129,7 @@ class StoredPictures:
 
 
 class WorkingPictures:
-    """The pictures of a source at the size that tracking works at, decoded when they are not stored.
-
-    Args:
-        reader: the source.
-        index: of the source.
-        stored: those that are stored.
-    """
+    """The pictures of a source at the size that tracking works at; those that are not stored are decoded."""
 
     def __init__(self, reader: Reader, index: SourceIndex, stored: StoredPictures | None = None) -> None:
         self.index = index

@@ -1,4 +1,4 @@
-"""One pass over a video's packets: survives damaged ones, and gives out pictures in strictly rising time."""
+"""One pass over a video's packets: survives damaged ones, and yields pictures in strictly rising time."""
 
 from __future__ import annotations
 
@@ -19,27 +19,20 @@ from vidfill.video.formats import planar_name
 from vidfill.video.frame import VideoInfo
 from vidfill.video.source import MEDIA_ERRORS, OpenVideo, has_stored_times, stored_time
 
-# Codecs whose packets do not all show a frame: alternate references, "not coded" pictures. In others a packet that
-# shows none was damaged, even where the decoder says nothing.
+# Codecs in which some packets show no frame (alternate references, "not coded" pictures). In others a packet that
+# shows none was damaged, even if the decoder reports nothing.
 _MAY_HIDE = frozenset({"vp8", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "vc1", "wmv3", "gif"})
-_INTRA = (PictureType.I, PictureType.NONE)  # codecs without other kinds may leave it unset
-
-_JUMP_S = 1  # timestamps that go back further than this start a new count (joined transport streams)
+_INTRA = (PictureType.I, PictureType.NONE)  # intra-only codecs may leave it unset
+_JUMP_S = 1  # a step back of more than this is a restarted clock (joined transport streams)
 
 
 @dataclass(slots=True)
 class Damage:
-    """What was wrong with the file, counted while it is read.
+    """What was wrong with the file, counted while it is read."""
 
-    Attributes:
-        n_bad_packets: packets of the picture that could not be decoded, or only with errors.
-        n_held: frames that repeat a good one in the place of a damaged one.
-        is_truncated: whether the file ends before its own index or header says.
-    """
-
-    n_bad_packets: int = 0
-    n_held: int = 0
-    is_truncated: bool = False
+    n_bad_packets: int = 0  # packets of the picture that could not be decoded, or only with errors
+    n_held: int = 0  # frames that repeat a good one in the place of a damaged one
+    is_truncated: bool = False  # whether the file ends before its own index or header says
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -47,7 +40,7 @@ class Damage:
 
 
 class Picture(NamedTuple):
-    """A decoded frame and its place in time; `held` marks the repeat of another."""
+    """A decoded frame and its presentation time; `held` marks a repeat."""
 
     pts: int
     frame: VideoFrame
@@ -55,29 +48,25 @@ class Picture(NamedTuple):
 
 
 class Suspicious(Exception):  # noqa: N818 - a signal between passes, not an error
-    """Something is damaged: only a pass without frame threads can say exactly which packet."""
+    """Something is damaged: a pass without frame threads is needed to know which packet."""
 
 
 class NoSeek(Exception):  # noqa: N818 - a signal between passes, not an error
     """The file cannot be entered here."""
 
 
-class Clock:
-    """Makes timestamps rise strictly: derives missing ones, moves repeated ones, bridges jumps back.
-
-    Attributes:
-        is_as_stored: whether all times so far are those that the file says.
-    """
+class RisingTimes:
+    """Makes timestamps rise strictly: derives missing ones, moves repeated ones, bridges jumps back."""
 
     def __init__(self, info: VideoInfo) -> None:
-        self.is_as_stored = True
+        self.is_as_stored = True  # whether all times so far are those of the file
         self._step = max(1, round(1 / (info.rate * info.time_base)))
         self._jump = round(_JUMP_S / info.time_base)
         self._offset = 0
         self._last: int | None = None
 
     def place(self, stored: int | None) -> int:
-        """The time of the next picture, in ticks, given what the file says."""
+        """The time of the next picture, in ticks, given the stored one."""
         pts = self._next() if stored is None else stored + self._offset
         if stored is None:
             self.is_as_stored = False
@@ -98,13 +87,13 @@ class Clock:
 class Decoding:
     """A pass over the file from its start or from a keyframe.
 
-    FFmpeg's frame threads report an error late, and PyAV drops those that come after a good frame. So a pass with
+    FFmpeg's frame threads report an error late, and PyAV drops errors that come after a good frame. So a pass with
     frame threads stops at the first sign of damage (`Suspicious`), and the caller starts one without them, which knows
-    the packet. It also conceals damage the same way every time. What a decoder conceals without a word is not
-    noticed, and may come out differently with another number of threads.
+    the packet and conceals damage the same way every time. Damage that a decoder conceals silently is not noticed, and
+    the result may depend on the number of threads.
 
     Args:
-        info: of the file.
+        info: the file.
         opened: the file, from its start; closed with the pass.
         is_careful: count what is damaged; `opened` must be careful as well.
         seek_pts: begin at a keyframe at or before this time; None for the start.
@@ -121,20 +110,20 @@ class Decoding:
         start_pts: int | None = None,
     ) -> None:
         self.damage = Damage()
-        self.clock = Clock(info)
+        self.times = RisingTimes(info)
         self._info = info
         self._is_careful = is_careful
         self._seek_pts, self._start_pts = seek_pts, start_pts
         self._opened = opened
         self._n_packets = 0
         self._entry_pts: int | None = None  # of the keyframe, until it is decoded
-        self._leading_pts: int | None = None  # frames before this one need what lies before the entry
-        self._tracks = has_stored_times(info)  # whether the times of packets are those of the frames they show
-        self._waiting: set[int] = set()  # packets sent whose frames have not been seen yet
+        self._leading_pts: int | None = None  # frames before this time depend on frames before the entry
+        self._tracks = has_stored_times(info)  # whether packets and frames can be matched by their times
+        self._waiting: set[int] = set()  # times of packets whose frames have not come yet
         self._bad: set[int] = set()  # those of them that the decoder refused
         self._n_untimed = 0  # refused packets of unknown time
         self._early: list[VideoFrame] = []
-        self._hides = False  # whether packets that show no frame have been seen without any damage
+        self._hides = False  # whether some packets showed no frame before there was any damage
         self._last_dts: int | None = None
         self._last_pts: int | None = None  # as stored
         self._last: VideoFrame | None = None
@@ -194,9 +183,9 @@ class Decoding:
         self._entry_pts = self._leading_pts = packet.pts
 
     def _is_before_entry(self, frame: VideoFrame) -> bool:
-        """Whether a frame after a seek is a leading one, which needs what was not read.
+        """Whether a frame after a seek is a leading one, which depends on frames before the entry.
 
-        The entry itself must be an intra frame: streams that are refreshed bit by bit mark others as keyframes.
+        The entry must be an intra frame: streams with gradual refresh mark others as keyframes.
         """
         if self._leading_pts is None:
             return False
@@ -229,7 +218,7 @@ class Decoding:
         return frames
 
     def _expected_pts(self, packet: Packet[VideoStream] | None) -> int | None:
-        """The time of the frame that a packet should show; None where it need not show one or has no time."""
+        """The time of the frame that a packet should show; None if it need not show one or has no time."""
         if packet is None or packet.is_discard:
             return None
         if packet.dts is not None and self._last_dts is not None and packet.dts < self._last_dts:
@@ -243,7 +232,7 @@ class Decoding:
         return pts is not None and self._leading_pts is not None and pts < self._leading_pts
 
     def _stop_tracking(self) -> None:
-        """Time starts anew in the middle of the file: what is missing cannot be told by its time any more."""
+        """Decoding times went back: missing frames cannot be found by their times any more."""
         if not self._is_careful:
             raise Suspicious
         self._tracks = False
@@ -261,10 +250,10 @@ class Decoding:
             self._bad.add(pts)
 
     def _due(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """Frames that no other can come before any more, in the order of time.
+        """Frames before which no other can come, in the order of time.
 
-        A decoder that lost a reference gets the order wrong. But a packet is shown no earlier than it is decoded, so
-        what is shown before the decoding time of this packet has been read.
+        A decoder that lost a reference gets the order wrong. But no frame is shown before it is decoded, so all frames
+        that are shown before the decoding time of this packet have been read.
         """
         frames, self._early = self._early, []
         dts = packet.dts if packet is not None else None
@@ -277,7 +266,7 @@ class Decoding:
         return frames[: len(frames) - len(self._early)]
 
     def _in_order(self, frame: VideoFrame) -> Iterator[Picture]:
-        """A decoded frame, after the repeats for the damaged ones that belong before it."""
+        """A decoded frame, after repeats in the place of damaged ones before it."""
         self._check_same(frame)
         stored = stored_time(frame, self._info)
         if stored in self._waiting:
@@ -285,17 +274,17 @@ class Decoding:
             self._bad.discard(stored)
         is_late = stored is not None and self._last_pts is not None and stored <= self._last_pts
         if is_late and self._tracks and self.damage.n_bad_packets:
-            return  # decoders that lost a reference get the order wrong; the place is taken
+            return  # out of order after damage, and its place is taken
         yield from self._held_until(stored, self._last or frame)
         self._last, self._last_pts = frame, stored
-        yield Picture(self.clock.place(stored), frame, held=False)
+        yield Picture(self.times.place(stored), frame, held=False)
 
     def _held_until(self, stored: int | None, frame: VideoFrame) -> Iterator[Picture]:
         """Repeats of `frame` in the place of missing ones before `stored` (None: all that are left)."""
         missing = sorted(pts for pts in self._waiting if stored is None or pts < stored)
         self._waiting.difference_update(missing)
         if not self._is_careful:
-            # Before the first picture a gap is usual: frames that need what was cut off before them.
+            # A gap before the first picture is usual: frames that depend on others which were cut off.
             if missing and self._last is not None:
                 raise Suspicious
             return
@@ -310,10 +299,10 @@ class Decoding:
             places.append(pts)
         for place in places:
             self.damage.n_held += 1
-            yield Picture(self.clock.place(place), frame, held=True)
+            yield Picture(self.times.place(place), frame, held=True)
 
     def _is_damage(self) -> bool:
-        """Whether a packet that shows no frame, though the decoder took it, was damaged."""
+        """Whether a packet that the decoder accepted, but that shows no frame, was damaged."""
         if self.damage.n_bad_packets:
             return not self._hides
         if self._info.codec in _MAY_HIDE:
@@ -334,7 +323,6 @@ class Decoding:
             )
 
     def _compare_with_stated(self) -> None:
-        """Whether the file ended before its index, or its header, says."""
         container, stream = self._opened.container, self._opened.stream
         if n_stated := _n_stated_packets(container, stream):
             self.damage.is_truncated |= self._n_packets < n_stated
@@ -346,12 +334,12 @@ class Decoding:
 
 
 def _n_stated_packets(container: InputContainer, stream: VideoStream) -> int:
-    """How many packets the index of mp4 and mov promises, edit lists applied; 0 for other containers."""
+    """The number of packets in the index of mp4 and mov, edit lists applied; 0 for other containers."""
     return len(stream.index_entries) if "mov" in container.format.name.split(",") else 0
 
 
 def _stated_end_s(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """When the picture ends: by Matroska's tag, or by the header where that speaks of the picture alone."""
+    """When the picture ends, by Matroska's tag, or by a header that describes the picture alone."""
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
     minutes, _, seconds = rest.partition(":")
     with contextlib.suppress(ValueError):

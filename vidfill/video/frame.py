@@ -26,12 +26,12 @@ class Box(NamedTuple):
 
     @property
     def height(self) -> int:
-        """Rows covered, in pixels."""
+        """Rows."""
         return self.y1 - self.y0
 
     @property
     def width(self) -> int:
-        """Columns covered, in pixels."""
+        """Columns."""
         return self.x1 - self.x0
 
     @property
@@ -64,21 +64,13 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """How the samples of a planar picture lie in memory.
+    """How the samples of a planar picture lie in memory."""
 
-    Attributes:
-        name: FFmpeg's name, always a planar format ("yuv420p10le", "gbrp", "gray", "yuva444p12le").
-        depth: bits a sample; samples are uint8 up to 8 bits, little-endian uint16 above.
-        chroma_shift: log2 of the horizontal and of the vertical chroma subsampling, (1, 1) for 4:2:0.
-        kind: "yuv", "rgb" (planes in the order G, B, R) or "gray".
-        has_alpha: whether a last plane of full size holds alpha.
-    """
-
-    name: str
-    depth: int
-    chroma_shift: tuple[int, int]
-    kind: str
-    has_alpha: bool
+    name: str  # FFmpeg's, always of a planar format: "yuv420p10le", "gbrp", "gray", "yuva444p12le"
+    depth: int  # bits of a sample; samples are uint8 up to 8 bits, little-endian uint16 above
+    chroma_shift: tuple[int, int]  # log2 of the horizontal and the vertical subsampling of chroma, (1, 1) for 4:2:0
+    kind: str  # "yuv", "rgb" (planes in the order G, B, R) or "gray"
+    has_alpha: bool  # in a last plane of full size
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
@@ -99,34 +91,21 @@ class PixelFormat:
 
 @dataclass(frozen=True, slots=True)
 class ColorTags:
-    """Colour as the file states it: FFmpeg's numbers, kept as they are; 2 (range: 0) means "not stated".
+    """Colour as the file states it, in FFmpeg's numbers; 2 (range: 0) means "not stated"."""
 
-    Attributes:
-        matrix: AVColorSpace (1 = BT.709, 5 and 6 = BT.601, 9 = BT.2020, 0 = RGB).
-        primaries: AVColorPrimaries.
-        transfer: AVColorTransferCharacteristic (16 = PQ, 18 = HLG).
-        range: AVColorRange (1 = limited, 2 = full).
-    """
-
-    matrix: int = 2
-    primaries: int = 2
-    transfer: int = 2
-    range: int = 0
+    matrix: int = 2  # AVColorSpace: 1 is BT.709, 5 and 6 are BT.601, 9 is BT.2020, 0 is RGB
+    primaries: int = 2  # AVColorPrimaries
+    transfer: int = 2  # AVColorTransferCharacteristic: 16 is PQ, 18 is HLG
+    range: int = 0  # AVColorRange: 1 is limited, 2 is full
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """How a player turns the coded picture before it shows it.
+    """How a player turns the coded picture before it shows it."""
 
-    Attributes:
-        matrix: the nine integers of the display matrix, exactly as in the file; empty where there is none.
-        quarter_turns: counter-clockwise quarter turns, `numpy.rot90(coded, quarter_turns)`, applied after mirroring.
-        mirrored: whether the coded picture is mirrored left to right first.
-    """
-
-    matrix: tuple[int, ...] = ()
-    quarter_turns: int = 0
-    mirrored: bool = False
+    matrix: tuple[int, ...] = ()  # the nine integers of the display matrix as in the file; empty where there is none
+    quarter_turns: int = 0  # counter-clockwise, as of `numpy.rot90`, after mirroring
+    mirrored: bool = False  # left to right
 
     def to_display(self, coded: NDArray[np.generic]) -> NDArray[np.generic]:
         """An (H, W, ...) array in coded orientation, as the player shows it."""
@@ -141,82 +120,50 @@ class Orientation:
 
 @dataclass(frozen=True, slots=True)
 class HdrMetadata:
-    """HDR10 static metadata (SMPTE ST 2086 and CTA-861.3).
+    """HDR10 static metadata (SMPTE ST 2086 and CTA-861.3)."""
 
-    Attributes:
-        mastering: ten rationals: x and y of red, green, blue and white point (CIE 1931), then minimum and
-            maximum luminance in cd/m^2; empty where the file has none.
-        max_content_light: MaxCLL in cd/m^2, 0 where unknown.
-        max_average_light: MaxFALL in cd/m^2, 0 where unknown.
-    """
-
+    # x and y of red, green, blue and white point (CIE 1931), minimum and maximum luminance in cd/m^2; or empty.
     mastering: tuple[Fraction, ...] = ()
-    max_content_light: int = 0
-    max_average_light: int = 0
+    max_content_light: int = 0  # MaxCLL in cd/m^2, 0 where unknown
+    max_average_light: int = 0  # MaxFALL in cd/m^2, 0 where unknown
 
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """One stream of the source beside the picture: `kind` is audio, subtitle, data, attachment or video."""
+    """One stream of the source beside the picture."""
 
     index: int
-    kind: str
+    kind: str  # audio, subtitle, data, attachment or video
     codec: str
     language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a source is, before a single frame of it is filled.
+    """What a source is. Sizes are those of the coded picture, before the player turns it."""
 
-    Sizes are those of the coded picture, before the player turns it (see `orientation`).
-
-    Attributes:
-        path: the file, or the folder of images.
-        is_folder: whether the source is a folder of images.
-        container: FFmpeg's format name ("mov,mp4,m4a,3gp,3g2,mj2"); "images" for a folder.
-        codec: FFmpeg's name of the video codec ("h264"); the image format's for a folder.
-        profile: the codec's profile, "" where it states none.
-        height, width: of the coded picture, in pixels.
-        pixel_format: of the frames that the reader gives out (packed formats are given out as planar ones).
-        color: the colour tags of the file.
-        time_base: seconds of one tick of `Frame.pts`.
-        rate: average frames a second; for a folder what the user stated.
-        n_frames: as the container states it, 0 where it does not; only a decode knows for sure.
-        duration_s: as the container states it, 0.0 where it does not.
-        start_pts: `Frame.pts` of the first frame; None where damage leaves that to a decode.
-        sample_aspect: width over height of one pixel, 1 where not stated.
-        orientation: how a player turns the picture.
-        hdr: HDR10 static metadata, None where there is none.
-        interlaced: whether the stream says that frames are two fields.
-        bottom_field_first: of two fields, whether the one with the second row is shown first.
-        streams: the other streams, in the order of the file.
-        stream_index: index of the picture's own stream in the file.
-        warnings: one line each for what cannot be kept or handled (Dolby Vision, HDR10+, interlacing).
-    """
-
-    path: Path
+    path: Path  # the file, or the folder of images
     is_folder: bool
-    container: str
-    codec: str
+    container: str  # FFmpeg's format name ("mov,mp4,m4a,3gp,3g2,mj2"); "images" for a folder
+    codec: str  # FFmpeg's name ("h264"); the image format's for a folder
     height: int
     width: int
-    pixel_format: PixelFormat
-    time_base: Fraction
-    rate: Fraction
-    profile: str = ""
+    pixel_format: PixelFormat  # of the frames that the reader yields, which are planar
+    time_base: Fraction  # seconds of one tick of `Frame.pts`
+    rate: Fraction  # average frames per second; for a folder what the user stated
+    profile: str = ""  # of the codec, "" where it states none
     color: ColorTags = ColorTags()
-    n_frames: int = 0
-    duration_s: float = 0.0
-    start_pts: int | None = None
-    sample_aspect: Fraction = Fraction(1)
+    n_frames: int = 0  # as the container states it, 0 where it does not; only a decode knows for sure
+    duration_s: float = 0.0  # as the container states it, 0.0 where it does not
+    start_pts: int | None = None  # `Frame.pts` of the first frame; None where damage leaves that to a decode
+    sample_aspect: Fraction = Fraction(1)  # width over height of one pixel
     orientation: Orientation = Orientation()
     hdr: HdrMetadata | None = None
     interlaced: bool = False
     bottom_field_first: bool = False
-    streams: tuple[StreamInfo, ...] = ()
-    stream_index: int = 0
-    warnings: tuple[str, ...] = ()
+    streams: tuple[StreamInfo, ...] = ()  # the others, in the order of the file
+    stream_index: int = 0  # of the picture's own stream in the file
+    warnings: tuple[str, ...] = ()  # what cannot be kept or handled (Dolby Vision, HDR10+, interlacing), a line each
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -228,22 +175,15 @@ class VideoInfo:
 
 @dataclass(slots=True)
 class Frame:
-    """One decoded picture in its own samples.
+    """One decoded picture."""
 
-    Attributes:
-        index: position in the source, from 0, held frames counted.
-        pts: presentation time in ticks of `time_base`.
-        time_base: seconds a tick.
-        planes: one (h, w) array a plane, uint8 or uint16, writable, in the order of the pixel format
-            (Y U V [A], G B R [A], or Y); sizes as `PixelFormat.plane_size` says.
-        held: whether this is a repeat of the last good frame in the place of a damaged one.
-    """
-
-    index: int
-    pts: int
-    time_base: Fraction
+    index: int  # position in the source, from 0
+    pts: int  # presentation time in ticks
+    time_base: Fraction  # seconds of one tick
+    # One writable (h, w) array for each plane, uint8 or uint16, in the order of the pixel format (Y U V [A], G B R [A],
+    # or Y); sizes as `PixelFormat.plane_size` says. Empty where only the time is known.
     planes: tuple[Samples, ...]
-    held: bool = False
+    held: bool = False  # whether it repeats the last good frame in the place of a damaged one
 
     @property
     def time_s(self) -> Fraction:
@@ -253,35 +193,22 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The fill of one frame, ready to be put into the picture.
+    """The fill of one frame, ready to be put into the picture."""
 
-    Attributes:
-        index: the frame's position in the source.
-        pts: the frame's presentation time, in ticks of the source's time base.
-        box: where the patch lies in the coded picture.
-        rgb: (box.height, box.width, 3) uint16, 0 to 65535 for [0, 1]; full range, in the source's own transfer curve.
-        alpha: (box.height, box.width) uint8, 255 inside the dilated mask, falling to 0 over the feather band;
-            where it is 0 the picture is not touched.
-        invented: ratio of what is covered, weighted by `alpha`, that shows what no frame shows; None if the model does
-            not say.
-    """
-
-    index: int
-    pts: int
-    box: Box
+    index: int  # the frame's position in the source
+    pts: int  # the frame's presentation time, in ticks of the source's time base
+    box: Box  # where the patch lies in the coded picture
+    # (box.height, box.width, 3), 0 to 65535 for [0, 1]; full range, in the source's own transfer curve.
     rgb: NDArray[np.uint16] = field(repr=False)
+    # (box.height, box.width), 255 inside the dilated mask, falling to 0 over the feather band.
     alpha: NDArray[np.uint8] = field(repr=False)
+    # Ratio, weighted by `alpha`, of what is covered that shows what no frame shows; None if the model does not say.
     invented: float | None = None
 
 
 class Remembered(NamedTuple):
-    """A picture that a model takes along from one segment to the next.
+    """A picture that a model takes along from one segment to the next."""
 
-    Attributes:
-        picture: (H, W, 3) uint8 RGB.
-        scale: (vertical, horizontal), its size relative to the working size; in a `vidfill.engine.fill.SceneMemory`, to
-            the source's own.
-    """
-
-    picture: NDArray[np.uint8]
+    picture: NDArray[np.uint8]  # (H, W, 3) RGB
+    # (vertical, horizontal) size relative to the working size; in a `vidfill.engine.fill.SceneMemory`, to the source.
     scale: tuple[float, float]

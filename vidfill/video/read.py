@@ -7,12 +7,7 @@ import itertools
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Self
-
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vidfill.errors import InputError, UsageError
 from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious
@@ -23,58 +18,41 @@ from vidfill.video.source import MEDIA_ERRORS, OpenVideo, describe, has_stored_t
 
 __all__ = ["Damage", "Reader", "probe"]
 
-# How far before the wanted time a keyframe is looked for, in seconds, before reading from the start: some containers
-# are entered by decoding time, which is earlier, and a stream refreshed bit by bit takes a while until it is whole.
+# Attempts to seek, in seconds before the wanted time; after them a file is read from the start. Some containers seek by
+# decoding time, which is earlier, and a stream with gradual refresh takes a while until it is whole.
 _SEEK_BACK_S = (0, 2, 20)
 
 
 def probe(path: Path, *, fps: Fraction | None = None) -> VideoInfo:
-    """Say what a source is. A file is opened and one frame of it decoded.
-
-    Args:
-        path: a video file or a folder of images.
-        fps: frames a second of a folder of images, 25 if not given; a video has its own.
-
-    Raises:
-        InputError: the source cannot be read; the message says why and what to do.
-        UsageError: `fps` was given for a video.
-    """
+    """What a source is; arguments and errors as those of `Reader`."""
     with Reader(path, fps=fps) as reader:
         return reader.info
 
 
 def _describe_damaged(path: Path) -> VideoInfo:
-    """What a file is whose first packets do not all decode."""
+    """What a file is, by the first frame that can be decoded though packets before it cannot."""
     container, stream = open_video(path)
-    with container:
-        first = _first_frame(container, stream)
-        if first is not None:
-            return describe(container, stream, first, path)
+    with container, contextlib.suppress(*MEDIA_ERRORS):
+        for packet in itertools.chain(packets_of(container, stream), [None]):
+            frames = []
+            with contextlib.suppress(*MEDIA_ERRORS):
+                frames = stream.decode(packet)
+            if frames:
+                return describe(container, stream, frames[0], path)
     raise InputError(
         f"no frame of {path} can be decoded", expected="a video that is not damaged", todo="convert it first"
     )
 
 
-def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame that can be decoded, None where the file gives up before there is any."""
-    with contextlib.suppress(*MEDIA_ERRORS):
-        for packet in itertools.chain(packets_of(container, stream), [None]):
-            with contextlib.suppress(*MEDIA_ERRORS):
-                frames = stream.decode(packet)
-                if frames:
-                    return frames[0]
-    return None
-
-
 class Reader:
-    """Gives out the frames of a source; any number of passes, each from its own start.
+    """Decodes the frames of a source, in any number of passes.
 
-    Damaged packets do not end it: the last good frame is held in the place of each, so that count and timing stay.
+    The last good frame is held in the place of each damaged one, so that count and timing stay.
 
     Args:
         path: a video file or a folder of images.
-        fps: frames a second of a folder of images.
-        threads: for the decoder, 0 for as many as it likes.
+        fps: frames per second of a folder of images, None for 25.
+        threads: of the decoder, 0 for its own choice.
 
     Raises:
         InputError: the source cannot be read.
@@ -122,9 +100,7 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -137,17 +113,12 @@ class Reader:
         self._passes.clear()
 
     def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:
-        """Start a new pass.
-
-        `damage` counts anew; once the pass has come to its end, it holds all that is wrong from there on.
+        """Start a new pass, with frames in strictly rising time; `damage` counts from its beginning.
 
         Args:
-            start_pts: presentation time of the first frame wanted, in ticks; None for the first there is. The
-                frames are those of a pass from the start, whether or not the file can be entered there.
+            start_pts: presentation time of the first frame wanted, in ticks; None for the first there is. The frames
+                are those of a pass from the start, whether or not the file can be entered there.
             start_index: the index that the first frame is given.
-
-        Yields:
-            Frames in strictly rising time.
 
         Raises:
             InputError: size or pixel format change on the way.
@@ -184,7 +155,7 @@ class Reader:
         yield from self._from_start(start_pts)
 
     def _first_at(self, start_pts: int, pictures: Iterator[Picture]) -> Picture | None:
-        """The picture at exactly this time, None if it might differ from that of a pass from the start."""
+        """The picture of exactly this time, None if it might differ from that of a pass from the start."""
         try:
             for picture in pictures:
                 if self.damage or picture.pts > start_pts:
@@ -196,7 +167,7 @@ class Reader:
         return None
 
     def _pass(self, *, seek_pts: int | None, start_pts: int | None) -> Generator[Picture, None, None]:
-        """Decode fast until something looks damaged, then again with care, without giving anything out twice."""
+        """Decode fast until something looks damaged, then again with care, yielding no picture twice."""
         given: int | None = None
         for is_careful in (True,) if self._needs_care else (False, True):
             opened = self._opened if seek_pts is None and not is_careful else None
@@ -217,14 +188,11 @@ class Reader:
             finally:
                 decoding.close()
             if seek_pts is None:
-                self._is_orderly = decoding.clock.is_as_stored and has_stored_times(self._info)
+                self._is_orderly = decoding.times.is_as_stored and has_stored_times(self._info)
             return
 
     def _can_seek(self) -> bool:
-        """Whether the timestamps of the file are those of the frames: each there, none twice, in order.
-
-        A pass from the start has found out; else the packets are looked through once, without decoding.
-        """
+        """Whether timestamps are complete, unique and in order, as a pass from the start or a look at packets shows."""
         if self._is_orderly is None:
             self._is_orderly = has_stored_times(self._info) and self._packets_are_orderly()
         return self._is_orderly

@@ -23,7 +23,7 @@ _GRAY = ColorTags(primaries=1, transfer=13, range=2)
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sorts frame2 before frame10, and upper case like lower case."""
+    """A sort key that puts frame2 before frame10 and ignores case."""
     parts = re.split(r"(\d+)", path.stem.casefold())
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
@@ -35,14 +35,14 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 class ImageFolder:
-    """A folder of images of one size and kind, given out as frames at a constant rate.
+    """A folder of images of one size and kind as frames at a constant rate.
 
-    Colour comes as gbrp, gbrap with alpha, gray as gray; 16-bit images keep their depth. Pixels are taken as they are
-    stored: no rotation by Exif.
+    Colour images become gbrp, those with alpha gbrap, gray ones gray; 16-bit images keep their depth. Rotation by Exif
+    is ignored.
 
     Args:
-        folder: of the images.
-        fps: frames a second, 25 if not given.
+        folder: the folder.
+        fps: frames per second, 25 if not given.
 
     Raises:
         InputError: no images, or the first of them cannot be read.
@@ -79,7 +79,7 @@ class ImageFolder:
 
     @property
     def info(self) -> VideoInfo:
-        """What the folder is, as a source."""
+        """What the source is."""
         return self._info
 
     def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:

@@ -1,9 +1,8 @@
 """Resizes and shifts a plane of samples by fractions of a sample, each axis on its own.
 
 The kernel is Keys' cubic (a = -1/2: "Cubic Convolution Interpolation for Digital Image Processing", 1981, equation 15),
-widened by as much as the plane shrinks so that nothing aliases. Beyond the plane its border is repeated. Where an
-output sample falls on an input sample and nothing shrinks, it is that sample, bit for bit: a resize to the same size
-changes nothing.
+widened in proportion where a plane shrinks, against aliasing. Beyond the plane its border is repeated. A resize to the
+same size changes nothing, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,34 +20,25 @@ _CHUNK = 64  # output samples that one matrix makes: wide enough for BLAS, narro
 
 
 class Axis(NamedTuple):
-    """Where the output samples of one axis lie on the input.
+    """Where the output samples of one axis lie on the input."""
 
-    Attributes:
-        n: output samples.
-        start: place of the first one, in input samples; 0 is the first input sample itself.
-        step: input samples from one to the next, above 0.
-    """
-
-    n: int
-    start: float
-    step: float
+    n: int  # output samples
+    start: float  # position of the first one, in input samples; 0 is the first input sample
+    step: float  # input samples from one to the next, above 0
 
     @classmethod
     def resize(cls, n_from: int, n_to: int) -> Axis:
-        """The whole of `n_from` samples as `n_to`: outer edges meet outer edges."""
+        """All of `n_from` samples as `n_to`, outer edges aligned."""
         step = n_from / n_to
         return cls(n_to, 0.5 * step - 0.5, step)
 
     def on_grid(self, first: float, spacing: int) -> Axis:
-        """The same for planes whose samples lie at `first`, `first + spacing`, ... of these (subsampled chroma).
-
-        The grids of input and output are alike; `n` stays, as only the caller knows it.
-        """
+        """The same for a plane whose samples lie at `first`, `first + spacing`, ... of these (chroma); `n` stays."""
         return Axis(self.n, (self.start + (self.step - 1) * first) / spacing, self.step)
 
 
 class _Band(NamedTuple):
-    """Output samples [start, stop) as (stop - start, hi - lo) weights of the input samples [lo, hi)."""
+    """Output samples [start, stop) as weights (stop - start, hi - lo) of input samples [lo, hi)."""
 
     start: int
     stop: int
@@ -58,14 +48,14 @@ class _Band(NamedTuple):
 
 
 def resample(plane: NDArray[Any], rows: Axis, columns: Axis) -> Float:
-    """A plane, (H, W) of any real type, seen at other places: (rows.n, columns.n), not rounded and not clipped.
+    """Sample an (H, W) plane of any real type at other positions: (rows.n, columns.n), not rounded and not clipped.
 
     Example:
         >>> resample(np.arange(8.0).reshape(2, 4), Axis.resize(2, 2), Axis(2, 0.0, 2.0)).shape
         (2, 2)
     """
     samples = plane.astype(np.float32)
-    # The axis that shrinks most goes first: less is left for the other.
+    # First the axis that shrinks most: less is left for the other.
     if rows.n * plane.shape[1] < columns.n * plane.shape[0]:
         return _across(_down(samples, rows), columns)
     return _down(_across(samples, columns), rows)
@@ -87,7 +77,6 @@ def _across(samples: Float, axis: Axis) -> Float:
 
 @lru_cache(maxsize=64)
 def _bands(axis: Axis, n_input: int) -> tuple[_Band, ...]:
-    """The weights of all output samples, in chunks."""
     return tuple(_band(axis, n_input, i, min(axis.n, i + _CHUNK)) for i in range(0, axis.n, _CHUNK))
 
 

@@ -25,7 +25,7 @@ from vidfill.errors import InputError
 from vidfill.video.formats import pixel_format, planar_name
 from vidfill.video.frame import ColorTags, HdrMetadata, Orientation, StreamInfo, VideoInfo
 
-# What opening, reading and decoding raise for a file that is not as it should be (an unknown codec is a ValueError).
+# What PyAV raises for a damaged or unknown file (an unknown codec is a ValueError).
 MEDIA_ERRORS = (av.error.FFmpegError, ValueError, OSError)
 
 _FULL_RANGE = 2
@@ -33,7 +33,7 @@ _UNSTATED = 2
 _DEFAULT_RATE = Fraction(25)  # FFmpeg's own, for streams that state none
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 
-# AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 two fields; of these the ones that show the bottom field first.
+# AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 interlaced, 3 and 4 of them with the bottom field first.
 _PROGRESSIVE, _BOTTOM_FIRST = 1, frozenset({3, 4})
 
 # (a, b, c, d) of a display matrix (x' = a x + c y, y' = b x + d y, y down): quarter turns and mirroring.
@@ -50,7 +50,7 @@ _TURNS = {
 
 
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file and pick its picture: not a cover, the default stream first, then the largest.
+    """Open a file and pick the picture's stream: no cover art, the default stream if there is one, then the largest.
 
     Raises:
         InputError: there is no such file, it is no video, or it cannot be read more than once (a pipe).
@@ -68,7 +68,7 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """The packets of the picture from where the container stands; what the demuxer raises is not caught."""
+    """The packets of the picture from the container's position; errors of the demuxer are not caught."""
     try:
         for packet in container.demux(stream):
             if packet.size:  # else PyAV's mark of the end, or a frame that was dropped when the file was made
@@ -78,11 +78,11 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
 
 
 class OpenVideo:
-    """A file that is decoded from its start; `describe` looks at the first frame without it being decoded twice.
+    """An open file and its decoder.
 
     Args:
-        path: of the file.
-        threads: for the decoder, 0 for as many as it likes.
+        path: the file.
+        threads: of the decoder, 0 for its own choice.
         is_careful: decode with one thread, so that an error belongs to the packet that raises it.
 
     Raises:
@@ -102,11 +102,7 @@ class OpenVideo:
         self.container.close()
 
     def describe(self) -> VideoInfo | None:
-        """What the file is, by its first frame; None where there is an error before that.
-
-        Raises:
-            InputError: the pixel format is not supported.
-        """
+        """What the file is, by its first frame, which is decoded now and comes again; None after an error."""
         try:
             for packet in chain(self._coming, [None]):
                 frames = self.stream.decode(packet)
@@ -123,34 +119,27 @@ class OpenVideo:
         return replace(info, start_pts=stored_time(frames[0], info) or 0)
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """The packets of the picture; what the demuxer raises is not caught."""
+        """The packets of the picture; errors of the demuxer are not caught."""
         yield from [packet for packet, _ in self._decoded if packet is not None]
         yield from self._coming
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """The frames that the decoder gives out for a packet, or at the end (None); what it raises is not caught."""
+        """The frames that the decoder yields for a packet, or at the end (None); its errors are not caught."""
         return self._decoded.popleft()[1] if self._decoded else self.stream.decode(packet)
 
 
 def has_stored_times(info: VideoInfo) -> bool:
-    """Whether packets say when their frames are shown; AVI says when they are decoded, which differs for these."""
+    """Whether packets carry presentation times; AVI has decoding times only, which differ for these codecs."""
     return not (info.container == "avi" and info.codec in ("h264", "hevc"))
 
 
 def stored_time(frame: VideoFrame, info: VideoInfo) -> int | None:
-    """When the file says that a frame is shown; without such times, when it is decoded, which rises as well."""
+    """The presentation time of a frame as stored; the decoding time, which rises as well, where there is none."""
     return frame.pts if frame.pts is not None and has_stored_times(info) else frame.dts
 
 
 def describe(container: InputContainer, stream: VideoStream, first: VideoFrame, path: Path) -> VideoInfo:
-    """Put together what a file says about itself.
-
-    Args:
-        container: as `open_video` opened it.
-        stream: of the picture.
-        first: the first frame that could be decoded; what counts is said by it, not by the header.
-        path: of the file, kept as it is given.
-    """
+    """Collect what a file says about itself; its first decodable frame counts for more than the header."""
     context = stream.codec_context
     color = ColorTags(
         matrix=_stated(first.colorspace, context.colorspace),
@@ -222,10 +211,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether a file begins like mp4 or mov but has no whole moov box among its outermost boxes.
-
-    Pictures in that container (HEIF, AVIF) have a meta box instead.
-    """
+    """Whether a file begins like mp4 or mov but has no whole moov box (in HEIF and AVIF: meta box) at its top level."""
     size, position, is_first = path.stat().st_size, 0, True
     with path.open("rb") as file:
         while position + 8 <= size:
@@ -258,10 +244,10 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def _rate_and_count(container: InputContainer, stream: VideoStream) -> tuple[Fraction, int]:
-    """Frames a second on average, and frames as the container states them, 0 where it does not.
+    """Average frames per second, and the number of frames as the container states it, 0 where it does not.
 
-    AVI has no timestamps: variable rates are stored as a high one with empty packets between the frames, and it is
-    these slots that the header counts. FFmpeg's guess looks at the frames.
+    AVI has no timestamps: a variable rate is stored as a high one with empty packets between the frames, and its
+    header counts those as well. FFmpeg's guess looks at the frames.
     """
     stated, guessed = stream.average_rate, stream.guessed_rate
     if container.format.name == "avi" and guessed and stated and guessed < stated:
@@ -303,7 +289,7 @@ def _orientation(frame: VideoFrame) -> Orientation:
 
 
 def _hdr(frame: VideoFrame) -> HdrMetadata | None:
-    """HDR10 static metadata as FFmpeg's structs AVMasteringDisplayMetadata and AVContentLightMetadata hold it."""
+    """HDR10 static metadata from FFmpeg's structs AVMasteringDisplayMetadata and AVContentLightMetadata."""
     mastering_data = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
     light_data = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
     mastering: tuple[Fraction, ...] = ()
