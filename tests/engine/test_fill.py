@@ -65,13 +65,13 @@ class FakeMasks:
         yield self
 
 
-def _segment(index: int, start: int, stop: int, *, before: int = 0, after: int = 0, size: tuple[int, int]) -> Segment:
+def a_segment(index: int, start: int, stop: int, *, before: int = 0, after: int = 0, size: tuple[int, int]) -> Segment:
     read_start = start - before
     box = Box(4, 4, 36, 28)
     return Segment(index, 0, start, stop, read_start, stop + after, 4 * read_start + 7, box, size)
 
 
-def _plan(*segments: Segment, n_frames: int = 30) -> Plan:
+def a_plan(*segments: Segment, n_frames: int = 30) -> Plan:
     return Plan("fake", HEIGHT, WIDTH, n_frames, 0, ((0, n_frames),), segments, n_frames, 1, 2, 0)
 
 
@@ -79,7 +79,7 @@ FULL = (24, 32)
 
 
 def test_a_patch_is_tight_around_its_own_alpha() -> None:
-    plan = _plan(_segment(0, 2, 5, size=FULL))
+    plan = a_plan(a_segment(0, 2, 5, size=FULL))
     patches = list(fill(plan, FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU))
     assert [(p.index, p.pts) for p in patches] == [(2, 15), (3, 19), (4, 23)]
     for patch in patches:
@@ -93,7 +93,7 @@ def test_a_patch_is_tight_around_its_own_alpha() -> None:
 
 def test_the_fill_reaches_the_patch() -> None:
     # No neighbours, no feedback: the fill is 0.9 x the frame's mean outside the hole, plus 0.1 x the frame turned.
-    plan = _plan(_segment(0, 20, 21, size=FULL))
+    plan = a_plan(a_segment(0, 20, 21, size=FULL))
     (patch,) = fill(plan, FakeReader(30), FakeMasks(), Recorder(WindowSpec()), CPU)
     value = 20 / 255
     mean = value * (1 - np.count_nonzero(patch.alpha) / (24 * 32))
@@ -103,7 +103,7 @@ def test_the_fill_reaches_the_patch() -> None:
 
 
 def test_a_smaller_working_size_covers_every_bit_of_the_hole() -> None:
-    plan = _plan(_segment(0, 0, 9, size=(10, 13)))
+    plan = a_plan(a_segment(0, 0, 9, size=(10, 13)))
     seen: list[float] = []
 
     class Watching(Recorder):
@@ -119,14 +119,14 @@ def test_a_smaller_working_size_covers_every_bit_of_the_hole() -> None:
 
 
 def test_frames_without_a_hole_give_no_patch() -> None:
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     patches = fill(plan, FakeReader(30), FakeMasks(empty=[2, 3]), Recorder(WINDOW), CPU)
     assert [p.index for p in patches] == [0, 1, 4, 5]
 
 
 def test_state_and_previous_start_anew_with_each_segment() -> None:
     model = Recorder(WINDOW)
-    plan = _plan(_segment(0, 0, 4, size=FULL), _segment(1, 4, 7, size=FULL))
+    plan = a_plan(a_segment(0, 0, 4, size=FULL), a_segment(1, 4, 7, size=FULL))
     list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     assert [(w[0], w[3], w[4]) for w in model.windows] == [
         *[(0, None, None), (1, 0, 1), (2, 1, 2), (3, 2, 3)],
@@ -143,28 +143,28 @@ def test_a_recurrence_is_warmed_up_where_the_hole_begins_before_the_segment(
     hole_before: tuple[int, int] | None, first: int
 ) -> None:
     model = Recorder(WINDOW)
-    later = _segment(0 if hole_before is None else 1, 6, 8, before=5, after=3, size=FULL)
-    plan = _plan(*([] if hole_before is None else [_segment(0, *hole_before, size=FULL)]), later)
+    later = a_segment(0 if hole_before is None else 1, 6, 8, before=5, after=3, size=FULL)
+    plan = a_plan(*([] if hole_before is None else [a_segment(0, *hole_before, size=FULL)]), later)
     patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU, segments=[later]))
     assert [p.index for p in patches] == [6, 7]
     assert [w[0] + later.read_start for w in model.windows] == list(range(first, 8))
 
 
 def test_warming_up_takes_a_bounded_number_of_frames_of_the_same_scene() -> None:
-    earlier = _segment(0, 0, 90, size=FULL)
-    later = _segment(1, 90, 92, before=48, size=FULL)
+    earlier = a_segment(0, 0, 90, size=FULL)
+    later = a_segment(1, 90, 92, before=48, size=FULL)
     model = Recorder(WINDOW)
-    list(fill(_plan(earlier, later), FakeReader(99), FakeMasks(), model, CPU, segments=[later]))
+    list(fill(a_plan(earlier, later), FakeReader(99), FakeMasks(), model, CPU, segments=[later]))
     assert len(model.windows) == WARM_UP_FRAMES + 2
     model = Recorder(WINDOW)
     elsewhere = replace(later, scene=1)
-    list(fill(_plan(earlier, elsewhere), FakeReader(99), FakeMasks(), model, CPU, segments=[elsewhere]))
+    list(fill(a_plan(earlier, elsewhere), FakeReader(99), FakeMasks(), model, CPU, segments=[elsewhere]))
     assert len(model.windows) == 2
 
 
 def test_passes_in_both_directions_take_all_that_may_be_read() -> None:
     model = Recorder(WindowSpec(passes=("backward", "forward")))
-    plan = _plan(_segment(0, 6, 8, before=4, after=3, size=FULL))
+    plan = a_plan(a_segment(0, 6, 8, before=4, after=3, size=FULL))
     patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     assert [p.index for p in patches] == [6, 7]
     assert [w[0] for w in model.windows] == [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 5]
@@ -172,7 +172,7 @@ def test_passes_in_both_directions_take_all_that_may_be_read() -> None:
 
 def test_a_model_without_feedback_needs_no_warming_up() -> None:
     model = Recorder(WindowSpec(neighbours=(-2, 2)))
-    plan = _plan(_segment(0, 6, 8, before=4, after=3, size=FULL))
+    plan = a_plan(a_segment(0, 6, 8, before=4, after=3, size=FULL))
     patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     assert [p.index for p in patches] == [6, 7]
     assert [w[:2] for w in model.windows] == [(4, [2, 6]), (5, [3, 7])]
@@ -180,7 +180,7 @@ def test_a_model_without_feedback_needs_no_warming_up() -> None:
 
 def test_nothing_is_read_before_it_is_needed_nor_after_the_segment() -> None:
     reader = FakeReader(30)
-    plan = _plan(_segment(0, 2, 10, after=1, size=FULL))
+    plan = a_plan(a_segment(0, 2, 10, after=1, size=FULL))
     patches = fill(plan, reader, FakeMasks(), Recorder(WindowSpec(neighbours=(-2, 2))), CPU)
     assert reader.read == []
     next(patches)
@@ -190,7 +190,7 @@ def test_nothing_is_read_before_it_is_needed_nor_after_the_segment() -> None:
 
 
 def test_a_held_frame_hides_the_object_where_the_picture_shows_it() -> None:
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     patches = list(fill(plan, FakeReader(30, held=[3]), FakeMasks(), Recorder(WINDOW), CPU))
     assert patches[3].box == patches[2].box.union(Box(8, 7, 20, 19))
     assert patches[4].box == Box(9, 7, 21, 19)
@@ -205,7 +205,7 @@ def test_of_held_frames_before_any_good_one_nothing_is_believed() -> None:
             seen.append(hole)
             return super().encode(frame, hole)
 
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     list(fill(plan, FakeReader(30, held=[0, 1]), FakeMasks(), Watch(WindowSpec()), CPU))
     assert [bool(hole.all()) for hole in seen] == [True, True, False, False, False, False]
 
@@ -215,16 +215,16 @@ def test_more_than_8_bits_reach_the_model_and_the_patch() -> None:
         def encode(self, frame: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
             return frame.amax(dim=(1, 2, 3), keepdim=True)
 
-    plan = _plan(_segment(0, 21, 22, size=FULL))
+    plan = a_plan(a_segment(0, 21, 22, size=FULL))
     (patch,) = fill(plan, FakeReader(30, RGB10), FakeMasks(), Copy(WindowSpec()), CPU)
     assert patch.rgb.max() / 65535 == pytest.approx(84 / 1023, abs=1 / 4000)
 
 
 def test_the_plan_limits_the_references_of_a_segment() -> None:
-    segment = _segment(0, 4, 8, before=4, after=12, size=(24, 32))
+    segment = a_segment(0, 4, 8, before=4, after=12, size=(24, 32))
     for own, most, expected in ((None, 4, (0, 5, 10, 15)), (2, 4, (0, 10)), (None, 40, (0, 3, 6, 9, 12, 15, 18))):
         model = Recorder(WindowSpec(references=ReferenceSpec(stride=3, most=own)))
-        plan = replace(_plan(segment), max_references=most)
+        plan = replace(a_plan(segment), max_references=most)
         list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
         target, _, references, _, _ = model.windows[0]
         assert (target, references) == (4, [i for i in expected if i != 4])
@@ -232,7 +232,7 @@ def test_the_plan_limits_the_references_of_a_segment() -> None:
 
 def test_out_of_memory_halves_the_working_size_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     model = Raising(WINDOW, error, calls=[3])
     with caplog.at_level(logging.WARNING, "vidfill"):
         patches = list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
@@ -249,7 +249,7 @@ def test_out_of_memory_halves_the_working_size_and_goes_on(caplog: pytest.LogCap
     ],
 )
 def test_out_of_memory_at_half_the_size_is_a_device_error_with_advice(error: BaseException) -> None:
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     patches = fill(plan, FakeReader(30), FakeMasks(), Raising(WINDOW, error, calls=range(2, 100)), CPU)
     assert [next(patches).index, next(patches).index] == [0, 1]
     with pytest.raises(DeviceError, match="--working-size"):
@@ -257,27 +257,27 @@ def test_out_of_memory_at_half_the_size_is_a_device_error_with_advice(error: Bas
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     with pytest.raises(RuntimeError, match="shapes"):
         list(fill(plan, FakeReader(30), FakeMasks(), Raising(WINDOW, RuntimeError("shapes"), calls=[1]), CPU))
 
 
 def test_a_source_that_has_become_shorter_is_an_input_error() -> None:
-    plan = _plan(_segment(0, 0, 6, size=FULL))
+    plan = a_plan(a_segment(0, 0, 6, size=FULL))
     with pytest.raises(InputError, match="4 frames of a segment of 6"):
         list(fill(plan, FakeReader(4), FakeMasks(), Recorder(WINDOW), CPU))
 
 
 def test_progress_counts_frames_over_all_segments() -> None:
     calls: list[tuple[int, int]] = []
-    plan = _plan(_segment(0, 0, 2, size=FULL), _segment(1, 4, 7, size=FULL))
+    plan = a_plan(a_segment(0, 0, 2, size=FULL), a_segment(1, 4, 7, size=FULL))
     model = Recorder(WINDOW)
     list(fill(plan, FakeReader(30), FakeMasks(empty=[5]), model, CPU, progress=lambda *done: calls.append(done)))
     assert calls == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
 def test_chosen_segments_only() -> None:
-    plan = _plan(_segment(0, 0, 2, size=FULL), _segment(1, 4, 7, size=FULL))
+    plan = a_plan(a_segment(0, 0, 2, size=FULL), a_segment(1, 4, 7, size=FULL))
     patches: list[Patch] = list(
         fill(plan, FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU, segments=plan.segments[1:])
     )
@@ -305,16 +305,16 @@ class Remembering(Recorder):
 
 
 def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
-    parts = [_segment(i, 4 * i, 4 * i + 4, size=FULL) for i in range(3)] + [_segment(3, 12, 16, size=(12, 16))]
+    parts = [a_segment(i, 4 * i, 4 * i + 4, size=FULL) for i in range(3)] + [a_segment(3, 12, 16, size=(12, 16))]
     parts[2] = replace(parts[2], scene=1)
     model = Remembering()
-    list(fill(_plan(*parts), FakeReader(30), FakeMasks(), model, CPU))
+    list(fill(a_plan(*parts), FakeReader(30), FakeMasks(), model, CPU))
     assert model.recalled == [(0, 0, 0), (1, 3, 4), (0, 0, 0), (0, 0, 0)]  # only the last segment is kept here
 
 
 def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_other_sizes() -> None:
     sizes = (FULL, (12, 16), (6, 8))  # of a crop of FULL
-    plan = _plan(*(_segment(i, 4 * i, 4 * i + 4, size=size) for i, size in enumerate(sizes)))
+    plan = a_plan(*(a_segment(i, 4 * i, 4 * i + 4, size=size) for i, size in enumerate(sizes)))
     model = Remembering()
     list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     assert model.recalled == [(0, 0, 0), (1, 6, 8), (2, 6, 8)]
@@ -328,7 +328,7 @@ def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
                 raise MemoryError
             return super().step(window, state, pass_index)
 
-    plan = _plan(_segment(0, 0, 4, size=FULL), _segment(1, 4, 8, size=FULL))
+    plan = a_plan(a_segment(0, 0, 4, size=FULL), a_segment(1, 4, 8, size=FULL))
     model = Failing()
     list(fill(plan, FakeReader(30), FakeMasks(), model, CPU))
     small = halved(FULL)
@@ -351,10 +351,10 @@ class Inventing(Recorder):
 
 @pytest.mark.parametrize("size", [FULL, (12, 16)])
 def test_a_patch_says_how_much_of_it_is_invented(size: tuple[int, int]) -> None:
-    plan = _plan(_segment(0, 0, 8, size=size))
+    plan = a_plan(a_segment(0, 0, 8, size=size))
     for patch in fill(plan, FakeReader(30), FakeMasks(), Inventing(WindowSpec()), CPU):
         columns = np.arange(patch.box.x0, patch.box.x1) - 4  # of the crop
         weight = patch.alpha.sum(axis=0) / patch.alpha.sum()
         assert patch.invented == pytest.approx(weight[columns < 16].sum(), abs=1e-6)
-    (patch,) = fill(_plan(_segment(0, 0, 1, size=size)), FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU)
+    (patch,) = fill(a_plan(a_segment(0, 0, 1, size=size)), FakeReader(30), FakeMasks(), Recorder(WINDOW), CPU)
     assert patch.invented is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.models import Recorder
-from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, _plan, _segment
+from tests.engine.test_fill import CPU, FULL, FakeMasks, FakeReader, a_plan, a_segment
 from vidfill.engine.fill import fill
 from vidfill.errors import InputError
 from vidfill.models.base import Detail, Step, Window, WindowSpec
@@ -32,7 +32,7 @@ class Detailing(Recorder):
 
 
 def test_a_detail_at_the_size_of_the_source_is_laid_over_the_enlarged_fill() -> None:
-    plan = _plan(_segment(0, 0, 2, size=(12, 16)))
+    plan = a_plan(a_segment(0, 0, 2, size=(12, 16)))
     for patch in fill(plan, FakeReader(30), FakeMasks(), Detailing(WindowSpec()), CPU):
         rows = np.arange(patch.box.y0, patch.box.y1) - 4  # of the crop
         inside = patch.alpha > 0
@@ -46,7 +46,7 @@ def test_a_frame_that_is_not_made_smaller_has_no_original() -> None:
             assert window.target.original is None
             return Step(window.target.frame)
 
-    assert list(fill(_plan(_segment(0, 0, 2, size=FULL)), FakeReader(30), FakeMasks(), Looking(WindowSpec()), CPU))
+    assert list(fill(a_plan(a_segment(0, 0, 2, size=FULL)), FakeReader(30), FakeMasks(), Looking(WindowSpec()), CPU))
 
 
 class Vanishing(FakeReader):
@@ -60,6 +60,6 @@ class Vanishing(FakeReader):
 
 
 def test_an_original_that_is_gone_is_an_unreadable_source() -> None:
-    plan = _plan(_segment(0, 0, 2, size=(12, 16)))
+    plan = a_plan(a_segment(0, 0, 2, size=(12, 16)))
     with pytest.raises(InputError, match="frame 0 is no longer in the source"):
         list(fill(plan, Vanishing(30), FakeMasks(), Detailing(WindowSpec()), CPU))

@@ -1,4 +1,4 @@
-"""Put a patch into the frame's own planes: level at the seam, grain, feather. Outside the mask nothing changes."""
+"""Puts a patch into the planes of its frame: level at the seam, grain, feather. Outside the mask nothing changes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from vidfill.settings import ComposeSettings
 from vidfill.video.color import paste_rgb, rgb_crop
 from vidfill.video.frame import Bool, Box, Frame, Patch, VideoInfo
 
-# What seams and grain look at around the hole.
-_RING_PX = 24
-# Of the grid on which it is decided what belongs together.
-_CELL_PX = 8
+_RING_PX = 24  # around the hole, for the seam and the grain
+_CELL_PX = 8  # of the grid on which parts of a hole are joined
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -35,14 +33,11 @@ def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettin
     """
     labels, n_parts = _parts(patch.alpha)
     for part in range(1, n_parts + 1):
-        own = labels == part
-        tight = Box.around(own)
-        if tight is not None:
-            _put(frame, info, patch, own, tight, settings, noise, part)
+        _put(frame, info, patch, labels == part, settings, noise, part)
 
 
 def _parts(alpha: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
-    """Number the parts of a hole that lie far enough apart to be treated on their own: labels, and how many."""
+    """Labels of the parts of a hole that are far enough apart to be independent, and their number."""
     cells = (-(-alpha.shape[0] // _CELL_PX), -(-alpha.shape[1] // _CELL_PX))
     padded = np.zeros((cells[0] * _CELL_PX, cells[1] * _CELL_PX), bool)
     padded[: alpha.shape[0], : alpha.shape[1]] = alpha > 0
@@ -58,19 +53,20 @@ def _put(
     info: VideoInfo,
     patch: Patch,
     own: Bool,
-    tight: Box,
     settings: ComposeSettings,
     noise: Noise | None,
     part: int,
 ) -> None:
-    """Put the pixels `own` of a patch, which lie in `tight` (both in the patch's coordinates), into the frame."""
-    origin = patch.box
+    """Put the pixels `own` of a patch into the frame."""
+    origin, tight = patch.box, Box.around(own)
+    if tight is None:
+        return
     box = Box(origin.x0 + tight.x0, origin.y0 + tight.y0, origin.x0 + tight.x1, origin.y0 + tight.y1)
     box = box.grow(_RING_PX, height=info.height, width=info.width)
-    # Whole chroma blocks, so that none is cut by the edge of the region.
+    # Whole chroma blocks.
     box = Box(box.x0 & ~3, box.y0 & ~3, min(box.x1 + 3 & ~3, info.width), min(box.y1 + 3 & ~3, info.height))
     source = rgb_crop(frame, info, box)
-    # Other parts of the hole that reach into the region are not pasted here, but nor are they known pixels.
+    # Other parts of the hole in this box are not pasted here, but they are not known pixels either.
     hole = _window(patch.alpha, origin, box) > 0
     alpha = _window(np.where(own, patch.alpha, 0).astype(np.uint8), origin, box)
     fill = np.where(hole[..., None], _window(patch.rgb, origin, box) / np.float32(65535), source)
@@ -79,12 +75,12 @@ def _put(
     if settings.grain and noise is not None:
         fill = add_missing(fill, hole, noise.variances, seed=(0, noise.seed, part))
     rgb = np.where(hole[..., None], np.clip(fill, 0, 1), source).astype(np.float32)
-    share = (alpha / np.float32(255)).astype(np.float32)
-    paste_rgb(frame, info, box, rgb, share, makes_opaque=settings.makes_opaque)
+    opacity = (alpha / np.float32(255)).astype(np.float32)
+    paste_rgb(frame, info, box, rgb, opacity, makes_opaque=settings.makes_opaque)
 
 
 def _window(values: NDArray[_T], origin: Box, box: Box) -> NDArray[_T]:
-    """What an array that lies at `origin` in the picture shows in `box`, zeros around it."""
+    """The part in `box` of an array that lies at `origin` in the picture, zeros around it."""
     window = np.zeros((box.height, box.width, *values.shape[2:]), values.dtype)
     x0, y0 = max(origin.x0, box.x0), max(origin.y0, box.y0)
     x1, y1 = min(origin.x1, box.x1), min(origin.y1, box.y1)

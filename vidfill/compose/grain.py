@@ -1,9 +1,8 @@
-"""Give a fill the grain of its surroundings.
+"""Adds the grain of the surroundings to a fill.
 
-Grain is modelled as white noise through a Gaussian: a strength and a coarseness for luma and for each of two colour
-differences. Both follow from the variances of two bands of detail (`vidfill.compose.noise` measures them). It is added
-where the fill has less detail than that: what was copied from other frames brings its own grain along, what was painted
-has none.
+Grain is modelled as white noise after a Gaussian filter, with a std and a sigma for luma and each of two colour
+differences; both follow from the variances of two frequency bands (see `vidfill.compose.noise`). It is added where the
+fill has less detail than that: pixels copied from other frames have grain of their own, painted ones have none.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import numpy as np
 from vidfill.video.frame import Bool, Float
 
 RADIUS_PX = 6
-"""Of the kernels that part the bands: so far from the rim a band sees one side only."""
+"""Of the kernels that separate the bands."""
 
 _SIGMAS_PX = (0.8, 2.0)  # between the bands, and below the second
 _WINDOW_PX = 9
 _MAX_STD = 5 / 255
-_LEAST_STD = (0.5 / 255, 0.75 / 255, 0.75 / 255)  # so much comes of rounding drawn gradients to 8 bits in YUV 4:2:0
+_MIN_STD = (0.5 / 255, 0.75 / 255, 0.75 / 255)  # rounding gradients to 8 bits in YUV 4:2:0 gives as much
 _SIGMA_GRID_PX = tuple(step / 10 for step in range(21))
 _FIELD_PX = 512
 # Rows: Y, R - G, B - G of linear combinations of R, G, B.
@@ -34,22 +33,22 @@ def add_missing(fill: Float, hole: Bool, variances: Float, *, seed: tuple[int, .
 
     Args:
         fill: (h, w, 3) RGB in [0, 1]: the fill inside the hole, the picture around it.
-        hole: (h, w) bool.
-        variances: (2, 3) of the grain in the two bands of luma and two colour differences, see `bands`.
-        seed: of the generator: the same seed gives the same grain.
+        hole: (h, w).
+        variances: (2, 3) of the grain, see `bands`.
+        seed: of the random generator.
 
     Returns:
-        (h, w, 3): the fill with grain inside the hole; not clipped.
+        (h, w, 3), not clipped.
     """
     models = [_model(variances[:, channel]) for channel in range(3)]
-    if all(strength < least for (strength, _), least in zip(models, _LEAST_STD, strict=True)):
+    if all(std < minimum for (std, _), minimum in zip(models, _MIN_STD, strict=True)):
         return fill
     generator = np.random.default_rng(seed)
     grain = np.zeros_like(fill)
-    for channel, (strength, sigma_px) in enumerate(models):
+    for channel, (std, sigma_px) in enumerate(models):
         corner = generator.integers(0, _FIELD_PX, 2).tolist()
-        if strength >= _LEAST_STD[channel]:
-            grain[..., channel] = min(strength, _MAX_STD) * _cut(_field(channel, sigma_px), corner, hole.shape)
+        if std >= _MIN_STD[channel]:
+            grain[..., channel] = min(std, _MAX_STD) * _cut(_field(channel, sigma_px), corner, hole.shape)
     fine, coarse = _split(np.asarray(cv2.transform(fill, _TO_OPPONENT[:1]), np.float32))
     detail = _local(np.square(fine) + np.square(coarse), hole)
     lacking = np.sqrt(np.clip(1 - detail / max(float(variances[:, 0].sum()), 1e-9), 0, 1))
@@ -58,7 +57,7 @@ def add_missing(fill: Float, hole: Bool, variances: Float, *, seed: tuple[int, .
 
 
 def bands(picture: Float) -> tuple[Float, Float]:
-    """The finest detail of an (h, w, 3) RGB picture, and the next, each as luma and two colour differences."""
+    """The finest and the next frequency band of an RGB picture, (h, w, 3), in luma and two colour differences."""
     opponent = np.asarray(cv2.transform(picture, _TO_OPPONENT), np.float32)
     return _split(opponent)
 
@@ -74,27 +73,27 @@ def _blur(picture: Float, sigma_px: float) -> Float:
 
 
 def _local(values: Float, where: Bool) -> Float:
-    """Mean of an (h, w) picture, nowhere negative, over a window around each pixel, of the pixels in `where` alone."""
+    """Mean of a non-negative (h, w) picture over the pixels in `where` in a window around each pixel."""
     inside = where.astype(np.float32)
     window = (_WINDOW_PX, _WINDOW_PX)
     sums, weights = (cv2.boxFilter(x, -1, window, borderType=cv2.BORDER_CONSTANT) for x in (values * inside, inside))
-    # boxFilter keeps running sums, which rounding can leave a little below zero.
+    # The running sums of boxFilter may be slightly negative.
     return np.asarray(np.maximum(sums, 0) / np.maximum(weights, 1e-6), np.float32)
 
 
 def _model(variances: Float) -> tuple[float, float]:
-    """Strength (standard deviation) and coarseness (sigma, px) of the grain with these variances of the two bands."""
+    """Std and sigma (px) of the grain with these variances of the two bands."""
     fine, coarse = _responses().T
     total = float(variances.sum())
-    share = float(variances[1]) / total if total > 0 else 0.0
-    # The share of the second band grows with sigma.
-    best = int(np.argmin(np.abs(coarse / (fine + coarse) - share)))
+    ratio = float(variances[1]) / total if total > 0 else 0.0
+    # The ratio of the second band grows with sigma.
+    best = int(np.argmin(np.abs(coarse / (fine + coarse) - ratio)))
     return (total / float(fine[best] + coarse[best])) ** 0.5, float(_SIGMA_GRID_PX[best])
 
 
 @cache
 def _responses() -> Float:
-    """(N, 2): variance of the two bands of unit grain, for each sigma of the grid; from the kernels themselves."""
+    """(N, 2): variance of the two bands of unit grain for each sigma of the grid, from the kernels."""
     side = 8 * RADIUS_PX + 1
     impulse = np.zeros((side, side), np.float32)
     impulse[side // 2, side // 2] = 1
@@ -104,7 +103,7 @@ def _responses() -> Float:
 
 @lru_cache(maxsize=12)
 def _field(channel: int, sigma_px: float) -> Float:
-    """Grain of standard deviation 1 that repeats without a seam, from which frames cut theirs at random places."""
+    """Seamless grain with a std of 1, from which frames are cut at random places."""
     white = np.random.default_rng(channel).standard_normal((_FIELD_PX, _FIELD_PX), np.float32)
     wrapped = np.pad(white, RADIUS_PX, mode="wrap")
     return _unit(wrapped, sigma_px)[RADIUS_PX:-RADIUS_PX, RADIUS_PX:-RADIUS_PX]
@@ -116,7 +115,7 @@ def _cut(field: Float, corner: list[int], shape: tuple[int, ...]) -> Float:
 
 
 def _unit(white: Float, sigma_px: float) -> Float:
-    """White noise of standard deviation 1 made coarser, still of standard deviation 1."""
+    """White noise with a std of 1, filtered to the same std."""
     if sigma_px == 0:
         return white
     kernel = cv2.getGaussianKernel(2 * RADIUS_PX + 1, sigma_px)

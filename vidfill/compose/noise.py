@@ -1,8 +1,8 @@
-"""How noisy a video is around a hole: what differs from one frame to the next after motion, never texture.
+"""Measures the noise of a video around a hole: the difference of frames after motion compensation.
 
-Small blocks of known picture around the hole are compared with the frame that follows, each where it has moved to. The
-noise is what differs in the quietest of them (elsewhere things change or cannot be followed), and never more than the
-detail of the flattest blocks of the frame itself. A picture that stands still has no noise, however fine its texture.
+Small known blocks around the hole are compared with the next frame, each where it has moved to. The noise is the
+difference of the quietest blocks (others change or cannot be tracked), and at most the detail of the flattest blocks of
+the frame itself. A still picture has no noise, however fine its texture.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ _STEP_PX = 12
 _REACH_PX = 48  # of the surroundings
 _MAX_BLOCKS, _MIN_BLOCKS = 32, 4
 _QUIETEST, _QUIET = 0.1, 0.3  # quantiles of the variance over all blocks
-# For pure noise, in each band: the variance found at the first over the true one, and over that at the second. Texture
-# varies more from place to place.
-_QUIETEST_SHARE = np.array([[0.84], [0.75]], np.float32)
+# For pure noise, in each band: ratios of the first quantile to the true variance and to the second quantile.
+_QUIETEST_RATIO = np.array([[0.84], [0.75]], np.float32)
 _EVENNESS = np.array([[0.9], [0.85]], np.float32)
-_REPEAT = 0.2 / 255  # frames that differ by less show the same picture again
+_REPEAT = 0.2 / 255  # frames that differ less repeat a picture
 _LK_WINDOW_PX = (15, 15)
 _LK_LEVELS = 3
 _SEARCH_PX = 32  # beyond the blocks, for the coarser levels
@@ -38,19 +37,14 @@ _SEARCH_PX = 32  # beyond the blocks, for the coarser levels
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The noise that a frame has."""
+    """The noise of a frame."""
 
-    # (2, 3), of two bands of detail in luma and two colour differences, see `vidfill.compose.grain`.
-    variances: Float = field(repr=False)
-    seed: int  # of its pattern; frames that repeat a picture share it
+    variances: Float = field(repr=False)  # (2, 3), of the `bands` of `vidfill.compose.grain`
+    seed: int  # of its pattern; frames that repeat a picture have the same
 
 
 class NoiseMeter:
-    """Measures frame by frame; holds what it last found.
-
-    Args:
-        info: of the source.
-    """
+    """Measures the noise of one frame after another."""
 
     def __init__(self, info: VideoInfo) -> None:
         self._info = info
@@ -58,15 +52,12 @@ class NoiseMeter:
         self._repeats = False
 
     def measure(self, frame: Frame, patch: Patch | None, following: Frame | None) -> Noise | None:
-        """The noise of the next frame.
+        """The noise of the next frame; None without a hole or with too few known blocks around it.
 
         Args:
-            frame: as the source has it.
-            patch: its fill, None where it has no hole.
+            frame: of the source.
+            patch: its fill, None without a hole.
             following: the frame after it; None at the end of a scene.
-
-        Returns:
-            None where there is no hole, or nothing to measure beside it.
         """
         if patch is None:
             self._last, self._repeats = None, False
@@ -89,7 +80,7 @@ class NoiseMeter:
         elif changes is not None:
             noise = Noise(np.zeros((2, 3), np.float32), frame.index)
         else:
-            # One picture alone does not tell noise from texture.
+            # A single picture does not distinguish noise from texture.
             noise = Noise(_quietest(_energies(here)), frame.index)
         self._last = noise if changes is not None else None
         return noise
@@ -98,13 +89,7 @@ class NoiseMeter:
 def with_noise(
     pairs: Iterable[tuple[Frame, Patch | None]], info: VideoInfo, scene_starts: Sequence[int]
 ) -> Iterator[tuple[Frame, Patch | None, Noise | None]]:
-    """Add to each frame and patch the noise of the frame; looks one frame ahead.
-
-    Args:
-        pairs: frames in order, with their patches.
-        info: of the source.
-        scene_starts: indices of the first frames of scenes.
-    """
+    """Add its noise to each frame and patch, reading one frame ahead; `scene_starts` are frame indices."""
     meter, first = NoiseMeter(info), frozenset(scene_starts)
     before: tuple[Frame, Patch | None] | None = None
     for pair in chain(pairs, [None]):
@@ -116,7 +101,7 @@ def with_noise(
 
 
 def _places(patch: Patch, info: VideoInfo) -> NDArray[np.intp]:
-    """(N, 2): x and y of the corners of known blocks around the hole, spread evenly."""
+    """(N, 2): corners (x, y) of known blocks around the hole, evenly spread."""
     region = patch.box.grow(_REACH_PX, height=info.height, width=info.width)
     if region.height < _BLOCK_PX or region.width < _BLOCK_PX:
         return np.zeros((0, 2), np.intp)
@@ -137,14 +122,14 @@ def _blocks(frame: Frame, info: VideoInfo, places: NDArray[np.intp]) -> Float:
 
 
 class _Changes(NamedTuple):
-    """How blocks differ from the following frame."""
+    """Differences of blocks from the following frame."""
 
-    still: Float  # (N, b, b, 3) the difference at the same place
-    moved: Float  # (N, b, b, 3) the difference where they have moved to
-    gain: Float  # (N,) how much of the variance of white noise the interpolation there leaves
+    still: Float  # (N, b, b, 3), at the same place
+    moved: Float  # (N, b, b, 3), where they have moved to
+    gain: Float  # (N,), ratio of the variance of white noise that interpolation there keeps
 
     def energies(self) -> Float:
-        """(N, 2, 3): variance in one frame, from the smaller of the two differences of each block."""
+        """(N, 2, 3): variance of one frame, from the smaller difference of each block."""
         still, moved = _energies(self.still) / 2, _energies(self.moved) / 2
         moved[:, 0] *= 2 / (1 + self.gain[:, None])
         is_still = still[..., 0].sum(axis=1) <= moved[..., 0].sum(axis=1)
@@ -155,9 +140,9 @@ def _changes(here: Float, frame: Frame, following: Frame, info: VideoInfo, place
     moves = _moves(frame, following, info, places)
     whole = np.floor(moves).astype(np.intp)
     part = moves - whole
-    most = np.array([info.width, info.height]) - _BLOCK_PX - 2
+    limit = np.array([info.width, info.height]) - _BLOCK_PX - 2
     corners = places + whole - 1  # cubic interpolation looks one pixel back and two ahead
-    fits = ((corners >= 0) & (corners + 1 <= most)).all(axis=1)
+    fits = ((corners >= 0) & (corners + 1 <= limit)).all(axis=1)
     there = _blocks(following, info, places)
     moved, gain = there.copy(), np.ones(len(places), np.float32)
     side = _BLOCK_PX + 3
@@ -165,7 +150,7 @@ def _changes(here: Float, frame: Frame, following: Frame, info: VideoInfo, place
         x, y = corners[i].tolist()
         crop = rgb_crop(following, info, Box(x, y, x + side, y + side))
         columns, rows = _cubic(float(part[i, 0])), _cubic(float(part[i, 1]))
-        # The anchor puts the result for pixel 1 of the crop, which is the block's first, where it belongs.
+        # Pixel 1 of the crop is the block's first.
         smooth = cv2.sepFilter2D(crop, -1, columns, rows, anchor=(1, 1), borderType=cv2.BORDER_REPLICATE)
         moved[i] = smooth[1 : 1 + _BLOCK_PX, 1 : 1 + _BLOCK_PX]
         gain[i] = (columns**2).sum() * (rows**2).sum()
@@ -173,7 +158,7 @@ def _changes(here: Float, frame: Frame, following: Frame, info: VideoInfo, place
 
 
 def _cubic(shift: float) -> Float:
-    """Weights of the four samples around a point that lies `shift` (0 to 1) after the second (Catmull and Rom)."""
+    """Catmull-Rom weights of the four samples around a point `shift` (0 to 1) after the second."""
     t = np.abs(np.array([1 + shift, shift, 1 - shift, 2 - shift], np.float32))
     near = 1.5 * t**3 - 2.5 * t**2 + 1
     far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
@@ -181,7 +166,7 @@ def _cubic(shift: float) -> Float:
 
 
 def _moves(frame: Frame, following: Frame, info: VideoInfo, places: NDArray[np.intp]) -> Float:
-    """(N, 2): how far each block moves, in pixels; 0 where that cannot be told."""
+    """(N, 2): motion of each block in pixels, 0 where unknown."""
     (x0, y0), (x1, y1) = places.min(axis=0).tolist(), places.max(axis=0).tolist()
     area = Box(x0, y0, x1 + _BLOCK_PX, y1 + _BLOCK_PX).grow(_SEARCH_PX, height=info.height, width=info.width)
     shift = max(0, info.pixel_format.depth - 8)
@@ -195,8 +180,8 @@ def _moves(frame: Frame, following: Frame, info: VideoInfo, places: NDArray[np.i
 
 
 def _energies(blocks: Float) -> Float:
-    """(N, 2, 3): variance of the two bands of detail of each block."""
-    # One above the other: the kernels see nothing of the neighbours in the middle of a block.
+    """(N, 2, 3): variance of the two bands of each block."""
+    # One above the other: in the middle of a block the kernels do not reach its neighbours.
     strip = bands(blocks.reshape(-1, _BLOCK_PX, 3))
     core = slice(RADIUS_PX, RADIUS_PX + _CORE_PX)
     cut = [band.reshape(-1, _BLOCK_PX, _BLOCK_PX, 3)[:, core, core] for band in strip]
@@ -204,7 +189,7 @@ def _energies(blocks: Float) -> Float:
 
 
 def _quietest(energies: Float) -> Float:
-    """(2, 3) variance of the noise: that of the quietest blocks, less where these stand out from the others."""
+    """(2, 3): variance of the quietest blocks, reduced where they are much quieter than the others."""
     quietest, quiet = np.quantile(energies, (_QUIETEST, _QUIET), axis=0)
     evenness = np.minimum(quietest / np.maximum(quiet, 1e-12) / _EVENNESS, 1)
-    return np.asarray(quietest / _QUIETEST_SHARE * evenness**2, np.float32)
+    return np.asarray(quietest / _QUIETEST_RATIO * evenness**2, np.float32)

@@ -1,10 +1,10 @@
-"""Make the brightness of a fill meet the picture at the hole's rim.
+"""Matches the level of a fill to the picture at the hole's rim.
 
-The idea is that of gradient-domain cloning (Perez, Gangnet, Blake, "Poisson Image Editing", 2003): keep the gradients
-of the fill, take its level from the picture. Instead of the Poisson system, the difference along the rim is measured
-and spread inwards by a smooth interpolation, as mean-value cloning does (Farbman et al., "Coordinates for Instant
-Image Cloning", 2009). Measuring it apart from solving it is what allows to be robust: what the object left behind
-outside the mask (a shadow, a blurred contour) is a difference as well, and must not be drawn into the hole.
+As in gradient-domain cloning (Perez, Gangnet, Blake, "Poisson Image Editing", 2003) the fill keeps its gradients and
+takes its level from the picture. Instead of solving the Poisson system, the difference along the rim is measured and
+interpolated smoothly into the hole, as in mean-value cloning (Farbman et al., "Coordinates for Instant Image Cloning",
+2009). This allows robust estimates: what the object leaves outside the mask (a shadow, a blurred contour) is a
+difference, too, and must not be drawn into the hole.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _REACH_PX = 3  # of the neighbourhood in which a jump at the rim is measured
 _SIGMA_PX = 1.0
 _MAX_POINTS = 3000
 _CELL_PX = 4  # of the grid on which the correction is interpolated
-_MAX_SHIFT = 20 / 255  # of the whole fill: two exposures of one scene, not two scenes
-_VARIATION = 3 / 255  # of the jump along the rim, at the least; three times that is half believed
-_LIMIT = 8.0  # variations; a larger jump is another thing, not another level
-_CORRELATION = 30.0  # texture is not independent from pixel to pixel: so many of them count for one
+_MAX_SHIFT = 20 / 255  # of the whole fill
+_MIN_VARIATION = 3 / 255  # of the jump along the rim; three times that gets half the weight
+_LIMIT = 8.0  # variations; a larger jump is no difference of levels
+_CORRELATION = 30.0  # pixels of texture that count as one independent sample
 
 
 def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
     """Shift a fill smoothly so that it meets the source along the rim of the hole.
 
     Args:
-        fill: (h, w, 3) RGB in [0, 1]; only its part inside the hole is read.
-        source: (h, w, 3) RGB in [0, 1]; only its part outside the hole is read.
-        hole: (h, w) bool.
+        fill: (h, w, 3) RGB in [0, 1], used inside the hole.
+        source: (h, w, 3) RGB in [0, 1], used outside.
+        hole: (h, w).
 
     Returns:
-        (h, w, 3): the corrected fill; not clipped. Outside the hole it means nothing.
+        (h, w, 3): the corrected fill, not clipped; undefined outside the hole.
     """
     rows, columns = _rim_points(hole)
     if rows.size == 0:
@@ -42,13 +42,13 @@ def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
     jump, variance = _jumps(np.where(hole[..., None], fill, source), hole, rows, columns)
     trust = np.asarray(1 / variance, np.float32)
     common = np.clip(_weighted_median(jump, trust), -_MAX_SHIFT, _MAX_SHIFT)
-    # The median of many points is certain where a single one is not; what it is not sure of it leaves (Wiener's rule).
+    # Shrunk by its uncertainty (Wiener's rule), which is small for a median of many points.
     uncertainty = _REACH_PX / trust.sum(axis=0)
     common = common**3 / (common**2 + uncertainty)
     local = jump - common
-    # A fill that misses nearly everywhere makes large jumps the rule; beside a good one they are what was left behind.
-    variation = np.maximum(1.5 * _weighted_median(np.abs(local) - np.sqrt(variance), trust), _VARIATION)
-    # Beyond a limit nothing is believed: a long rim along something dark would draw a cloud into a sky.
+    # Large jumps are the rule for a fill that is wrong nearly everywhere; beside a good one they are outliers.
+    variation = np.maximum(1.5 * _weighted_median(np.abs(local) - np.sqrt(variance), trust), _MIN_VARIATION)
+    # Jumps beyond a limit are ignored: a long rim along something dark would draw a cloud into a sky.
     believed = np.clip(1 - (local / (_LIMIT * variation)) ** 2, 0, 1) ** 2 / (1 + (local / (3 * variation)) ** 4)
     trust = np.asarray(trust * believed, np.float32)
     correction = common + _spread(local, trust, variation, rows, columns, hole.shape)
@@ -56,7 +56,7 @@ def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
 
 
 def _rim_points(hole: Bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pixels of the hole that touch known ones; evenly thinned out where there are very many."""
+    """Pixels of the hole that touch known ones, at most about `_MAX_POINTS`."""
     inner = cv2.erode(hole.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     rows, columns = np.nonzero(hole & (inner == 0))
     step = -(-rows.size // _MAX_POINTS) if rows.size else 1
@@ -64,13 +64,10 @@ def _rim_points(hole: Bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _jumps(picture: Float, hole: Bool, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> tuple[Float, Float]:
-    """The step across the rim at some points, told apart from the slope of the picture.
+    """Jumps (N, 3) across the rim at some points, and their variances (N, 3).
 
     Around each point a plane with a step, `a + b x + c y + jump * inside`, is fitted by least squares with Gaussian
-    weights: a perfect fill of a picture that brightens from left to right has no jump.
-
-    Returns:
-        (N, 3) jumps, and (N, 3) variances of these estimates.
+    weights, so that the slope of the picture is no jump.
     """
     r = _REACH_PX
     dy, dx = (axis.ravel() for axis in np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32))
@@ -81,7 +78,7 @@ def _jumps(picture: Float, hole: Bool, rows: NDArray[np.intp], columns: NDArray[
     values = np.pad(picture, ((r, r), (r, r), (0, 0)))[at]
 
     weight = nearness * exists
-    # The scales make the four unknowns comparable, so that one small ridge keeps the system solvable.
+    # The unknowns are scaled alike, so that one small ridge keeps the system solvable.
     design = np.stack(
         [np.ones_like(weight), np.broadcast_to(dx / r, weight.shape), np.broadcast_to(dy / r, weight.shape), inside],
         axis=-1,
@@ -93,13 +90,13 @@ def _jumps(picture: Float, hole: Bool, rows: NDArray[np.intp], columns: NDArray[
     residual = values - design @ solution
     total = np.maximum(weight.sum(axis=1), 1e-6)[:, None]
     noise = (weight[..., None] * residual**2).sum(axis=1) / total
-    # A side without pixels leaves the jump free: the ridge then gives it a large variance by itself.
+    # Without pixels on one side the ridge makes the variance large.
     variance = _CORRELATION * noise * inverse[:, 3, 3, None] + 1e-6
     return solution[:, 3], variance
 
 
 def _weighted_median(values: Float, weights: Float) -> Float:
-    """For each of the columns of (N, C) arrays, (C,)."""
+    """Of each column of (N, C) arrays: (C,)."""
     order = np.argsort(values, axis=0)
     sums = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
     middle = (sums < sums[-1] / 2).sum(axis=0)
@@ -115,7 +112,7 @@ def _spread(
     columns: NDArray[np.intp],
     shape: tuple[int, ...],
 ) -> Float:
-    """Interpolate values at scattered points, (N, C), over an (h, w) area; `trust` is the inverse of their variance."""
+    """Interpolate values at scattered points, (N, C), over an (h, w) area; `trust` is their inverse variance."""
     height, width = (-(-side // _CELL_PX) for side in shape[:2])
     cell = (rows // _CELL_PX) * width + columns // _CELL_PX
 
@@ -124,7 +121,6 @@ def _spread(
         return np.stack(sums, axis=-1).reshape(height, width, -1).astype(np.float32)
 
     grid = _pull_push(gathered(np.asarray(values * trust, np.float32)), gathered(trust), variation)
-    # Sample i of the grid lies in the middle of its cell, as cv2.resize has it.
     full = cv2.resize(grid, (width * _CELL_PX, height * _CELL_PX), interpolation=cv2.INTER_LINEAR)
     return np.asarray(full[: shape[0], : shape[1]], np.float32)
 
@@ -132,8 +128,8 @@ def _spread(
 def _pull_push(sums: Float, trust: Float, variation: Float) -> Float:
     """Trust-weighted sums on an (h, w, C) grid to values everywhere.
 
-    Each place takes what its own level knows, as far as that is certain compared with how much jumps vary, and the
-    rest from the level of half the size, which has gathered four times the points.
+    Each cell uses its own level as far as its variance is small compared with the variation of jumps, and the level of
+    half the size, which has four times the points, for the rest.
     """
     height, width = sums.shape[:2]
     known = sums / (trust + 1 / variation**2)

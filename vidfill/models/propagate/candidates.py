@@ -7,7 +7,7 @@ measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from vidfill.align.homography import Matrix
 from vidfill.models.propagate.fields import extrapolate
 from vidfill.video.frame import Bool, Box, Float, Rgb
-
-Kind = Literal["reference", "earlier", "later", "spatial"]
 
 MARGIN_PX = 64
 BAND_PX = 20
@@ -39,7 +37,6 @@ class Candidate(NamedTuple):
     valid: Bool  # (h, w), where it shows something of this scene
     error: Float  # (h, w), expected error in grey levels of 255
     offset: int  # frames from the target to its source; 0 for a spatial fill
-    kind: Kind = "reference"  # a frame registered directly, a chain from earlier or later frames, or a spatial fill
 
 
 class Region:

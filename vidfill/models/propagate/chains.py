@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vidfill.align.homography import Matrix
-from vidfill.models.propagate.candidates import Candidate, Kind, Region
+from vidfill.models.propagate.candidates import Candidate, Region
 from vidfill.models.propagate.fields import extrapolate
 from vidfill.models.propagate.seen import Seen
 from vidfill.video.frame import Float, Rgb
@@ -82,8 +82,7 @@ def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried 
     cost = np.where(candidate.valid, np.minimum(steps, UNKNOWN_COST), UNKNOWN_COST).astype(np.float32)
     error = CHAIN_ERROR + cost + LOCAL_RATIO * candidate.error
     valid = np.asarray(cost < UNKNOWN_COST)
-    kind: Kind = "earlier" if offset < 0 else "later"
-    candidate = candidate._replace(valid=valid, error=error.astype(np.float32), kind=kind)
+    candidate = candidate._replace(valid=valid, error=error.astype(np.float32))
     return Carried(candidate, np.asarray(cost, np.float32), np.asarray(flow, np.float32))
 
 

@@ -192,14 +192,16 @@ def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = N
     guesses = _guesses(index, poses, state)
     candidates, refined = registered(index, seen, guesses, region)
     objects = find_moving(index, region, seen, guesses | refined)
-    evidence = None if before is None else np.dstack((before, _opaque(before, invented)))
+    whole = None if before is None else np.dstack((before, np.full(before.shape[:2], 255, np.uint8)))
+    evidence = whole
+    if before is not None and invented is not None:
+        evidence = np.dstack((before, np.where(invented > 0, 0, 255).astype(np.uint8)))
     candidates += _moved(objects, index, seen, evidence, region)
     from_earlier = _carry(state.chain, region, poses, index)
     if from_earlier is not None:
         candidates.append(from_earlier.candidate)
     candidates += from_later(window.records[index])
     motion = between(poses[index - 1], poses[index]) if index - 1 in poses else None
-    whole = None if before is None else np.dstack((before, _opaque(before, None)))
     brought = _brought_along(whole, motion, region)
     return Gathered(region, candidates, from_earlier, brought, motion, refined)
 
@@ -208,7 +210,7 @@ def from_later(record: FromLater) -> list[Candidate]:
     """What the backward pass brought to a frame, if anything, as a candidate."""
     if record.rgb is None or record.error is None:
         return []
-    return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1, "later")]
+    return [Candidate(record.rgb, np.asarray(record.error < 255), record.error.astype(np.float32), 1)]
 
 
 def without_region(window: ClipWindow) -> Float:
@@ -295,15 +297,8 @@ def _moved(
         along = _brought_along(before, moving.matrices.get(index - 1), region)
         if along is not None:
             error = along.error + np.float32(OUTPUT_ERROR)
-            candidates.append(along._replace(error=np.asarray(error, np.float32), kind="earlier"))
+            candidates.append(along._replace(error=np.asarray(error, np.float32)))
     return candidates
-
-
-def _opaque(rgb: Rgb, invented: Float | None) -> Rgb:
-    """(H, W) uint8: 255 where a picture is evidence."""
-    if invented is None:
-        return np.full(rgb.shape[:2], 255, np.uint8)
-    return np.where(invented > 0, 0, 255).astype(np.uint8)
 
 
 def _brought_along(before: Rgb | None, motion: Matrix | None, region: Region) -> Candidate | None:

@@ -54,4 +54,4 @@ def spatial_candidate(region: Region, others: Sequence[Candidate], before: Candi
     if before is not None:
         weight = (STEADINESS * (before.valid & region.hole))[..., None]
         rgb = (rgb + weight * (before.rgb.astype(np.float32) - rgb)).round().astype(np.uint8)
-    return Candidate(rgb, region.hole, error, 0, "spatial")
+    return Candidate(rgb, region.hole, error, 0)
