@@ -22,14 +22,9 @@ _T = TypeVar("_T", bound=np.generic)
 
 
 def compose(frame: Frame, info: VideoInfo, patch: Patch, settings: ComposeSettings, noise: Noise | None = None) -> None:
-    """Put a patch into a frame, in place.
+    """Put a patch into its frame, in place; samples where its alpha is 0 stay bit-identical.
 
-    Args:
-        frame: the picture that the patch was made for.
-        info: of the source.
-        patch: see `Patch`; samples where its alpha is 0 stay bit-identical.
-        settings: what to do beside the feather.
-        noise: of the frame, see `vidfill.compose.noise.with_noise`; None for none.
+    `noise` is that of the frame, see `vidfill.compose.noise.with_noise`.
     """
     labels, n_parts = _parts(patch.alpha)
     for part in range(1, n_parts + 1):

@@ -52,12 +52,9 @@ class NoiseMeter:
         self._repeats = False
 
     def measure(self, frame: Frame, patch: Patch | None, following: Frame | None) -> Noise | None:
-        """The noise of the next frame; None without a hole or with too few known blocks around it.
+        """The noise of the next frame; None without a patch or with too few known blocks around it.
 
-        Args:
-            frame: of the source.
-            patch: its fill, None without a hole.
-            following: the frame after it; None at the end of a scene.
+        `following` is the frame after it, None at the end of a scene.
         """
         if patch is None:
             self._last, self._repeats = None, False

@@ -57,12 +57,7 @@ class Runtime:
 
 
 def check_settings(settings: EngineSettings) -> None:
-    """Check settings before a model is loaded.
-
-    Raises:
-        DeviceError: the device is not there.
-        UsageError: a name that is no device or no precision.
-    """
+    """Check settings before a model is loaded; raises as `choose_runtime` does."""
     _short_type(settings.precision, choose_device(settings.device), is_network=True)
 
 
@@ -113,11 +108,7 @@ def _short_type(precision: str, device: torch.device, *, is_network: bool) -> to
 def fast_short_type(device: torch.device, *, for_training: bool = False) -> torch.dtype | None:
     """The 16-bit type of autocast with which networks are faster on a device than in float32; None where none is.
 
-    The one place where "auto" precision is decided, for filling and for training.
-
-    Args:
-        device: that the network is on.
-        for_training: gradients leave the range of float16, so only bfloat16 will do.
+    The one place where "auto" precision is decided. Training takes bfloat16 only: gradients leave the range of float16.
     """
     if device.type == "cuda":
         if for_training:
@@ -130,8 +121,7 @@ def fast_short_type(device: torch.device, *, for_training: bool = False) -> torc
 def multiplies_bf16(cpu: ModuleType = torch.cpu) -> bool:
     """Whether this CPU multiplies bfloat16 (AMX or AVX-512 BF16): at least about twice as fast as float32, else slower.
 
-    Args:
-        cpu: module with the probes of torch, of which some versions lack some.
+    Versions of torch may lack the probes, which are looked up in the module `cpu`.
     """
     probes = (getattr(cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(probe() for probe in probes if probe is not None)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidfill.engine.device import Runtime
 from vidfill.errors import InputError
-from vidfill.models.base import Model, Original, View
+from vidfill.models.base import CachedSource, Model, Original, View
 from vidfill.video.frame import Bool, Box, Samples
 
 # Frames whose tensors are kept, since windows overlap: a bank of references (`plan.MAX_REFERENCES`) with the window's
@@ -56,15 +56,10 @@ class Picture(NamedTuple):
         return int(np.iinfo(self.rgb.dtype).max)
 
 
-class LazySource:
-    """The frames of one segment, read when a window first needs them, each encoded once.
+class LazySource(CachedSource):
+    """The frames of one segment, read in order when a window first needs them, each encoded once by the model.
 
-    Args:
-        model: encodes the frames.
-        pictures: the frames of the segment in order.
-        n_frames: how many there are.
-        runtime: where tensors are put.
-        original: makes `View.original`; None where pictures are not downscaled.
+    `original` makes `View.original`; None where pictures are not downscaled.
     """
 
     def __init__(
@@ -75,14 +70,13 @@ class LazySource:
         runtime: Runtime,
         original: Callable[[int, Picture], Original] | None = None,
     ) -> None:
+        super().__init__(model)
         self.n_frames = n_frames
-        self._model, self._incoming, self._runtime = model, pictures, runtime
-        self._original = original
+        self._incoming, self._runtime, self._original = pictures, runtime, original
         self._n_pulled = 0
         self._pictures: dict[int, Picture] = {}
-        self._features: dict[int, Any] = {}
-        self._records: dict[int, Any] = {}
         self._tensors: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
+        self._tables += [self._pictures, self._tensors]
 
     @property
     def n_live(self) -> int:
@@ -103,10 +97,7 @@ class LazySource:
         affordable = _TENSOR_BYTES // (frame.nbytes + hole.nbytes)
         if len(self._tensors) > max(_MIN_TENSORS, min(_MAX_TENSORS, affordable)):
             self._tensors.popitem(last=False)
-        if index not in self._features:
-            self._features[index] = self._model.encode(frame, hole)
-        original = None if self._original is None else self._original(index, picture)
-        return View(index, frame, hole, self._features[index], self._records.get(index), original)
+        return self._view(index, frame, hole, None if self._original is None else self._original(index, picture))
 
     def picture(self, index: int) -> Picture:
         """The frame at a position of the segment."""
@@ -120,17 +111,6 @@ class LazySource:
             self._pictures[self._n_pulled] = picture
             self._n_pulled += 1
         return self._pictures[index]
-
-    def keep_record(self, index: int, record: Any) -> None:
-        """See `ViewSource`."""
-        self._records[index] = record
-
-    def drop_before(self, index: int, keep: range = range(0)) -> None:
-        """See `ViewSource`."""
-        tables: tuple[dict[int, Any], ...] = (self._pictures, self._features, self._records, self._tensors)
-        for table in tables:
-            for old in [i for i in table if i < index and i not in keep]:
-                del table[old]
 
     def _tensors_of(self, picture: Picture) -> tuple[Tensor, Tensor]:
         """The frame and the hole of `View`, padded to the model's multiple by repeating the last row and column."""

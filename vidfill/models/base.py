@@ -271,34 +271,14 @@ def recur(
                 source.keep_record(t, step.record)
 
 
-class ClipSource:
-    """A clip in memory, each frame of which is masked and encoded once.
+class CachedSource:
+    """The part of a `ViewSource` that keeps features and records until they are dropped."""
 
-    Args:
-        model: encodes the frames.
-        clip: (B, T, 3, H, W), RGB in [0, 1]; pixels inside the holes are not used.
-        holes: (B, T, 1, H, W), 1 = missing.
-    """
-
-    def __init__(self, model: Model, clip: Tensor, holes: Tensor) -> None:
-        self.n_frames = clip.shape[1]
-        self._model, self._clip, self._holes = model, clip, holes
-        self._frames: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._features: dict[int, Any] = {}
         self._records: dict[int, Any] = {}
-
-    def view(self, index: int) -> View:
-        """See `SegmentViews`."""
-        if index not in self._frames:
-            hole = self._holes[:, index]
-            frame = self._clip[:, index] * (1 - hole)
-            if self._model.spec.takes_uint8:
-                frame, hole = torch.from_numpy(to_uint8(frame)).permute(0, 3, 1, 2), hole.cpu() > 0.5
-            self._frames[index] = frame, hole
-        frame, hole = self._frames[index]
-        if index not in self._features:
-            self._features[index] = self._model.encode(frame, hole)
-        return View(index, frame, hole, self._features[index], self._records.get(index))
+        self._tables: list[dict[int, Any]] = [self._features, self._records]
 
     def keep_record(self, index: int, record: Any) -> None:
         """See `ViewSource`."""
@@ -310,9 +290,41 @@ class ClipSource:
 
     def drop_before(self, index: int, keep: range = range(0)) -> None:
         """See `ViewSource`."""
-        for table in (self._frames, self._features, self._records):
+        for table in self._tables:
             for old in [i for i in table if i < index and i not in keep]:
                 del table[old]
+
+    def _view(self, index: int, frame: Tensor, hole: Tensor, original: Original | None = None) -> View:
+        if index not in self._features:
+            self._features[index] = self._model.encode(frame, hole)
+        return View(index, frame, hole, self._features[index], self._records.get(index), original)
+
+
+class ClipSource(CachedSource):
+    """A clip in memory, each frame of which is masked and encoded once.
+
+    Args:
+        model: encodes the frames.
+        clip: (B, T, 3, H, W), RGB in [0, 1]; pixels inside the holes are not used.
+        holes: (B, T, 1, H, W), 1 = missing.
+    """
+
+    def __init__(self, model: Model, clip: Tensor, holes: Tensor) -> None:
+        super().__init__(model)
+        self.n_frames = clip.shape[1]
+        self._clip, self._holes = clip, holes
+        self._frames: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables.append(self._frames)
+
+    def view(self, index: int) -> View:
+        """See `SegmentViews`."""
+        if index not in self._frames:
+            hole = self._holes[:, index]
+            frame = self._clip[:, index] * (1 - hole)
+            if self._model.spec.takes_uint8:
+                frame, hole = torch.from_numpy(to_uint8(frame)).permute(0, 3, 1, 2), hole.cpu() > 0.5
+            self._frames[index] = frame, hole
+        return self._view(index, *self._frames[index])
 
 
 def unroll(model: Model, clip: Tensor, holes: Tensor, *, detach_every: int = 0, targets: range | None = None) -> Tensor:

@@ -23,17 +23,10 @@ MIDDLE_WEIGHT = 0.2
 def choose_frames(
     wanted: Bool, target: PlateTarget, index: int, seen: Mapping[int, Seen], poses: Mapping[int, Pose]
 ) -> list[int]:
-    """The best frame of the window in which to paint a part of a target, then the target itself.
+    """The best frame of the window in which to paint a part of a target at `index`, then the target itself.
 
     A good frame holds all of the part, with known pixels around it, and lies in the middle of the window, so that the
-    painting is warped little for the others. Judged on masks of an eighth of the size.
-
-    Args:
-        wanted: (h, w) on the target's region, what is to be painted.
-        target: the frame for which it is wanted.
-        index: its position.
-        seen: the frames of the window by position.
-        poses: theirs.
+    painting is warped little for the others. Judged on masks of an eighth of the size; `wanted` covers the region.
     """
     height, width = target.seen.rgbk.shape[:2]
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))

@@ -118,17 +118,7 @@ def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
 
 
 def render(plate: Plate, to_plate: Float, scale: tuple[float, float], region: Region) -> Rgb:
-    """A plate's picture resampled to a region.
-
-    Args:
-        plate: of this crop or of another one of the scene.
-        to_plate: its map, in pixels of `plate.seen`.
-        scale: (vertical, horizontal) of the result relative to the target's working size.
-        region: of the target.
-
-    Returns:
-        (h * scale, w * scale, 3).
-    """
+    """A plate's picture resampled by a map to a region at `scale` (vertical, horizontal) times the working size."""
     x, y = _dense(to_plate, scale, region)
     picture, size = plate.picture, plate.seen.rgbk.shape
     factor = (picture.shape[0] / size[0], picture.shape[1] / size[1])

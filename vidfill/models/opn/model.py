@@ -101,11 +101,7 @@ class OPN(LearnedModel):
         return Step(filled, record=peeling._replace(read=tuple(view.index for view in read)))
 
     def complete(self, target: View, references: Sequence[EncodedFrame]) -> tuple[Tensor, Peeling]:
-        """Fill the hole of a frame peel by peel.
-
-        Args:
-            target: the frame to fill, with its own features.
-            references: may be empty.
+        """Fill the hole of a frame peel by peel, from references of which there may be none.
 
         Returns:
             (B, 3, H, W) in [0, 1], composited; and the record, whose fills cover the frame in training only.

@@ -79,11 +79,8 @@ def carry(
 ) -> None:
     """Make the first features of a new layer weighted sums of channels of its input, with constant gates.
 
-    Args:
-        layer: made by `gated`.
-        sources: for each of these features the channels of the input.
-        weights: theirs.
-        taps: of each row and each column of the kernel: offset from the middle, and weight.
+    For each of these features `sources` has the channels and `weights` theirs; `taps` are those of each row and column
+    of the kernel: offset from the middle, and weight.
     """
     features, gates = layer.conv.weight.detach().chunk(2)
     middle = features.shape[-1] // 2
@@ -115,9 +112,7 @@ def join_colours(layer: GatedConv, taps: Taps = _SAME, *, n_activations: int) ->
 class PeelEncoder(nn.Module):
     """From a frame to keys and values on cells of 4x4 pixels; in a new one some values are the colours of the cells.
 
-    Args:
-        half: channels at half the frame's scale.
-        channels: at a quarter, and of keys and values.
+    `half` channels at half the frame's scale, `channels` at a quarter and of keys and values.
     """
 
     def __init__(self, half: int, channels: int) -> None:
@@ -140,12 +135,7 @@ class PeelEncoder(nn.Module):
 
 
 class PeelDecoder(nn.Module):
-    """From values on cells of 4x4 pixels to a normalised frame; a new one shows the colours of the new encoder.
-
-    Args:
-        half: channels at half the frame's scale.
-        channels: at a quarter.
-    """
+    """From values on cells of 4x4 pixels to a normalised frame; a new one shows the colours of the new encoder."""
 
     def __init__(self, half: int, channels: int) -> None:
         super().__init__()

@@ -20,19 +20,11 @@ MIN_PEAK = 6.0
 
 
 def choose(target: View, references: Sequence[View], *, n_max: int) -> list[View]:
-    """The references that together uncover most of a hole, then those that are spread most evenly over time.
+    """Up to `n_max` references that uncover most of a hole and are spread most evenly over time, ascending by position.
 
     Greedily the reference that shows most of what lies behind the hole and is not shown yet (the nearest of equals),
     judged after the `shifts` of whole pictures. The rest of the budget goes to the references farthest in time, on a
     logarithmic scale, from those chosen and from the target.
-
-    Args:
-        target: the frame to fill.
-        references: the bank; features are `EncodedFrame`.
-        n_max: how many to choose.
-
-    Returns:
-        Ascending by position.
     """
     if len(references) <= n_max:
         return list(references)
@@ -65,10 +57,7 @@ def spectrum(frame: Tensor, hole: Tensor) -> Tensor:
 def shifts(target: Tensor, references: Tensor, size: tuple[int, int]) -> Tensor:
     """Translations between references and a frame by phase correlation (Kuglin and Hines, 1975).
 
-    Args:
-        target: (B, h, w // 2 + 1), its spectrum.
-        references: (R, B, h, w // 2 + 1), theirs.
-        size: (h, w), cells.
+    From spectra (B, h, w // 2 + 1) and (R, B, h, w // 2 + 1) of maps of (h, w) cells.
 
     Returns:
         (R, B, 2): whole cells (down, right) by which to move a reference onto the frame; 0 without a clear peak.

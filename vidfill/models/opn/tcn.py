@@ -144,16 +144,11 @@ class TemporalNetwork(nn.Module):
         *,
         block: Slices | None = None,
     ) -> tuple[Tensor, GRUMemory]:
-        """One time step.
-
-        Args:
-            before: the previous output, (B, 3, H, W) in [0, 1], and its hole, (B, 1, H, W).
-            now: the filled frame and its hole.
-            memory: of the previous step.
-            block: rows and columns of cells of 8x8 pixels to decode, None for all.
+        """One time step from the previous output and the filled frame, (B, 3, H, W) in [0, 1], each with its hole.
 
         Returns:
-            (B, 3, H, W) in about [0, 1], of the block or of the whole frame, not clamped; and the new memory.
+            (B, 3, H, W) in about [0, 1], not clamped, of the block (rows and columns of cells of 8x8 pixels) or the
+            whole frame; and the new memory.
         """
         x = torch.cat((normalise(before[0]), before[1], normalise(now[0]), now[1]), dim=1)
         features = self.encoder(x.contiguous(memory_format=torch.channels_last))

@@ -84,11 +84,6 @@ class Region:
     def judge(self, rgb: Rgb, valid: Bool, offset: int) -> Candidate | None:
         """Match a picture's exposure to the rim, then extrapolate its error at the rim into the hole.
 
-        Args:
-            rgb: (h, w, 3), on the box.
-            valid: (h, w), where it shows something.
-            offset: frames from the target to its source.
-
         Returns:
             None where it shows nothing of the hole, too little of the rim to be judged, or something else.
         """
@@ -115,13 +110,9 @@ def temperature(error: Float) -> Float:
 
 
 def weighted(candidates: Sequence[Candidate], pixels: tuple[NDArray[np.intp], ...]) -> Float:
-    """Mean of the candidates at some pixels, weighted by `exp((lowest error - error) / temperature(lowest error))`.
+    """Mean of the candidates at P pixels, weighted by `exp((lowest error - error) / temperature(lowest error))`.
 
     Where one of them is very good only equally good ones count; where all are poor their mean is the best guess.
-
-    Args:
-        candidates: at each pixel at least one is valid.
-        pixels: rows and columns of P pixels of the region.
 
     Returns:
         (P, 3), 0 to 255.

@@ -43,19 +43,10 @@ class Chain(NamedTuple):
 
 
 def carry(chain: Chain, region: Region, matrix: Matrix, offset: int) -> Carried | None:
-    """One step: warp the chain's picture to the target by a homography, then by residual flow.
+    """One step from a neighbour frame: warp by the homography `matrix` (target from neighbour), then by residual flow.
 
     Residual flow is measured outside the hole (DIS, Kroeger et al., ECCV 2016) and extrapolated into it as a smooth
-    field. Its std around the hole is added to the cost.
-
-    Args:
-        chain: at the neighbour frame.
-        region: of the target.
-        matrix: target from neighbour.
-        offset: from the target to the neighbour.
-
-    Returns:
-        None where nothing of it lies in the hole.
+    field. Its std around the hole is added to the cost. None where nothing of the picture lies in the hole.
     """
     to_box = region.from_frame(matrix)
     rgb = cv2.warpPerspective(chain.rgb, to_box, region.size_wh, borderMode=cv2.BORDER_REPLICATE)

@@ -11,15 +11,9 @@ COARSE = 4
 
 
 def extrapolate(values: Float, where: Bool, *, sigmas_px: tuple[float, ...], power: float = 1.0) -> Float:
-    """Normalised convolution with a sum of Gaussians, each of weight `sigma ** -power`.
+    """Normalised convolution of values (H, W, C), given at `where`, with Gaussians of weights `sigma ** -power`.
 
     Narrow Gaussians dominate where they reach given values, wider ones farther in. Computed at a quarter of the size.
-
-    Args:
-        values: (H, W, C).
-        where: (H, W), where values are given.
-        sigmas_px: of the Gaussians.
-        power: how quickly wider ones lose weight.
 
     Returns:
         (H, W, C); the mean of the given values beyond the reach of all Gaussians, 0 where none are given.

@@ -175,15 +175,9 @@ class Gathered(NamedTuple):
 
 
 def gather(window: ClipWindow, state: Propagation, *, invented: Float | None = None) -> Gathered | None:
-    """Collect the candidates for the target of a window.
+    """Collect the candidates for the target of a window; None for one that has no hole or is all hole.
 
-    Args:
-        window: the frames.
-        state: of the pass.
-        invented: (H, W), above 0 where the previous output shows what no frame shows, which is no evidence.
-
-    Returns:
-        None for a frame that has no hole or is all hole.
+    Where `invented`, (H, W), is above 0 the previous output shows what no frame shows, which is no evidence.
     """
     index, seen, before, poses = window.index, window.seen, window.before, window.poses(state)
     region = region_of(window.target)

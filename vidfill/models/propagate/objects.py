@@ -56,11 +56,7 @@ class Moving(NamedTuple):
 def find_moving(index: int, region: Region, seen: Mapping[int, Seen], matrices: Mapping[int, Matrix]) -> list[Moving]:
     """Up to `N_OBJECTS` moving objects around the hole of a target, those with the most points first.
 
-    Args:
-        index: of the target.
-        region: its hole.
-        seen: the frames of the window by position.
-        matrices: target from frame, for the scene.
+    `matrices` are target from frame, for the scene.
     """
     tracker = _PointTracker(index, region, seen, matrices)
     points = _points(region, tracker.grey)
@@ -119,12 +115,8 @@ class _PointTracker:
     def track(self, points: Points, first: int, motion: Matrix) -> Moving:
         """Track an object away from the target both ways, each frame's motion extrapolated from the one before.
 
-        Ends at `REACH`, when `N_FRAMES` uncover it, or after `N_MISSES` in a row.
-
-        Args:
-            points: of the object in the target.
-            first: a frame for which the motion is known.
-            motion: the box from that frame as the scene's homography aligns it.
+        Starts with the motion of the frame `first`, relative to the scene; ends at `REACH`, when `N_FRAMES` uncover the
+        object, or after `N_MISSES` in a row.
         """
         index, hole = self._index, self._region.hole
         from_box = np.linalg.inv(self._region.from_frame(np.eye(3)))

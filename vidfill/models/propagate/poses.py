@@ -27,15 +27,9 @@ class Pose(NamedTuple):
 
 
 def place(seen: Mapping[int, Seen], poses: Mapping[int, Pose], target: int) -> dict[int, Pose]:
-    """Poses for all frames of a window; each new one is matched with the nearest that has a pose.
+    """Poses for all frames of a window, given some of them, in order of distance from the target.
 
-    Args:
-        seen: the frames of the window by position.
-        poses: known so far.
-        target: frames are placed in order of their distance from this one.
-
-    Returns:
-        A pose for each of `seen`; a frame that matches no other is an origin of its own.
+    Each new frame is matched with the nearest that has a pose; one that matches no other is an origin of its own.
     """
     found = {i: pose for i, pose in poses.items() if i in seen}
     for i in sorted((i for i in seen if i not in found), key=lambda i: (abs(i - target), i)):

@@ -32,15 +32,10 @@ def fill_smoothly(rgb: NDArray[np.uint8], known: Bool) -> NDArray[np.uint8]:
 
 
 def spatial_candidate(region: Region, others: Sequence[Candidate], before: Candidate | None) -> Candidate:
-    """The smooth fill of what the other candidates leave open, with them as its boundary.
+    """The smooth fill of what the other candidates leave open, with them as its boundary; valid in the whole hole.
 
-    Args:
-        region: of the target.
-        others: what other frames show of the hole.
-        before: the previous output, aligned; most of it is kept, so that the fill does not flicker.
-
-    Returns:
-        Valid in the whole hole; the expected error grows with the distance to known pixels.
+    Most of the previous output, aligned, is kept, so that the fill does not flicker. The expected error grows with the
+    distance to known pixels.
     """
     depth = cv2.distanceTransform(region.hole.astype(np.uint8), cv2.DIST_L2, 3)
     error = np.minimum(SPATIAL_ERROR + SPATIAL_ERROR_PER_PX * depth, MAX_SPATIAL_ERROR).astype(np.float32)

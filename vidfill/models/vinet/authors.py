@@ -5,41 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 _SCALE_SUFFIX = {"at8": "", "at4": "_64", "at2": "_128", "at1": "_256"}
+_ENCODER = "at1:ec0 at2.0:ec1 at2.1:ec2 at4.0:ec3_1 at4.1:ec3_2 at8.0:ec4_1 at8.1:ec4 at8.2:ec5"
+_DECODER = (
+    "at8.0.conv:dc0.conv at8.1.conv:dc1.conv to_at4.gated.conv:dc1_1.conv.1 at4.0.conv:dc2_1.conv "
+    "at4.1.conv:dc2_bt1.conv at4.2.conv:dc2_bt2.conv at4.3.conv:dc2_bt3.conv to_at2.gated.conv:dc2_2.conv.1 "
+    "at2.0.conv:dc3_1.conv at2.1.conv:dc3_2.conv to_at1.gated.conv:dc4.conv.1 head.conv:dc5.conv rgb:dc6"
+)
+
+
+def _pairs(table: str) -> list[list[str]]:
+    """(our name, theirs) from "ours:theirs ours:theirs"."""
+    return [pair.split(":") for pair in table.split()]
+
+
 _AUTHORS_NAMES = {
-    **{
-        f"{own}.{layer}.conv": f"{theirs}.{name}.conv"
-        for own, theirs in (("target_encoder", "encoder1"), ("source_encoder", "encoder2"))
-        for layer, name in (
-            ("at1", "ec0"),
-            ("at2.0", "ec1"),
-            ("at2.1", "ec2"),
-            ("at4.0", "ec3_1"),
-            ("at4.1", "ec3_2"),
-            ("at8.0", "ec4_1"),
-            ("at8.1", "ec4"),
-            ("at8.2", "ec5"),
-        )
-    },
+    **{f"target_encoder.{own}.conv": f"encoder1.{theirs}.conv" for own, theirs in _pairs(_ENCODER)},
+    **{f"source_encoder.{own}.conv": f"encoder2.{theirs}.conv" for own, theirs in _pairs(_ENCODER)},
     **{f"bottleneck.{i}.conv": f"bottleneck.bt{i}.conv" for i in range(4)},
     "memory.gates": "convlstm.Gates",
-    **{
-        f"decoder.{layer}": f"decoder.{name}"
-        for layer, name in (
-            ("at8.0.conv", "dc0.conv"),
-            ("at8.1.conv", "dc1.conv"),
-            ("to_at4.gated.conv", "dc1_1.conv.1"),
-            ("at4.0.conv", "dc2_1.conv"),
-            ("at4.1.conv", "dc2_bt1.conv"),
-            ("at4.2.conv", "dc2_bt2.conv"),
-            ("at4.3.conv", "dc2_bt3.conv"),
-            ("to_at2.gated.conv", "dc2_2.conv.1"),
-            ("at2.0.conv", "dc3_1.conv"),
-            ("at2.1.conv", "dc3_2.conv"),
-            ("to_at1.gated.conv", "dc4.conv.1"),
-            ("head.conv", "dc5.conv"),
-            ("rgb", "dc6"),
-        )
-    },
+    **{f"decoder.{own}": f"decoder.{theirs}" for own, theirs in _pairs(_DECODER)},
 }
 
 

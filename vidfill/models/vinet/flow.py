@@ -59,12 +59,12 @@ class FlowSubnetwork(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, target: Tensor, sources: Tensor, coarser: Tensor | None) -> Tensor:
-        """Estimate or refine the flow.
+        """Estimate the flow, or refine `coarser`, the flow so far in pixels of this scale, (S * B, 2, h, w).
 
         Args:
             target: (B, C, h, w).
             sources: (S * B, C, h, w), source by source, already warped by `coarser`.
-            coarser: (S * B, 2, h, w), the flow so far in pixels of this scale; None at the coarsest.
+            coarser: None at the coarsest scale.
 
         Returns:
             (S * B, 2, h, w) float32, flow from target to source in pixels of this scale.

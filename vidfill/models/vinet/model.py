@@ -67,9 +67,7 @@ class Motion(NamedTuple):
 class FrameEncoder(nn.Module):
     """Encoder of eight gated convolutions. Input: masked frame in [-1, 1], blue first; ones; hole.
 
-    Args:
-        channels: at the full, half, quarter and eighth scale.
-        stride: of the first convolution, from the frame to the full scale.
+    `channels` at the full, half, quarter and eighth scale; `stride` of the first convolution, to the full scale.
     """
 
     def __init__(self, channels: tuple[int, int, int, int], *, stride: int) -> None:
@@ -121,13 +119,7 @@ class FrameDecoder(nn.Module):
         self.rgb = nn.Conv2d(head, 3, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, skips: Pyramid, *, full: tuple[int, int], frame: tuple[int, int]) -> Tensor:
-        """Decode the memory's hidden state at the eighth scale.
-
-        Args:
-            x: (B, C, h, w).
-            skips: composed features.
-            full: (height, width) of the encoder's full scale.
-            frame: (height, width) of the frame.
+        """Decode the memory's hidden state at the eighth scale; `full` and `frame` are (height, width).
 
         Returns:
             (B, 3, *frame), blue first, about [-1, 1], not clamped.
@@ -279,15 +271,7 @@ class VINet(LearnedModel):
     def _compose_previous(
         self, bgr: Tensor, full: Tensor, previous_full: Tensor, previous: Tensor, flow: Tensor
     ) -> Tensor:
-        """Compose the decoder's frame with the previous output, warped.
-
-        Args:
-            bgr: (B, 3, H, W), from the decoder.
-            full: the target's features at the full scale.
-            previous_full: the previous output's features at the full scale.
-            previous: (B, 3, H, W), the previous output, RGB in [0, 1].
-            flow: (B, 2, h, w), from the target to the previous output, at the half scale.
-        """
+        """Compose the decoder's frame with the warped previous output, RGB in [0, 1]; `flow` is at the half scale."""
         full_flow = upsample_flow(flow, _size(full), factor=2)
         aligned = warp(previous_full, full_flow, border="border")
         trust = self.mask["at1"](full, aligned)
