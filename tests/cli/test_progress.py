@@ -4,7 +4,7 @@ import json
 from rich.console import Console
 
 from vidfill.cli.progress import Bars, Lines, Pace, ProgressMode, Silent, json_line, make_reporter, plain_line
-from vidfill.removal.run import Progress
+from vidfill.progress import Progress
 
 
 class Clock:

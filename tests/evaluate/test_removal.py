@@ -16,7 +16,7 @@ from vidfill.evaluate.contenders import Contender
 from vidfill.evaluate.removal import remove_objects
 from vidfill.evaluate.results import Results
 from vidfill.evaluate.run import make_task
-from vidfill.removal.run import Progress
+from vidfill.progress import Progress
 from vidfill.settings import EngineSettings
 
 CONTENDERS = [Contender(label, label) for label in ("black", "white")]

@@ -18,7 +18,7 @@ from vidfill.evaluate.protocol import EvaluationClip, load_clip
 from vidfill.evaluate.results import Results, open_results
 from vidfill.evaluate.run import Task, evaluate, make_task, score
 from vidfill.evaluate.sheets import picked
-from vidfill.removal.run import Progress
+from vidfill.progress import Progress
 from vidfill.settings import EngineSettings
 
 N_FRAMES = 2

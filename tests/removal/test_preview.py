@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tests.clips import Clip, write_clip, write_images
 from vidfill.errors import InputError, OutputError, UsageError
+from vidfill.progress import Progress
 from vidfill.removal.preview import join, preview, sheet, spread
-from vidfill.removal.run import Progress
 from vidfill.settings.commands import Layout
 from vidfill.video.display import overlay
 

@@ -13,7 +13,8 @@ from tests.clips import write_clip
 from tests.engine.models import WINDOW, Chained, Raising, Recorder, loading
 from vidfill.errors import OutputError, UsageError
 from vidfill.models.base import Model
-from vidfill.removal.run import Progress, RemoveResult, remove
+from vidfill.progress import Progress
+from vidfill.removal.run import RemoveResult, remove
 
 # Holes far enough apart for three segments, of 4 frames each.
 BOXES = ("20,10,30,20@#2-#6", "40,20,30,20@#20-#24", "8,30,30,20@#38-#42")

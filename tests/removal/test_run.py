@@ -15,7 +15,8 @@ from vidfill.errors import DeviceError, InputError, MaskError, OutputError, Usag
 from vidfill.masks.edit import soft_alpha
 from vidfill.models import resolve_model
 from vidfill.models.base import WindowSpec
-from vidfill.removal.run import Progress, plan_removal, remove
+from vidfill.progress import Progress
+from vidfill.removal.run import plan_removal, remove
 from vidfill.video.frame import Frame
 from vidfill.video.read import Reader
 

@@ -15,7 +15,7 @@ from tests.clips import HDR10, Clip, Pictures, damage_packets, moving_texture, w
 from tests.engine.models import Raising, Recorder, loading
 from vidfill.errors import MaskError, OutputError, UsageError, VidfillError
 from vidfill.models.base import WindowSpec
-from vidfill.removal.run import Progress
+from vidfill.progress import Progress
 from vidfill.retarget.run import plan_retarget, retarget
 from vidfill.video.frame import Bool, Box, Frame
 from vidfill.video.read import Reader, probe

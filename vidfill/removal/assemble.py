@@ -1,4 +1,4 @@
-"""The last stage: decode, put each patch into the picture's own planes, encode. Frames without a hole pass through."""
+"""The last stage: compose each patch into the planes of its frame and encode; other frames stay as they are."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def assemble(
         plan: of the source.
         info: the source.
         pairs: all frames with their patches, see `paired`.
-        writer: takes the frames; None where only the layer is wanted.
-        settings: how patches are put in.
-        layer: takes the patches on their own.
+        writer: takes the frames; None if only the layer is wanted.
+        settings: how patches are composed.
+        layer: takes the patches as a layer.
         progress: called with (frames done, frames in all) after each frame.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The patches of a run: those of finished segments from the work folder, the others filled now and put there."""
+"""The patches of a run: those of finished segments are read from the work folder, the others computed and stored."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vidfill.video.shared import SharedFrames
 
 
 class Tally:
-    """Counts how much of what patches cover shows what no frame shows."""
+    """Measures which part of the patches no frame shows."""
 
     def __init__(self) -> None:
         self._covered = self._invented = 0.0
 
     @property
     def ratio(self) -> float | None:
-        """In [0, 1], rounded to four digits, of the pixels of the patches that say so; None if none does."""
+        """The invented part in [0, 1], rounded to four digits, of the patches that state it; None if none does."""
         return round(self._invented / self._covered, 4) if self._covered else None
 
     def counted(self, patches: Iterable[Patch]) -> Iterator[Patch]:
-        """The same patches, which are counted as they come."""
+        """The same patches, counted as they pass."""
         for patch in patches:
             if patch.invented is not None:
                 n_px = float(patch.alpha.sum(dtype=np.int64)) / 255
@@ -49,22 +49,22 @@ def stored_or_filled(
     segments: Sequence[int] | None,
     progress: Callable[[int, int], None] | None,
 ) -> Generator[Patch, None, None]:
-    """The patches of segments, in order: from the folder where it has them, else computed and stored.
+    """The patches of segments, in order: read from the folder, or computed and stored there.
 
-    A segment is complete in the folder before its last patch is given out.
+    A segment is complete in the folder before its last patch is yielded.
 
     Args:
         plan: of the source.
         folder: of the run.
         frames: of the source.
         masks: of the source.
-        model: fills.
-        settings: how it is run.
-        segments: which; None for all.
+        model: the model that fills.
+        settings: how the model is run.
+        segments: which ones; None for all.
         progress: called with (frames done, frames in all).
 
     Raises:
-        UsageError: a segment goes on from another one that is not filled yet.
+        UsageError: a segment continues another one that is not filled yet.
     """
     chosen = [segment for segment in plan.segments if segments is None or segment.index in segments]
     missing = [segment for segment in chosen if not folder.has(segment.index)]
@@ -102,8 +102,8 @@ def runs_of(plan: Plan, segments: Iterable[int], *, in_order: bool) -> tuple[tup
 
     Args:
         plan: of the source.
-        segments: which.
-        in_order: whether a segment goes on from the one before it in its scene, see `Model.remembers`.
+        segments: which ones.
+        in_order: whether a segment continues the one before it in its scene, see `Model.remembers`.
     """
     if not in_order:
         return tuple((index,) for index in segments)

@@ -1,9 +1,9 @@
-"""What a run is asked for: checked before the work starts, and told apart from every other request."""
+"""What a run is asked to do: its arguments, the checks before the work starts, and a fingerprint."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,46 +62,31 @@ class RemoveArguments(RemoveSettings, FillArguments):
 
 
 class Checked(NamedTuple):
-    """What the checks of a request have found.
+    """What the checks of a request have found."""
 
-    Attributes:
-        info: the source.
-        written: the picture as the output has it: `info`, or that at another size.
-        masks: what goes.
-    """
-
-    info: VideoInfo
-    written: VideoInfo
+    info: VideoInfo  # the source
+    written: VideoInfo  # the output's picture: `info`, or that at another size
     masks: MaskSource
 
 
 class Request(NamedTuple):
-    """What is to be made of a source.
-
-    Attributes:
-        source: a video, or a folder of images.
-        output: text keeps the slash that makes it a folder; None where nothing is written.
-        settings: of the fill, the output and the run.
-        planning: how holes are grown and at which size they are filled.
-        output_fill: where the fill goes as a layer of its own, None for nowhere.
-        reshape: gives the output its size, where that is not the source's.
-    """
+    """What is to be made of a source."""
 
     source: Path
-    output: Path | str | None
+    output: Path | str | None  # text keeps the slash that makes it a folder; None if nothing is written
     settings: FillArguments
-    planning: PlanSettings
-    output_fill: Path | str | None = None
-    reshape: Callable[[VideoInfo], VideoInfo] | None = None
+    planning: PlanSettings  # mostly `settings` again
+    output_fill: Path | str | None = None  # the fill as a layer of its own
+    reshape: Callable[[VideoInfo], VideoInfo] | None = None  # from the source to an output of another size
 
     @classmethod
     def of_removal(cls, source: Path | str, output: Path | str | None, arguments: RemoveArguments) -> Self:
-        """What `vidfill.remove` is asked for."""
+        """The request of `vidfill.remove`."""
         return cls(Path(source), output, arguments, arguments, arguments.output_fill)
 
     @property
     def target(self) -> Path:
-        """The output, or the fill layer if that is all that is asked for.
+        """The output, or the fill layer if there is no other.
 
         Raises:
             UsageError: there is neither.
@@ -112,7 +97,7 @@ class Request(NamedTuple):
         return Path(named)
 
     def work_folder(self) -> WorkFolder:
-        """Where finished segments are kept meanwhile."""
+        """Where finished segments are kept during the run."""
         own = self.settings.work_dir
         return WorkFolder(Path(own) if own else self.target.parent / f".{self.target.name}.vidfill")
 
@@ -124,43 +109,40 @@ class Request(NamedTuple):
         """
         return Reader(self.source, fps=self.settings.fps, threads=self.settings.threads)
 
-    def check(self, info: VideoInfo, *, track: Path | None = None) -> Checked:
-        """Whatever can be checked before a long decode: the output and the masks.
+    def check(self, info: VideoInfo, *, track: Path) -> Checked:
+        """Check before a long decode what can be checked: the output and the masks.
 
         Args:
             info: the source.
-            track: where `track` will leave the masks, where there may be prompts.
+            track: the file that `track` will write, if there are prompts.
 
         Raises:
             VidfillError: of the kind that says what is wrong.
         """
         settings = self.settings
-        for warning in info.warnings:
-            _log.warning(warning)
+        _warn(info.warnings)
         written = info if self.reshape is None else self.reshape(info)
+        inputs = [] if settings.mask_path is None else [settings.mask_path]
         if self.output is not None:
-            for warning in check_output(
-                self.output, written, settings, overwrite=settings.overwrite, inputs=self._inputs
-            ):
-                _log.warning(warning)
-        self._check_layer(info)
+            _warn(check_output(self.output, written, settings, overwrite=settings.overwrite, inputs=inputs))
+        if self.output_fill is not None:
+            _warn(check_layer(self.output_fill, info, overwrite=settings.overwrite, inputs=inputs))
+            self._check_apart(self.output_fill)
         tracked = None
         if settings.prompts is not None:
-            if track is None:
-                raise ValueError("prompts, and no place for the masks that they lead to")
             settings.prompts.prompts.check_inside(info)
             tracked = TrackLayer(track, info, settings.prompts)
         return Checked(info, written, open_masks(settings, info, rate=info.rate, tracked=tracked))
 
     def track(self, reader: Reader, file: Path) -> SourceIndex | None:
-        """Follow what the prompts are about, if there are any; the masks that `check` gave out can then be read.
+        """Track the prompted objects, if any, into the file from which the masks of `check` are read.
 
         Args:
             reader: the source.
-            file: as given to `check`; with `resume` it is kept if it is that of the same prompts.
+            file: as given to `check`; with `resume` it is kept if the prompts are the same.
 
         Returns:
-            The source's index; None where the source was not read.
+            The source's index, None if the source was not read.
 
         Raises:
             MaskError: an object is lost, and that is not allowed.
@@ -181,28 +163,20 @@ class Request(NamedTuple):
             progress=reporter(settings.progress, "track"),
         )
 
-    @property
-    def _inputs(self) -> list[Path]:
-        """What is read beside the source, and never replaced."""
-        return [] if self.settings.mask_path is None else [self.settings.mask_path]
-
-    def _check_layer(self, info: VideoInfo) -> None:
-        if self.output_fill is None:
+    def _check_apart(self, output_fill: Path | str) -> None:
+        if self.output is None:
             return
-        for warning in check_layer(self.output_fill, info, overwrite=self.settings.overwrite, inputs=self._inputs):
-            _log.warning(warning)
-        if self.output is not None:
-            picture, layer = Path(self.output).resolve(), Path(self.output_fill).resolve()
-            if picture == layer or picture in layer.parents or layer in picture.parents:
-                raise UsageError(
-                    f"{self.output} as the picture and {self.output_fill} as the fill layer",
-                    expected="two outputs, neither of them inside the other",
-                    todo="give them two names",
-                )
+        picture, layer = Path(self.output).resolve(), Path(output_fill).resolve()
+        if picture == layer or picture in layer.parents or layer in picture.parents:
+            raise UsageError(
+                f"{self.output} as the picture and {output_fill} as the fill layer",
+                expected="two outputs, neither of them inside the other",
+                todo="give them two names",
+            )
 
     @contextmanager
     def writing(self, info: VideoInfo) -> Iterator[tuple[Writer | None, FillLayer | None]]:
-        """Open what is asked for: the picture's writer, the fill layer, or both; complete after a clean exit only.
+        """Open the picture's writer, the fill layer, or both; the files are complete after a clean exit only.
 
         Raises:
             OutputError: they cannot be written.
@@ -217,7 +191,7 @@ class Request(NamedTuple):
             yield writer, layer
 
     def fingerprint(self) -> dict[str, str]:
-        """All that decides what is filled, and how large, apart from the weights."""
+        """Everything that the fill depends on, apart from the weights."""
         settings, planning = self.settings, self.planning
         return {
             "source": fingerprint_of(self.source),
@@ -237,7 +211,7 @@ class Request(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Which model, and whose weights: the name of a model, a weight file of the user's own, their folder of weights."""
+    """Which model with which weights: a weight file of the user's own, or an installed one."""
 
     model: str
     checkpoint: Path | None
@@ -259,7 +233,7 @@ class Weights(NamedTuple):
         return load(self.model, checkpoint=self.checkpoint, model_dir=self.model_dir)
 
     def fingerprint(self) -> dict[str, str]:
-        """All that decides what the model computes."""
+        """Everything that the model's output depends on."""
         if self.checkpoint is not None:
             sha256 = file_sha256(self.checkpoint)
         else:
@@ -268,9 +242,9 @@ class Weights(NamedTuple):
         return {"version": __version__, "model": self.model, "weights": sha256}
 
     def licence_notice(self) -> str | None:
-        """What these weights may be used for and what to do otherwise, in one line; None where nothing limits it.
+        """What these weights may be used for, in one line; None if nothing limits it.
 
-        A weight file of the user's own is known by its sha256, if a manifest has it.
+        A weight file of the user's own is recognised by its sha256, if a manifest has it.
         """
         if self.checkpoint is None:
             found = find_weights(self.model, model_dir=self.model_dir)
@@ -280,3 +254,8 @@ class Weights(NamedTuple):
         if found is None or not found.card.research_only:
             return None
         return f"the weights of {self.model} are for research use only; --model propagate needs no weights"
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        _log.warning(text)

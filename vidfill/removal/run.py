@@ -1,4 +1,4 @@
-"""Join the stages: analyse, fill, assemble. Nothing else is decided here."""
+"""A removal from end to end: analyse, fill, assemble."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from vidfill.engine.plan import Plan, analyse
 from vidfill.errors import InputError, UsageError
 from vidfill.masks.files import MaskSource
 from vidfill.models import load_model
-from vidfill.progress import Clock, collected_warnings
-from vidfill.progress import OnProgress as OnProgress
-from vidfill.progress import Progress as Progress
-from vidfill.progress import reporter as reporter
+from vidfill.progress import Clock, collected_warnings, reporter
 from vidfill.removal.assemble import assemble, paired
 from vidfill.removal.patches import Tally, stored_or_filled
 from vidfill.removal.request import Checked, RemoveArguments, Request, Weights
@@ -35,17 +32,15 @@ class RemoveResult:
     """What a run did.
 
     Attributes:
-        output: where the result is; the fill layer, if that is all that was asked for.
+        output: the result; the fill layer, if there is no other.
         n_frames: frames written.
         n_filled: frames that had a hole.
-        n_held: frames that repeat the last good one in the place of damaged ones.
-        model: name of the model.
-        device: where it ran.
+        n_held: frames that repeat the last good one in place of damaged ones.
         seconds: wall time by stage.
         warnings: one line each.
-        output_fill: where the fill layer is, None where none was asked for.
-        invented: ratio of the holes, in [0, 1], that no frame shows and the model has made up; None if it does not say.
-        licence_notice: what the weights may be used for, in one line; None where nothing limits it.
+        output_fill: the fill layer.
+        invented: ratio of the holes, in [0, 1], that no frame shows and the model has invented; None if unknown.
+        licence_notice: what the weights may be used for, in one line; None if nothing limits it.
     """
 
     output: Path
@@ -80,10 +75,7 @@ def run_removal(source: Path | str, output: Path | str | None, arguments: Remove
     clock = Clock()
     request = Request.of_removal(source, output, arguments)
     target = request.target
-    with (
-        collected_warnings() as warnings,
-        filling(request, clock, segments=arguments.segments) as filled,
-    ):
+    with collected_warnings() as warnings, filling(request, clock, segments=arguments.segments) as filled:
         if arguments.segments is not None:
             n_filled = sum(1 for _ in filled.patches)
         else:
@@ -134,32 +126,18 @@ plan_removal = flat("plan_removal", RemoveArguments)(run_plan)
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A run between its fill and its output.
-
-    Attributes:
-        request: what is asked for.
-        checked: the source, the output's picture, the masks.
-        plan: of the source.
-        index: of the source; None where the plan is that of an interrupted run.
-        reader: of the source.
-        frames: of the source, for whoever writes the output.
-        patches: of all segments in order, made as they are pulled.
-        model: name of the model.
-        device: where it runs.
-        tally: of the patches that have been pulled.
-        licence_notice: see `RemoveResult`.
-    """
+    """A run between its fill and its output."""
 
     request: Request
     checked: Checked
     plan: Plan
-    index: SourceIndex | None
+    index: SourceIndex | None  # None with the plan of an interrupted run
     reader: Reader
-    frames: SharedFrames
-    patches: Iterator[Patch]
+    frames: SharedFrames  # for the writer of the output
+    patches: Iterator[Patch]  # of all segments in order, computed when they are asked for
     model: str
     device: str
-    tally: Tally
+    tally: Tally  # of the patches so far
     licence_notice: str | None
 
     def pairs(self) -> Iterator[tuple[Frame, Patch | None]]:
@@ -167,7 +145,7 @@ class Filling:
         return paired(self.plan, self.frames.all_frames(), self.patches)
 
     def check_damage(self) -> None:
-        """After the pass, and before the output is finished.
+        """Check for damage after all frames are read, and before the output is finished.
 
         Raises:
             InputError: the source is damaged, and that is an error.
@@ -177,12 +155,12 @@ class Filling:
 
 @contextmanager
 def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = None) -> Iterator[Filling]:
-    """Check, lock the work folder, analyse or resume, and hand out patches; afterwards the work folder goes.
+    """Check, lock the work folder, analyse or resume, and provide the patches; at the end remove the work folder.
 
     Args:
-        request: what is asked for.
-        clock: counts the time of each stage.
-        segments: fill these alone, see `RemoveArguments`.
+        request: what is to be done.
+        clock: measures each stage.
+        segments: fill only these, see `RemoveArguments`.
 
     Raises:
         VidfillError: of the kind that says what is wrong.
@@ -196,7 +174,7 @@ def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = 
             reader = held.enter_context(request.reader())
             checked = request.check(reader.info, track=folder.track)
             folder.check()
-            if not segments:  # those who do segments share the folder
+            if not segments:  # processes that fill segments share the folder
                 held.enter_context(folder.locked())
             filler = weights.load(settings.load or load_model)
             runtime = choose_runtime(filler, settings)
@@ -233,7 +211,7 @@ def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = 
 def analysed(
     request: Request, reader: Reader, masks: MaskSource, index: SourceIndex | None
 ) -> tuple[SourceIndex, Plan]:
-    """The first stage, with damage told or refused; with an index there is nothing left to decode."""
+    """Analyse the source, and warn of damage or refuse it; with an index nothing is left to decode."""
     settings = request.settings
     report = reporter(settings.progress, "analyse")
     index, plan = analyse(reader, masks, request.planning, index=index, progress=report)

@@ -1,4 +1,4 @@
-"""Masks of clicked objects as files, for other tools: one white-on-black picture a frame."""
+"""Masks of clicked objects as files, for other tools: one white-on-black picture for each frame."""
 
 from __future__ import annotations
 
@@ -26,22 +26,13 @@ _FULL_RANGE = 2  # AVColorRange
 
 @dataclass(frozen=True, slots=True)
 class MaskResult:
-    """What was written.
-
-    Attributes:
-        output: the folder or the video.
-        n_frames: masks written.
-        n_masked: those that are not empty.
-        tracker: what followed the objects.
-        lost: where objects are not known, if that was allowed.
-        warnings: one line each.
-    """
+    """What was written."""
 
     output: Path
     n_frames: int
-    n_masked: int
+    n_masked: int  # masks that are not empty
     tracker: str
-    lost: tuple[Lost, ...]
+    lost: tuple[Lost, ...]  # where objects are lost, if that was allowed
     warnings: tuple[str, ...]
 
 
@@ -100,7 +91,7 @@ def run_write_masks(source: Path | str, output: Path | str, arguments: WriteMask
 
 
 def _picture_of_masks(info: VideoInfo) -> VideoInfo:
-    """What the masks of a source are: grey, upright, without sound."""
+    """The masks of a source as a video: grey, upright, without sound."""
     height, width = info.display_size
     return replace(
         info,
