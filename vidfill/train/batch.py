@@ -20,7 +20,7 @@ from vidfill.train.recipe import Stage
 from vidfill.train.synthesis import Scene, exact_flow
 
 Pair = tuple[int, int]
-_NO_GRAYS = np.zeros((0, 0, 0, 0), np.uint8)
+NO_GRAYS = np.zeros((0, 0, 0, 0), np.uint8)
 
 # Largest squared difference, summed over the colours, of a pixel and what the flow brings to it (the authors' code of
 # Deep Video Inpainting).
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     synthetic: tuple[int, ...] = ()  # which samples those are, in the order of `scene`
     # (B - synthetic, T, H, W), the brightness of the other samples, in the CPU's memory for OpenCV. Copied when the
     # batch is made, so that the losses do not have to wait for the device.
-    grays: NDArray[np.uint8] = _NO_GRAYS
+    grays: NDArray[np.uint8] = NO_GRAYS
 
 
 class Samples(ABC):
@@ -97,8 +97,8 @@ class BatchMotion:
 
         Returns:
             flow (B, 2, H, W), such that `warp(frame[to], flow)` is `frame[at]`; and visible (B, 1, H, W) float, 1 where
-            the flow is known and the pixel seen in both frames. In a real clip that takes both (at, to) and (to, at)
-            among the measured pairs; where only the first is, nothing counts as visible, and without it the flow is 0.
+            the flow is known and the pixel seen in both frames: in a real clip, where both directions were measured.
+            Where nothing was measured the flow is 0.
         """
         clip = self._batch.clip
         flow = clip.new_zeros(len(clip), 2, *clip.shape[-2:])

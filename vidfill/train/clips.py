@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.models.base import ReferenceSpec, WindowSpec
-from vidfill.train.batch import Batch, Samples
+from vidfill.train.batch import NO_GRAYS, Batch, Samples
 from vidfill.train.data import TrainingData
 from vidfill.train.holes import draw_hole, render_holes
 from vidfill.train.parallel import Ranks
@@ -150,7 +150,7 @@ def _real_clip(rng: np.random.Generator, clips: tuple[Tensor, ...], times: Times
 def _grays_of(clips: list[Tensor]) -> NDArray[np.uint8]:
     """(T, 3, H, W) each, RGB in [0, 1] -> (N, T, H, W), ITU-R BT.601's weights."""
     if not clips:
-        return np.zeros((0, 0, 0, 0), np.uint8)
+        return NO_GRAYS
     red, green, blue = torch.stack(clips).unbind(dim=2)
     return (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round().to(torch.uint8).cpu().numpy()
 

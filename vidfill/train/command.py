@@ -79,8 +79,7 @@ def run_training(
         settings: its `minutes` include the decoding of the data.
 
     Raises:
-        UsageError: no such model or one with nothing to learn, one that builds on another without its weights to
-            start with, or a folder that holds another run.
+        UsageError: nothing to learn, missing weights of the model that it builds on, or a folder with another run.
         InputError: no data, or data that cannot be read.
         DeviceError: no such device, or its memory is not enough.
         OutputError: the folder cannot be written.
@@ -147,16 +146,11 @@ def sorted_starts(files: Sequence[Path]) -> tuple[Path | None, Path | None]:
 
 
 def build_network(model: str, recipe: Recipe, *, start: Path | None = None, is_resumed: bool = False) -> Model:
-    """A new network of the recipe's sizes.
-
-    Args:
-        model: its name.
-        recipe: its sizes.
-        start: a weight file to begin with.
-        is_resumed: whether all weights will be replaced by those of a run.
+    """A new network of the recipe's sizes, with the weights of `start`.
 
     Raises:
-        UsageError: no such model, one without learned weights, or one that builds on another whose weights are missing.
+        UsageError: no such model, one without learned weights, or one that builds on another whose weights are missing,
+            unless it is resumed, so that all weights will be replaced.
         WeightsError: a weight file that cannot be read or does not fit.
     """
     from vidfill.models.checkpoint import LearnedModel, begin_with

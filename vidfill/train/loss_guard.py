@@ -18,15 +18,7 @@ PATIENCE = 3
 
 
 class LossGuard:
-    """Compares each loss with the median of those before it.
-
-    Example:
-        >>> guard = LossGuard()
-        >>> any(guard.is_exploding(1.0) for _ in range(30))
-        False
-        >>> [guard.is_exploding(9.0) for _ in range(3)]
-        [False, False, True]
-    """
+    """Compares each loss with the median of those before it."""
 
     def __init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=_WINDOW)

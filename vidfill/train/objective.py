@@ -16,20 +16,9 @@ from torch import Tensor, nn
 
 from vidfill.evaluate.features import FeatureNetwork, load_features
 from vidfill.models.base import Step, composite
+from vidfill.train import losses
 from vidfill.train.batch import Batch, BatchMotion, Pair
 from vidfill.train.critics import ClipDiscriminator, PictureCritics
-from vidfill.train.losses import (
-    feature_distance,
-    feature_matching,
-    frame_l1,
-    hinge_discriminator,
-    hinge_generator,
-    hole_l1,
-    known_l1,
-    rim_l1,
-    ssim_loss,
-    warp_l1,
-)
 from vidfill.train.recipe import Recipe
 
 # Fills are clamped to this range before networks look at them: far outside of it their features mean nothing.
@@ -161,7 +150,9 @@ def _warp_term(chunk: Chunk, pairs: Sequence[Pair]) -> Tensor | None:
     chunk.motion.measure(pairs)
     first, fills, clip = chunk.positions[0], chunk.fills, chunk.batch.clip
     errors = [
-        warp_l1(fills[:, at - first], fills[:, to - first], clip[:, at], clip[:, to], chunk.motion.between(at, to)[0])
+        losses.warp_l1(
+            fills[:, at - first], fills[:, to - first], clip[:, at], clip[:, to], chunk.motion.between(at, to)[0]
+        )
         for at, to in pairs
     ]
     return torch.stack(errors).mean()
@@ -172,13 +163,13 @@ def _matching(chunk: Chunk) -> Tensor:
     _, filled = chunk.patch_scores
     with torch.no_grad(), chunk.judges.autocast():
         _, true = chunk.judges.picture_critics.patches(truth)
-    return feature_matching(filled, true, holes)
+    return losses.feature_matching(filled, true, holes)
 
 
 def _projected(chunk: Chunk) -> Tensor:
     with chunk.judges.autocast():
         maps = chunk.judges.picture_critics.projected(chunk.filled_features)
-    return torch.stack([hinge_generator(scores, chunk.pictures[2]) for scores in maps]).mean()
+    return torch.stack([losses.hinge_generator(scores, chunk.pictures[2]) for scores in maps]).mean()
 
 
 def _adversarial(chunk: Chunk) -> Tensor:
@@ -188,18 +179,18 @@ def _adversarial(chunk: Chunk) -> Tensor:
 
 
 TERMS: Mapping[str, Term] = {
-    "frame": lambda chunk: frame_l1(*chunk.pictures[:2]),  # L1 over the whole frame
-    "ssim": lambda chunk: ssim_loss(*chunk.pictures[:2]),  # 1 - SSIM over the whole frame
-    "hole": lambda chunk: hole_l1(*chunk.pictures),
-    "rim": lambda chunk: rim_l1(*chunk.pictures),  # L1 inside the hole, with less weight deeper inside
-    "known": lambda chunk: known_l1(*chunk.pictures),  # L1 outside the hole
+    "frame": lambda chunk: losses.frame_l1(*chunk.pictures[:2]),  # L1 over the whole frame
+    "ssim": lambda chunk: losses.ssim_loss(*chunk.pictures[:2]),  # 1 - SSIM over the whole frame
+    "hole": lambda chunk: losses.hole_l1(*chunk.pictures),
+    "rim": lambda chunk: losses.rim_l1(*chunk.pictures),  # L1 inside the hole, with less weight deeper inside
+    "known": lambda chunk: losses.known_l1(*chunk.pictures),  # L1 outside the hole
     # An output against the one before it, and against the chunk's first, warped by the true or the measured flow.
     "short": lambda chunk: _warp_term(chunk, [(t, t - 1) for t in chunk.positions[1:]]),
     "long": lambda chunk: _warp_term(chunk, [(t, chunk.positions[0]) for t in chunk.positions[2:]]),
     # Distance of features of EfficientNet-Lite0 in and near the hole.
-    "feature": lambda chunk: feature_distance(chunk.filled_features, chunk.true_features, chunk.pictures[2]),
+    "feature": lambda chunk: losses.feature_distance(chunk.filled_features, chunk.true_features, chunk.pictures[2]),
     # Hinge loss of the discriminator of patches of single pictures, and L1 of its features.
-    "patches": lambda chunk: hinge_generator(chunk.patch_scores[0], chunk.pictures[2]),
+    "patches": lambda chunk: losses.hinge_generator(chunk.patch_scores[0], chunk.pictures[2]),
     "matching": _matching,
     "projected": _projected,  # hinge loss of the discriminators of single pictures on frozen features
     "adversarial": _adversarial,  # hinge loss of the discriminator of clips
@@ -222,21 +213,21 @@ def critic_losses(chunk: Chunk, weights: Mapping[str, float]) -> dict[str, Tenso
     """What the discriminators that take part minimise on the same outputs, which are taken as given."""
     _, truth, holes = chunk.pictures
     wanted = {name for name, weight in weights.items() if weight}
-    losses: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     with chunk.judges.autocast():
         if wanted & _CLIP_CRITIC_TERMS:
             critic = chunk.judges.clip_critic
             real, fake = critic(chunk.truth, chunk.holes), critic(chunk.filled_clip.detach(), chunk.holes)
-            losses["clip_critic"] = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+            found["clip_critic"] = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         if wanted & {"patches", "matching"}:
             scores, _ = chunk.judges.picture_critics.patches(torch.cat((truth, chunk.filled.detach())))
             real, filled = scores.chunk(2)
-            losses["patch_critic"] = hinge_discriminator(real, filled, holes)
+            found["patch_critic"] = losses.hinge_discriminator(real, filled, holes)
         if "projected" in wanted:
             pairs = zip(chunk.true_features, chunk.filled_features, strict=True)
             maps = chunk.judges.picture_critics.projected([torch.cat((a, b.detach())) for a, b in pairs])
             halves = [scores.chunk(2) for scores in maps]
-            losses["projected_critic"] = torch.stack(
-                [hinge_discriminator(real, filled, holes) for real, filled in halves]
+            found["projected_critic"] = torch.stack(
+                [losses.hinge_discriminator(real, filled, holes) for real, filled in halves]
             ).mean()
-    return losses
+    return found

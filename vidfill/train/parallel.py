@@ -48,8 +48,7 @@ def joined(device_type: str) -> Iterator[Ranks]:
 def average_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
     """Replace the gradients by their mean over the processes.
 
-    A parameter that has a gradient in some processes only (one of them has no synthetic clip, say) counts 0 in the
-    others; one that has none anywhere keeps none.
+    One that only some processes have (one of them has no synthetic clip, say) counts 0 in the others.
     """
     if ranks.n_ranks == 1:
         return

@@ -70,10 +70,8 @@ def recipe_changes(run: Path, recipe: Recipe) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """Mappings as dicts and tuples as lists, as JSON gives them back."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    """The value as JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(value))
 
 
 def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:

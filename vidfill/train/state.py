@@ -136,8 +136,7 @@ class TrainingState:
         """Go on from the checkpoint of a run.
 
         Raises:
-            UsageError: it is of another model, of other sizes, of a recipe without this one's discriminators or of
-                another version; says which.
+            UsageError: it is of another model, size or version, or lacks discriminators; says which.
             WeightsError: it cannot be read.
         """
         path = run / CHECKPOINT

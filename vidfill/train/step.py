@@ -16,18 +16,9 @@ from torch import Tensor
 
 from vidfill.errors import UsageError
 from vidfill.models.base import ClipSource, recur
-from vidfill.train import graph
+from vidfill.train import graph, objective
 from vidfill.train.batch import Batch, BatchMotion
-from vidfill.train.objective import (
-    CRITIC_TERMS,
-    TERMS,
-    Chunk,
-    Term,
-    critic_losses,
-    loss_terms,
-    make_judges,
-    weighted_sum,
-)
+from vidfill.train.objective import CRITIC_TERMS, TERMS, Chunk, Term
 from vidfill.train.parallel import Ranks, average_gradients
 from vidfill.train.recipe import Recipe, Stage
 from vidfill.train.state import TrainingState
@@ -63,7 +54,7 @@ class Stepper:
             raise UsageError(f"{state.name} has no loss term {min(unknown)!r}", expected=", ".join({**TERMS, **terms}))
         self._state, self._terms, self._ranks = state, terms, ranks
         self._clip_norm, self._short_type, self._in_graph = recipe.clip_norm, short_type, in_graph
-        self._judges = make_judges(recipe, state.critics, state.device, self._autocast)
+        self._judges = objective.make_judges(recipe, state.critics, state.device, self._autocast)
         self._critic_weight = torch.ones((), device=state.device)
         self._names: list[str] = []
         self._sums = torch.zeros(0, device=state.device)
@@ -123,16 +114,16 @@ class Stepper:
         learning = [p for p in state.critics.parameters() if p.requires_grad]
         for parameter in learning:
             parameter.requires_grad_(False)  # the model's loss has no gradients there
-        terms = loss_terms(chunk, weights, self._terms)
+        terms = objective.loss_terms(chunk, weights, self._terms)
         judged = {name: term for name, term in terms.items() if name in CRITIC_TERMS}
-        loss = weighted_sum({name: term for name, term in terms.items() if name not in CRITIC_TERMS}, weights)
-        whole = loss + self._critic_weight * weighted_sum(judged, weights) if judged else loss
+        loss = objective.weighted_sum({name: term for name, term in terms.items() if name not in CRITIC_TERMS}, weights)
+        whole = loss + self._critic_weight * objective.weighted_sum(judged, weights) if judged else loss
         parameters = [p for p in state.model.parameters() if p.requires_grad]
         values = {"loss": loss, **terms, "gradient": self._descend(whole, parameters, state.optimizers)}
         for parameter in learning:
             parameter.requires_grad_(True)
         if judged:
-            losses = critic_losses(chunk, weights)
+            losses = objective.critic_losses(chunk, weights)
             total = torch.stack(list(losses.values())).sum()
             values |= losses | {"critic_gradient": self._descend(total, learning, state.critic_optimizers)}
         self._add(values)

@@ -16,18 +16,7 @@ _DECAY = 0.9
 
 
 class TimeBudget:
-    """The time of one sitting.
-
-    Args:
-        minutes: of the sitting, None for as long as it takes.
-
-    Example:
-        >>> budget = TimeBudget(minutes=None)
-        >>> with budget.timed("step"):
-        ...     pass
-        >>> budget.has_time_for("step", "save")
-        True
-    """
+    """The time of one sitting, in minutes; None for as long as it takes."""
 
     def __init__(self, minutes: float | None) -> None:
         self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes

@@ -14,20 +14,12 @@ import torch
 from vidfill.engine.device import fast_short_type
 from vidfill.errors import OutputError, UsageError, VidfillError
 from vidfill.models.base import Model
-from vidfill.train import ModelTraining, graph
+from vidfill.train import ModelTraining, graph, report
 from vidfill.train.data import TrainingData
 from vidfill.train.loss_guard import LossGuard
 from vidfill.train.objective import CRITIC_TERMS
 from vidfill.train.parallel import Ranks, any_of, wait_for_all
 from vidfill.train.recipe import Recipe, Stage
-from vidfill.train.report import (
-    append_metrics,
-    draw_curves,
-    draw_sheet,
-    forget_metrics_from,
-    recipe_changes,
-    write_recipe,
-)
 from vidfill.train.state import CHECKPOINT, TrainingState
 from vidfill.train.step import Stepper
 from vidfill.train.time_budget import Phase, TimeBudget
@@ -61,13 +53,12 @@ class Trainer:
         training: what the trainer must know of it.
         data: on the same device.
         recipe: the whole run.
-        run: folder for checkpoints, metrics and pictures; made if it is not there.
+        run: folder for checkpoints, metrics and pictures.
         resume: go on from the folder's checkpoint where there is one.
         ranks: which of several processes this is.
 
     Raises:
-        UsageError: a model without parameters, a batch that the processes cannot share, a folder that holds a run when
-            `resume` is off, or a checkpoint of another model.
+        UsageError: nothing to learn, a batch that the processes cannot share, or a folder that holds another run.
     """
 
     def __init__(
@@ -157,7 +148,7 @@ class Trainer:
             else:
                 self._validate()
         if self.ranks.is_first:
-            draw_curves(self.run_folder)
+            report.draw_curves(self.run_folder)
         is_finished = self.position >= self.recipe.n_steps
         return TrainingResult(self.state.step, is_finished, self._n_roll_backs, dict(self._scores))
 
@@ -211,7 +202,7 @@ class Trainer:
         if self.ranks.is_first:
             n_outputs = stage.batch * stage.n_targets * stage.n_chunks * self.recipe.read_every
             line = {"step": number, "stage": stage.name, **totals, "learning_rate": rate, "seconds": seconds}
-            append_metrics(self.run_folder, {**line, "frames_per_s": n_outputs / seconds})
+            report.append_metrics(self.run_folder, {**line, "frames_per_s": n_outputs / seconds})
         if self.state.step % SNAPSHOT_EVERY == 0 and self._guard.is_calm:
             self._good = self.state.snapshot()
 
@@ -236,8 +227,8 @@ class Trainer:
             self._scores, examples = self._validation.run(self.state.averaged)
             if self._scores:
                 line = {"step": self.state.step - 1, "stage": "validation", **self._scores}
-                append_metrics(self.run_folder, line)
-                draw_sheet(self.run_folder / "samples" / f"step_{self.state.step:06d}.png", examples)
+                report.append_metrics(self.run_folder, line)
+                report.draw_sheet(self.run_folder / "samples" / f"step_{self.state.step:06d}.png", examples)
         wait_for_all(self.ranks)
 
     def _save(self) -> None:
@@ -245,7 +236,7 @@ class Trainer:
             self._good = self.state.snapshot()
         if self.ranks.is_first:
             self.state.save(self.run_folder)
-            draw_curves(self.run_folder)
+            report.draw_curves(self.run_folder)
         wait_for_all(self.ranks)
 
     def _tell(self, stage: Stage) -> None:
@@ -267,11 +258,11 @@ class Trainer:
     def _open_folder(self) -> None:
         try:
             self.run_folder.mkdir(parents=True, exist_ok=True)
-            forget_metrics_from(self.run_folder, self.state.step)
+            report.forget_metrics_from(self.run_folder, self.state.step)
             if self.state.step:
-                for change in recipe_changes(self.run_folder, self.recipe):
+                for change in report.recipe_changes(self.run_folder, self.recipe):
                     _log.warning("the recipe of this run has changed: %s", change)
-            write_recipe(self.run_folder, self.recipe, self.state.name, self.model.sizes)
+            report.write_recipe(self.run_folder, self.recipe, self.state.name, self.model.sizes)
         except OSError as error:
             raise OutputError(
                 f"cannot write to {self.run_folder} ({error.strerror})", todo="name another --out"

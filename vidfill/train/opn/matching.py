@@ -75,8 +75,8 @@ def _negative_log_attention(asked: PeelQueries, keys: Tensor, known: Tensor, ind
 
     Args:
         asked: the queries.
-        keys: (B, K, C).
-        known: (B, K) bool.
+        keys: (B, K, C), of which `known`, (B, K) bool, count.
+        known: see there.
         index: (B, cells, P), where in the bank each cell of the frame is seen.
         weight: likewise, how much.
     """

@@ -13,23 +13,8 @@ from vidfill.models.opn.model import Peeling
 from vidfill.train import ModelTraining
 from vidfill.train.clips import ClipSamples
 from vidfill.train.losses import hole_l1
-from vidfill.train.objective import Chunk
+from vidfill.train.objective import Chunk, Term
 from vidfill.train.opn.matching import match_term
-
-
-def peel_term(chunk: Chunk) -> Tensor:
-    """L1 inside each peel, summed over the peels, mean over the outputs."""
-    return _over_peels(chunk, lambda fill, truth, peel, _hole: hole_l1(fill, truth, peel))
-
-
-def valid_term(chunk: Chunk) -> Tensor:
-    """L1 of what is decoded of the known pixels, for each peel, likewise."""
-    return _over_peels(chunk, lambda fill, truth, _peel, hole: hole_l1(fill, truth, 1 - hole))
-
-
-def variation_term(chunk: Chunk) -> Tensor:
-    """Total variation inside each peel, likewise."""
-    return _over_peels(chunk, lambda fill, _truth, peel, _hole: total_variation(fill, peel))
 
 
 def total_variation(fill: Tensor, mask: Tensor) -> Tensor:
@@ -55,11 +40,16 @@ def _over_peels(chunk: Chunk, loss: Callable[[Tensor, Tensor, Tensor, Tensor], T
     return torch.stack(sums).mean()
 
 
+# Each is the sum over the peels, mean over the outputs.
+_PEEL_TERMS: dict[str, Term] = {
+    # L1 inside the peel.
+    "peel": lambda chunk: _over_peels(chunk, lambda fill, truth, peel, _hole: hole_l1(fill, truth, peel)),
+    # L1 of what is decoded of the known pixels.
+    "valid": lambda chunk: _over_peels(chunk, lambda fill, truth, _peel, hole: hole_l1(fill, truth, 1 - hole)),
+    # Total variation inside the peel.
+    "variation": lambda chunk: _over_peels(chunk, lambda fill, _truth, peel, _hole: total_variation(fill, peel)),
+}
 TRAINING = {
-    "opn": ModelTraining(
-        ClipSamples,
-        unroll,
-        {"peel": peel_term, "valid": valid_term, "variation": variation_term, "match": match_term},
-    ),
+    "opn": ModelTraining(ClipSamples, unroll, {**_PEEL_TERMS, "match": match_term}),
     "opn-tcn": ModelTraining(ClipSamples, unroll, {}),
 }

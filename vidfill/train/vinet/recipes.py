@@ -58,17 +58,11 @@ CPU = replace(
 )
 
 # One H200, 11.7 M parameters at 224x224: the paper's encoder, and half its width where the flow is estimated at the
-# finest scale that is used. Counted: a target frame takes 33 GFLOP forward, so 98 GFLOP to train, in about 1,450
-# kernels. At 250 TFLOP/s of bfloat16 that is 2,500 target frames a second; half of it, 1,250, is what to expect of
-# small kernels and warping. A batch of 16 computes for 6 ms a target, which is about what launching its kernels takes
-# without torch.compile: smaller ones leave the GPU waiting.
-#
-# Target frames: steps x batch x n_targets x n_chunks. Of 12,000 steps: motion, support and window 4,800 x 32 = 0.15 M;
-# unroll 2,400 x 48 = 0.12 M; long 1,800 x 128 = 0.23 M; feedback 1,800 x 480 = 0.86 M; adversarial 1,200 x 320 =
-# 0.38 M. Together 1.75 M, 170 PFLOP: 12 minutes at the ceiling, 25 at the rate to expect; two minutes or so of
-# compiling beside it, for each of the two batch sizes. None of the rates has been measured on the GPU itself.
-#
-# Data: 25,000 frames (60 MiB of shards) at 256x455 are 8.7 GB of uint8 on the GPU, 5,000 photos 1.5 GB.
+# finest scale that is used. Counted: a target frame takes 98 GFLOP to train, in about 1,450 kernels; at half of 250
+# TFLOP/s of bfloat16 that is 1,250 target frames a second. A batch of 16 computes for 6 ms a target, about what
+# launching its kernels takes without torch.compile: smaller ones leave the GPU waiting. 12,000 steps have 1.75 M target
+# frames (steps x batch x n_targets x n_chunks), 170 PFLOP: 25 minutes, and two for compiling. None of this has been
+# measured. 25,000 frames at 256x455 are 8.7 GB of uint8 on the GPU, 5,000 photos 1.5 GB.
 GPU = replace(
     recipe.GPU,
     stages=(
