@@ -27,9 +27,9 @@ from vidfill.models.cleanplate.painter import Painter
 from vidfill.models.cleanplate.painting import MAX_DEPTH_PX, paint
 from vidfill.settings import EngineSettings
 from vidfill.video.display import contact_sheet, encode_picture
+from vidfill.video.frame import Rgb
 from vidfill.video.read_images import read_image
 
-Picture = NDArray[np.uint8]
 Hole = NDArray[np.bool_]
 WAYS = ("at once", "small, enlarged", "coarse to fine")
 
@@ -81,7 +81,7 @@ def _compare(model: Painter, paths: list[Path], hole_wh: tuple[int, int], out: P
         print(f"{way:16} {means[0]:.2f}  {means[1]:.3f}  {means[2]:.2f}  {means[3]:.2f}")
 
 
-def _painted(model: Painter, truth: Picture, hole: Hole, way: str) -> Picture:
+def _painted(model: Painter, truth: Rgb, hole: Hole, way: str) -> Rgb:
     if way == "coarse to fine":
         return paint(model.network, truth, hole)
     if way == "at once":
@@ -96,7 +96,7 @@ def _painted(model: Painter, truth: Picture, hole: Hole, way: str) -> Picture:
     return np.asarray(np.where(hole[..., None], enlarged, truth), np.uint8)
 
 
-def _texture(picture: Picture, hole: Hole) -> float:
+def _texture(picture: Rgb, hole: Hole) -> float:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.5))[hole].mean())
 

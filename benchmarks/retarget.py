@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.masks.files import open_masks
-from vidfill.removal.preview import Picture, spread
+from vidfill.removal.preview import spread
 from vidfill.settings import MaskSettings
 from vidfill.video.display import contact_sheet, displayed, encode_picture, write_label
-from vidfill.video.frame import Bool, Box
+from vidfill.video.frame import Bool, Box, Rgb
 from vidfill.video.read import Reader
 
 MIN_MATCHES = 12
 
 
-def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Picture, Bool, Picture]]:
+def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Rgb, Bool, Rgb]]:
     """Source, mask and result of each frame, as a player shows them."""
     with (
         Reader(source) as before,
@@ -40,7 +40,7 @@ def triples(source: Path, masks: Path, result: Path) -> Iterator[tuple[Picture, 
             yield displayed(frame, before.info), mask, displayed(made, after.info)
 
 
-def centre_crop(picture: Picture, size: tuple[int, int]) -> Picture:
+def centre_crop(picture: Rgb, size: tuple[int, int]) -> Rgb:
     """The largest part in the middle that has the aspect of a (height, width), at that size."""
     height, width = picture.shape[:2]
     scale = min(height / size[0], width / size[1])
@@ -49,12 +49,12 @@ def centre_crop(picture: Picture, size: tuple[int, int]) -> Picture:
     return resized(picture[y : y + rows, x : x + columns], size)
 
 
-def resized(picture: Picture, size: tuple[int, int]) -> Picture:
+def resized(picture: Rgb, size: tuple[int, int]) -> Rgb:
     """The picture at a (height, width)."""
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def motion_of(source: Picture, mask: Bool, result: Picture) -> NDArray[np.float64] | None:
+def motion_of(source: Rgb, mask: Bool, result: Rgb) -> NDArray[np.float64] | None:
     """(2, 3), the affine map from the object in the source to that in the result; None where too little matches."""
     finder = cv2.SIFT.create(nfeatures=3000, contrastThreshold=0.02)
     inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
@@ -83,7 +83,7 @@ class Path2D:
         self._places: list[NDArray[np.float64]] = []
         self._own: list[NDArray[np.float64]] = []
 
-    def add(self, source: Picture, mask: Bool, result: Picture) -> None:
+    def add(self, source: Rgb, mask: Bool, result: Rgb) -> None:
         """Take the next frame."""
         box = Box.around(mask)
         affine = None if box is None else motion_of(source, mask, result)
@@ -114,7 +114,7 @@ def main(source: Path, masks: Path, result: Path, output: Path, columns: int = 5
     cv2.setRNGSeed(0)
     with Reader(source) as reader:
         shown = spread(reader.info.n_frames or sum(1 for _ in reader.frames()), columns)
-    rows: list[list[tuple[str, Picture]]] = [[], [], [], []]
+    rows: list[list[tuple[str, Rgb]]] = [[], [], [], []]
     path = Path2D()
     for index, (before, mask, after) in enumerate(triples(source, masks, result)):
         path.add(before, mask, after)
@@ -129,7 +129,7 @@ def main(source: Path, masks: Path, result: Path, output: Path, columns: int = 5
     print(path.describe())
 
 
-def stacked(rows: list[list[tuple[str, Picture]]]) -> Picture:
+def stacked(rows: list[list[tuple[str, Rgb]]]) -> Rgb:
     """A sheet of rows of labelled pictures, all brought to one height."""
     height = max(picture.shape[0] for row in rows for _, picture in row)
     cells = []

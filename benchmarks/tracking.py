@@ -25,7 +25,7 @@ import numpy as np
 from vidfill.masks.boxes import Moment
 from vidfill.masks.prompt import Click, ObjectBox, Prompts
 from vidfill.removal.preview import sheet, spread
-from vidfill.track.base import CONFIDENT, Picture
+from vidfill.track.base import CONFIDENT
 from vidfill.track.clip import track
 from vidfill.track.draw import annotate
 from vidfill.track.layer import full_size
@@ -34,7 +34,7 @@ from vidfill.track.select import iou
 from vidfill.track.timeline import working_picture
 from vidfill.track.tools import open_tools
 from vidfill.video.display import encode_picture, overlay
-from vidfill.video.frame import Bool, Box, Float
+from vidfill.video.frame import Bool, Box, Float, Rgb
 from vidfill.video.read import Reader
 
 WRONG = 0.3
@@ -101,7 +101,7 @@ def _resized(mask: Bool, size: tuple[int, int]) -> Bool:
     return np.asarray(cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5)
 
 
-def _cells(reader: Reader, found: Track, truths: list[Bool], overlaps: Float) -> Iterator[tuple[str, Picture]]:
+def _cells(reader: Reader, found: Track, truths: list[Bool], overlaps: Float) -> Iterator[tuple[str, Rgb]]:
     """Frames from all over the clip: the mask tinted, the annotation outlined in green."""
     chosen = frozenset(spread(found.n_frames, 12)) | frozenset(found.prompted)
     height, width = reader.info.display_size

@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from vidfill.evaluate.quality import psnr
-from vidfill.removal.preview import Picture, sheet
+from vidfill.removal.preview import sheet
 from vidfill.video.display import encode_picture, overlay
-from vidfill.video.frame import Bool
+from vidfill.video.frame import Bool, Rgb
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
 FOOTAGE, CLIP = HERE / "footage", HERE / "clip"
@@ -38,7 +38,7 @@ def vidfill(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "vidfill", *words], check=True)
 
 
-def pictures(path: Path) -> Iterator[Picture]:
+def pictures(path: Path) -> Iterator[Rgb]:
     """Every frame of a video as RGB."""
     with av.open(str(path)) as file:
         for frame in file.decode(video=0):
@@ -51,7 +51,7 @@ def masks(folder: Path) -> Iterator[Bool]:
         yield np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
 
 
-def before_after(before: Path, mask_folder: Path, after: Path) -> Picture:
+def before_after(before: Path, mask_folder: Path, after: Path) -> Rgb:
     """Two moments as rows: the source, the mask over it, the result."""
     rows = list(zip(pictures(before), masks(mask_folder), pictures(after), strict=True))
     cells = []

@@ -4,6 +4,7 @@ Run as a script, it prints the number of rooms and of imports between them.
 """
 
 import ast
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +15,10 @@ ORDER = [
 ]
 MAX_ROOMS = 26
 MAX_ARROWS = 135
-MAX_LINES = 420
+MAX_LINES = 400
+MAX_PARAMETERS = 8
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+NODES = [(str(path.relative_to(ROOT)), node) for path, tree in TREES.items() for node in ast.walk(tree)]
 
 
 def _room(path: Path) -> str:
@@ -59,6 +62,25 @@ def test_the_house_stays_small() -> None:
 
 def test_no_file_is_long() -> None:
     assert [path for path in TREES if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES] == []
+
+
+def test_no_function_has_many_parameters() -> None:
+    long = []
+    for path, node in NODES:
+        if isinstance(node, ast.FunctionDef):
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            n_parameters = len([argument for argument in given if argument.arg not in ("self", "cls")])
+            if n_parameters > MAX_PARAMETERS:
+                long.append(f"{path}:{node.lineno} {node.name} has {n_parameters}")
+    assert long == []
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    places = defaultdict(list)
+    for path, node in NODES:
+        if isinstance(node, ast.ClassDef):
+            places[node.name.lstrip("_")].append(f"{path}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 if __name__ == "__main__":

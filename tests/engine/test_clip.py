@@ -14,7 +14,7 @@ from vidfill.engine.clip import fill_clip
 from vidfill.engine.device import choose_runtime
 from vidfill.engine.fill import SegmentFiller
 from vidfill.engine.plan import MAX_REFERENCES
-from vidfill.engine.source import LazySource, Picture
+from vidfill.engine.source import LazySource, WorkingFrame
 from vidfill.errors import DeviceError, InputError
 from vidfill.models.base import Model, ReferenceSpec, Step, Window, WindowSpec, composite, unroll
 from vidfill.settings import DEFAULT_WORKING_PIXELS, EngineSettings
@@ -105,11 +105,11 @@ def test_every_frame_is_encoded_once_in_all_passes() -> None:
     assert [window[0] for window in model.windows] == [*range(8, -1, -1), *range(9)]
 
 
-def _counted(n: int, pulled: list[int]) -> Iterator[Picture]:
+def _counted(n: int, pulled: list[int]) -> Iterator[WorkingFrame]:
     frames, holes = _clip(8)
     for t in range(n):
         pulled.append(t)
-        yield Picture(frames[t % 8], holes[t % 8])
+        yield WorkingFrame(frames[t % 8], holes[t % 8])
 
 
 def test_no_frame_is_read_before_a_window_needs_it() -> None:
@@ -137,7 +137,7 @@ def test_a_full_bank_of_references_goes_to_the_device_once_at_the_default_size()
     rgb, hole = np.zeros((240, 432, 3), np.uint8), np.zeros((240, 432), np.bool_)
     assert hole.size == DEFAULT_WORKING_PIXELS
     n = MAX_REFERENCES + 5
-    source = LazySource(model, (Picture(rgb, hole) for _ in range(n)), n, choose_runtime(model, CPU))
+    source = LazySource(model, (WorkingFrame(rgb, hole) for _ in range(n)), n, choose_runtime(model, CPU))
     first = [source.view(index).frame for index in range(n)]
     assert all(source.view(index).frame is first[index] for index in range(n))
 

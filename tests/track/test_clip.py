@@ -12,7 +12,7 @@ from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompting, Prompts
 from vidfill.settings import TrackSettings
 from vidfill.settings.define import settings_of
-from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Tracked
 from vidfill.track.clip import Tools, track
 from vidfill.track.layer import TrackLayer, default_growth
 from vidfill.track.merge import Passing, between, merge
@@ -21,7 +21,7 @@ from vidfill.track.result import NOT_TRACKED, Track
 from vidfill.track.select import iou
 from vidfill.track.timeline import WorkingPictures, working_picture, working_size
 from vidfill.track.tools import TRACKER_NAMES, open_tools
-from vidfill.video.frame import Bool, Float, VideoInfo
+from vidfill.video.frame import Bool, Float, Rgb, VideoInfo
 from vidfill.video.index import index_source
 from vidfill.video.read import Reader
 
@@ -32,10 +32,10 @@ class Steps:
     def __init__(self, n_good: int = 1000) -> None:
         self._n_good = n_good
 
-    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
+    def start(self, picture: Rgb, mask: Bool, *, clicked: Float | None = None) -> None:
         self._n, self._size = 0, mask.shape
 
-    def step(self, picture: Picture) -> Tracked:
+    def step(self, picture: Rgb) -> Tracked:
         self._n += 1
         mask = np.zeros(self._size, np.bool_)
         mask[0, : self._n] = True
@@ -51,7 +51,7 @@ class Given:
         self.confidence = confidence
         self.asked: list[tuple[FramePrompt, Bool | None, list[int]]] = []
 
-    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+    def select(self, picture: Rgb, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         self.asked.append((prompt, prior, sorted(near or {})))
         return Tracked(np.ones(picture.shape[:2], np.bool_), self.confidence, "" if self.confidence > 0.5 else "unsure")
 

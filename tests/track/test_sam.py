@@ -14,12 +14,12 @@ from tests.track.networks import save_sam, tiny_sam
 from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Picture
+from vidfill.track.base import CONFIDENT
 from vidfill.track.sam import SamSelector, SamTracker, representative_points
 from vidfill.track.sam_network import Answers, SamNetwork, build_sam
 from vidfill.track.select import iou
 from vidfill.track.tools import open_tools
-from vidfill.video.frame import Bool
+from vidfill.video.frame import Bool, Rgb
 from vidfill.weights import Card, register_file
 
 
@@ -33,7 +33,7 @@ def network(checkpoint: Path) -> SamNetwork:
     return SamNetwork(checkpoint)
 
 
-def _resize(picture: Picture, size: tuple[int, int]) -> Picture:
+def _resize(picture: Rgb, size: tuple[int, int]) -> Rgb:
     """In the place of torchvision's."""
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
@@ -111,7 +111,7 @@ def test_embeddings_are_cached(checkpoint: Path, monkeypatch: pytest.MonkeyPatch
     network = SamNetwork(checkpoint)
     point = np.array([[33, 36]], np.float32)
 
-    def ask(picture: Picture) -> int:
+    def ask(picture: Rgb) -> int:
         network.predict(picture, points=point, is_object=np.array([True]))
         return n_encoded
 
@@ -143,7 +143,7 @@ class _Oracle:
         self._score = score
         self.asked: list[dict[str, object]] = []
 
-    def predict(self, picture: Picture, **asked: object) -> Answers:
+    def predict(self, picture: Rgb, **asked: object) -> Answers:
         self.asked.append(asked)
         mask = self._known[picture.tobytes()]
         return Answers(np.where(mask, 9, -9)[None].astype(np.float32), np.array([self._score], np.float32))

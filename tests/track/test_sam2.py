@@ -8,9 +8,9 @@ from tests.track.networks import save_sam2
 from tests.track.scenes import crossing
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import Picture
 from vidfill.track.sam2 import Sam2Network, Sam2Tracker
 from vidfill.track.tools import SAM2_FOLDER, open_tools
+from vidfill.video.frame import Rgb
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Watched(Sam2Network):
     """Shows its last session."""
 
-    def begin(self, picture: Picture) -> Any:
+    def begin(self, picture: Rgb) -> Any:
         self.session = super().begin(picture)
         return self.session
 

@@ -7,11 +7,11 @@ import pytest
 
 from tests.clips import write_clip
 from vidfill.errors import InputError
-from vidfill.track.base import Picture
 from vidfill.track.timeline import working_picture
 from vidfill.ui import pictures
 from vidfill.ui.pictures import N_KEPT, Pictures, shown
 from vidfill.video.display import encode_picture
+from vidfill.video.frame import Rgb
 from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
@@ -45,7 +45,7 @@ def test_frames_in_any_order(path: Path, timeline: SourceIndex) -> None:
 def test_cache_and_steps_back(path: Path, timeline: SourceIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[bytes] = []
 
-    def encode(picture: Picture, suffix: str) -> bytes:
+    def encode(picture: Rgb, suffix: str) -> bytes:
         made.append(b"")
         return made[-1]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vidfill.engine.device import is_out_of_memory
 from vidfill.engine.fill import SegmentFiller
-from vidfill.engine.source import Picture
+from vidfill.engine.source import WorkingFrame
 from vidfill.errors import DeviceError
 from vidfill.models.base import Model
 from vidfill.settings import EngineSettings
@@ -38,7 +38,7 @@ def fill_clip(
     if len(frames) != len(holes):
         raise ValueError(f"{len(frames)} frames but {len(holes)} holes")
     filler = SegmentFiller(model, settings)
-    pictures = (Picture(frame, hole) for frame, hole in zip(frames, holes, strict=True))
+    pictures = (WorkingFrame(frame, hole) for frame, hole in zip(frames, holes, strict=True))
     try:
         for filled in filler.frames(filler.source(pictures, len(frames))):
             values = np.rint(filled.rgb * 255).astype(np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.engine.plan import Plan, Segment
-from vidfill.engine.source import Edge, Picture
+from vidfill.engine.source import Edge, WorkingFrame
 from vidfill.errors import InputError
 from vidfill.masks.edit import soft_alpha
 from vidfill.video.color import rgb_crop
@@ -63,11 +63,11 @@ class SegmentPictures:
         """Whether frames are downscaled."""
         return math.prod(self.size) < math.prod(_original_size(self.segment.box))
 
-    def original(self, position: int, picture: Picture) -> FrameAtOwnSize:
+    def original(self, position: int, picture: WorkingFrame) -> FrameAtOwnSize:
         """The frame at a position of the segment before it was downscaled."""
         return FrameAtOwnSize(self._reader, self.segment.box, self.segment.read_start + position, picture.pts)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[WorkingFrame]:
         segment, plan, info = self.segment, self._plan, self._reader.info
         last: tuple[Bool, Bool, Edge | None] | None = None  # mask, hole at the working size, edge
         shown: Bool | None = None
@@ -90,7 +90,7 @@ class SegmentPictures:
                     # Held before the first good frame, which it shows: where the object is there is not known yet.
                     hole = np.ones_like(hole)
                 rgb = shrunk(rgb_crop(frame, info, segment.box), self.size)
-                yield Picture(_quantised(rgb, info.pixel_format.depth), hole, frame.pts, edge)
+                yield WorkingFrame(_quantised(rgb, info.pixel_format.depth), hole, frame.pts, edge)
 
 
 class FrameAtOwnSize(NamedTuple):

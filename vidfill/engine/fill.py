@@ -13,7 +13,7 @@ import numpy as np
 from vidfill.engine.crop import FrameReader, Masks, SegmentPictures, shrunk
 from vidfill.engine.device import choose_runtime, is_out_of_memory, limited_threads
 from vidfill.engine.plan import Plan, Segment
-from vidfill.engine.source import Edge, LazySource, Picture
+from vidfill.engine.source import Edge, LazySource, WorkingFrame
 from vidfill.errors import OutOfMemoryError
 from vidfill.models.base import Detail, Model, Original, WindowSpec, recur
 from vidfill.models.sides import SideBySide
@@ -61,7 +61,7 @@ class Filled(NamedTuple):
     """One filled frame of a segment."""
 
     position: int  # in the segment
-    picture: Picture
+    picture: WorkingFrame
     rgb: Float  # (h, w, 3) in [0, 1]: the fill in the hole, the source outside, without padding
     invented: Float | None  # (h, w), see `Step.invented`
     detail: Detail | None
@@ -127,9 +127,9 @@ class SegmentFiller:
 
     def source(
         self,
-        pictures: Iterator[Picture],
+        pictures: Iterator[WorkingFrame],
         n_frames: int,
-        original: Callable[[int, Picture], Original] | None = None,
+        original: Callable[[int, WorkingFrame], Original] | None = None,
     ) -> LazySource:
         """The frames of a segment for `frames`; see `LazySource`."""
         return LazySource(self._model, pictures, n_frames, self._runtime, original)

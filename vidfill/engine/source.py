@@ -42,7 +42,7 @@ class Edge(NamedTuple):
         return values.reshape(self.box.height, self.box.width)
 
 
-class Picture(NamedTuple):
+class WorkingFrame(NamedTuple):
     """One frame at the working size."""
 
     rgb: Samples  # (h, w, 3), uint16 where the source has more than 8 bits; full range
@@ -65,16 +65,16 @@ class LazySource(CachedSource):
     def __init__(
         self,
         model: Model,
-        pictures: Iterator[Picture],
+        pictures: Iterator[WorkingFrame],
         n_frames: int,
         runtime: Runtime,
-        original: Callable[[int, Picture], Original] | None = None,
+        original: Callable[[int, WorkingFrame], Original] | None = None,
     ) -> None:
         super().__init__(model)
         self.n_frames = n_frames
         self._incoming, self._runtime, self._original = pictures, runtime, original
         self._n_pulled = 0
-        self._pictures: dict[int, Picture] = {}
+        self._pictures: dict[int, WorkingFrame] = {}
         self._tensors: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
         self._tables += [self._pictures, self._tensors]
 
@@ -99,7 +99,7 @@ class LazySource(CachedSource):
             self._tensors.popitem(last=False)
         return self._view(index, frame, hole, None if self._original is None else self._original(index, picture))
 
-    def picture(self, index: int) -> Picture:
+    def picture(self, index: int) -> WorkingFrame:
         """The frame at a position of the segment."""
         while self._n_pulled <= index:
             picture = next(self._incoming, None)
@@ -112,7 +112,7 @@ class LazySource(CachedSource):
             self._n_pulled += 1
         return self._pictures[index]
 
-    def _tensors_of(self, picture: Picture) -> tuple[Tensor, Tensor]:
+    def _tensors_of(self, picture: WorkingFrame) -> tuple[Tensor, Tensor]:
         """The frame and the hole of `View`, padded to the model's multiple by repeating the last row and column."""
         spec = self._model.spec
         height, width = picture.hole.shape

@@ -17,7 +17,7 @@ from vidfill.evaluate.contenders import Contender
 from vidfill.files.atomic import write_file
 
 Measures = dict[str, float]
-Settings = dict[str, Any]
+RowSettings = dict[str, Any]
 
 RESULTS = "results.json"
 MEAN = "mean"
@@ -62,7 +62,7 @@ _LARGEST = frozenset({"peak_memory_mb", "device_memory_mb"})  # of these the "me
 class Results:
     """Scores by protocol, row and clip."""
 
-    settings: Settings  # what every row has in common
+    settings: RowSettings  # what every row has in common
     models: dict[str, dict[str, str]] = field(default_factory=dict)  # what each row is
     scores: dict[str, dict[str, dict[str, Measures]]] = field(default_factory=dict)  # protocol, label, clip, measure
     of_all: dict[str, dict[str, Measures]] = field(default_factory=dict)  # protocol, label, measures of all clips
@@ -121,7 +121,7 @@ def title(label: str, measures: Measures) -> str:
     return "  ".join([label, *(text.format(measures[name]) for name, text in _ON_SHEETS.items() if name in measures)])
 
 
-def open_results(out: Path | None, settings: Settings, *, overwrite: bool, resume: bool) -> Results:
+def open_results(out: Path | None, settings: RowSettings, *, overwrite: bool, resume: bool) -> Results:
     """Start a table, or go on with the one of an earlier run.
 
     Args:
@@ -153,7 +153,7 @@ def open_results(out: Path | None, settings: Settings, *, overwrite: bool, resum
     return _read(path, settings)
 
 
-def _read(path: Path, settings: Settings) -> Results:
+def _read(path: Path, settings: RowSettings) -> Results:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         kept = Results(found["settings"], found["models"])

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.engine.device import choose_device
 from vidfill.errors import InputError, OutputError, UsageError
@@ -33,14 +32,13 @@ from vidfill.track.prompted import Where, track_prompted
 from vidfill.track.result import Track
 from vidfill.video.color import paste_rgb
 from vidfill.video.display import GAP_PX, contact_sheet, displayed, encode_picture, overlay, write_label
-from vidfill.video.frame import Box, Frame, Orientation, Samples, VideoInfo
+from vidfill.video.frame import Box, Frame, Orientation, Rgb, Samples, VideoInfo
 from vidfill.video.read import Reader
 from vidfill.video.write import check_not_an_input, check_output, open_writer
 from vidfill.video.write_images import is_folder_output
 
 _log = logging.getLogger("vidfill")
 
-Picture = NDArray[np.uint8]
 SHEET_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _ENCODING = EncodeSettings()
 _SHEET_WIDTH_PX = 1920
@@ -138,7 +136,7 @@ def run_preview(source: Path | str, output: Path | str, arguments: PreviewArgume
 preview = flat("preview", PreviewArguments)(run_preview)
 
 
-class _Tracked(NamedTuple):
+class _TrackedMasks(NamedTuple):
     """The masks of tracked objects at the source's size, and the track itself."""
 
     layer: TrackLayer
@@ -146,7 +144,7 @@ class _Tracked(NamedTuple):
 
 
 @contextmanager
-def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) -> Iterator[_Tracked]:
+def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) -> Iterator[_TrackedMasks]:
     """Track into a temporary file; lost objects are no error."""
     where = Where(str(choose_device(arguments.device)), arguments.model_dir)
     report = reporter(arguments.progress, "track")
@@ -155,7 +153,7 @@ def _tracked(reader: Reader, prompting: Prompting, arguments: PreviewArguments) 
         when = TimeRange.parse(arguments.start, arguments.end)
         track_prompted(reader, replace(prompting, allow_lost=True), file, where, when=when, progress=report)
         with Track.open(file, reader.info) as track:
-            yield _Tracked(TrackLayer(file, reader.info, prompting), track)
+            yield _TrackedMasks(TrackLayer(file, reader.info, prompting), track)
 
 
 def _cells(n_frames: int, n_cells: int, track: Track | None) -> frozenset[int]:
@@ -172,7 +170,7 @@ def spread(n_frames: int, n_cells: int) -> list[int]:
     return sorted({round(i * (n_frames - 1) / max(n_cells - 1, 1)) for i in range(n_cells)})
 
 
-def join(before: Picture, after: Picture, layout: Layout) -> Picture:
+def join(before: Rgb, after: Rgb, layout: Layout) -> Rgb:
     """Two pictures of one size in one: side by side, stacked, or the left half of one and the right of the other."""
     if layout == "side-by-side":
         return np.hstack([before, after])
@@ -184,7 +182,7 @@ def join(before: Picture, after: Picture, layout: Layout) -> Picture:
     return both
 
 
-def sheet(cells: list[tuple[str, Picture]], *, columns: int = 0) -> Picture:
+def sheet(cells: list[tuple[str, Rgb]], *, columns: int = 0) -> Rgb:
     """A contact sheet, at most about 1920 pixels wide.
 
     Args:
@@ -222,8 +220,8 @@ def _pictures(
     n_frames: int,
     *,
     wanted: frozenset[int] | None,
-    tracked: _Tracked | None,
-) -> Iterator[tuple[Frame, Picture]]:
+    tracked: _TrackedMasks | None,
+) -> Iterator[tuple[Frame, Rgb]]:
     """Each wanted frame (None for all) with its picture of the preview, upright."""
     report = reporter(arguments.progress, "preview") or (lambda done, total: None)
     info, result = reader.info, arguments.result
@@ -265,7 +263,7 @@ def _wxh(info: VideoInfo) -> str:
     return f"{width}x{height}"
 
 
-def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, columns: int) -> PreviewResult:
+def _write_sheet(pictures: Iterator[tuple[Frame, Rgb]], output: Path, columns: int) -> PreviewResult:
     cells = [(f"{frame.index}  {float(frame.time_s):.2f} s", picture) for frame, picture in pictures]
     if not cells:
         raise InputError("no frames", expected="a video with at least one")
@@ -275,7 +273,7 @@ def _write_sheet(pictures: Iterator[tuple[Frame, Picture]], output: Path, column
 
 
 def _write_video(
-    pictures: Iterator[tuple[Frame, Picture]], info: VideoInfo, output: Path | str, arguments: PreviewArguments
+    pictures: Iterator[tuple[Frame, Rgb]], info: VideoInfo, output: Path | str, arguments: PreviewArguments
 ) -> PreviewResult:
     """Encode the pictures with the source's timing, sound and colour, cropped to even sizes."""
     start = next(pictures, None)
@@ -301,7 +299,7 @@ def _even(info: VideoInfo) -> VideoInfo:
     return replace(info, height=height - height % 2, width=width - width % 2, orientation=Orientation())
 
 
-def _as_frame(frame: Frame, picture: Picture, info: VideoInfo) -> Frame:
+def _as_frame(frame: Frame, picture: Rgb, info: VideoInfo) -> Frame:
     """The picture in the source's pixel format, at the frame's time."""
     layout = info.pixel_format
     n_planes = layout.n_color_planes + layout.has_alpha

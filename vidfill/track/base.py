@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vidfill.masks.prompt import FramePrompt
-from vidfill.video.frame import Bool, Float
+from vidfill.video.frame import Bool, Float, Rgb
 
-Picture = NDArray[np.uint8]
 """(H, W, 3) RGB at the size that tracking works at, turned as a player shows it."""
 
-Near = Mapping[int, Picture] | None
+Near = Mapping[int, Rgb] | None
 """Frames of the same scene by their distance in frames from one, which show how things move."""
 
 CONFIDENT = 0.5
@@ -34,7 +30,7 @@ class Tracked(NamedTuple):
 class Selector(Protocol):
     """Finds the object that the prompts of one frame mean."""
 
-    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+    def select(self, picture: Rgb, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """The object's mask on this frame.
 
         Args:
@@ -49,10 +45,10 @@ class Selector(Protocol):
 class Tracker(Protocol):
     """Follows one object from frame to frame, forward or backward, with a bounded number of frames in memory."""
 
-    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
+    def start(self, picture: Rgb, mask: Bool, *, clicked: Float | None = None) -> None:
         """Begin, or begin anew, at a frame with the object at `mask`, (H, W), and at (N, 2) clicked points, if any."""
         ...
 
-    def step(self, picture: Picture) -> Tracked:
+    def step(self, picture: Rgb) -> Tracked:
         """The object on the next frame; `picture` has the size of the one before and shows the same scene."""
         ...

@@ -10,17 +10,15 @@ from typing import BinaryIO, NamedTuple
 
 from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompts
-from vidfill.track.base import CONFIDENT, Picture, Selector, Tracked, Tracker
+from vidfill.track.base import CONFIDENT, Selector, Tracked, Tracker
 from vidfill.track.merge import Passing, merge
 from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
 from vidfill.track.shadow import SHADOW_OFFSETS, Other, shadow_of
 from vidfill.track.store import MaskFile
 from vidfill.track.timeline import WorkingPictures, frame_of, frames_within, index_with_pictures, working_size
-from vidfill.video.frame import Float
+from vidfill.video.frame import Float, Rgb
 from vidfill.video.index import SourceIndex
 from vidfill.video.read import Reader
-
-OnProgress = Callable[[int, int], None]
 
 
 class Tools(NamedTuple):
@@ -40,7 +38,7 @@ def track(
     when: TimeRange | None = None,
     shadow: bool = False,
     key: str = "",
-    progress: OnProgress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Track, SourceIndex]:
     """Find the objects that the prompts are about on every frame.
 
@@ -168,7 +166,7 @@ class _Passes:
         height, width = index.info.display_size
         self._scale = size[1] / width, size[0] / height
 
-    def run(self, progress: OnProgress | None) -> None:
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
         """Track every scene that has a prompt, forward from its first one and backward from its last one."""
         total = sum(len(run.forward) + len(run.backward) for run in self._runs)
         done = 0
@@ -195,7 +193,7 @@ class _Passes:
             return found and found.tracked
         return merge(self._forward.at(index, object_id), self._backward.at(index, object_id))
 
-    def _step_forward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
+    def _step_forward(self, index: int, picture: Rgb, object_id: int, following: _Following) -> None:
         prompt = self._prompted.get(index, {}).get(object_id)
         found = following.step(picture)
         if prompt is not None:
@@ -210,7 +208,7 @@ class _Passes:
             n_withdrawn = min(found.n_withdrawn, following.n_since)
             self._forward.withdraw(range(index - n_withdrawn, index), object_id, found)
 
-    def _step_backward(self, index: int, picture: Picture, object_id: int, following: _Following) -> None:
+    def _step_backward(self, index: int, picture: Rgb, object_id: int, following: _Following) -> None:
         if (prompt := self._prompted.get(index, {}).get(object_id)) is not None:
             seed = self._forward.at(index, object_id)
             if seed is not None:
@@ -230,14 +228,14 @@ class _Following:
         self._is_over = False
         self.n_since = 0
 
-    def start(self, picture: Picture, seed: Tracked, clicked: Float) -> None:
+    def start(self, picture: Rgb, seed: Tracked, clicked: Float) -> None:
         self.n_since = 0
         self._last = seed
         self._is_over = seed.confidence < CONFIDENT
         if not self._is_over:
             self._tracker.start(picture, seed.mask, clicked=clicked)
 
-    def step(self, picture: Picture) -> Tracked | None:
+    def step(self, picture: Rgb) -> Tracked | None:
         """What the tracker finds; the same as before where there is nothing to follow, None before it was started."""
         if self._last is None:
             return None

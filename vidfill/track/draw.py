@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Picture
+from vidfill.track.base import CONFIDENT
 from vidfill.track.result import Track
+from vidfill.video.frame import Rgb
 
 STRIP_PX = 16
 _ON_OBJECT, _BESIDE, _OUTLINE = (60, 220, 60), (240, 60, 60), (255, 255, 255)
 _SURE, _DOUBTFUL, _LOST, _UNTRACKED, _MARK = (60, 170, 60), (230, 190, 40), (200, 40, 40), (70, 70, 70), _OUTLINE
 
 
-def annotate(picture: Picture, track: Track, index: int) -> Picture:
+def annotate(picture: Rgb, track: Track, index: int) -> Rgb:
     """(H + `STRIP_PX`, W, 3) frame `index`, with its prompts, a red border where an object is lost, and the `strip`.
 
     The (H, W, 3) picture is as a player shows it; it is not changed.
@@ -30,7 +31,7 @@ def annotate(picture: Picture, track: Track, index: int) -> Picture:
     return np.vstack([drawn, strip(track, index, picture.shape[1])])
 
 
-def draw_prompts(picture: Picture, prompts: Mapping[int, FramePrompt]) -> None:
+def draw_prompts(picture: Rgb, prompts: Mapping[int, FramePrompt]) -> None:
     """Draw the prompts of a frame in place: green on the object, red beside it, with the object's number."""
     radius = max(3, picture.shape[1] // 150)
     for object_id, prompt in prompts.items():
@@ -45,7 +46,7 @@ def draw_prompts(picture: Picture, prompts: Mapping[int, FramePrompt]) -> None:
             _label(picture, str(object_id), (center[0] + radius + 2, center[1] - radius))
 
 
-def strip(track: Track, index: int, width: int) -> Picture:
+def strip(track: Track, index: int, width: int) -> Rgb:
     """(`STRIP_PX`, width, 3) minimum confidence over time, green to yellow, red where lost; a line marks `index`."""
     columns = np.minimum(np.arange(width) * track.n_frames // width, track.n_frames - 1)
     confidence = track.confidences()[columns]
@@ -61,12 +62,12 @@ def strip(track: Track, index: int, width: int) -> Picture:
     return drawn
 
 
-def _label(picture: Picture, text: str, origin: tuple[int, int]) -> None:
+def _label(picture: Rgb, text: str, origin: tuple[int, int]) -> None:
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _OUTLINE, 1, cv2.LINE_AA)
 
 
-def _write(picture: Picture, text: str) -> None:
+def _write(picture: Rgb, text: str) -> None:
     """A line of text at the top of the picture, on a dark background."""
     scale = max(0.4, picture.shape[1] / 1000)
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidfill.track.base import Picture
-from vidfill.video.frame import Bool, Float
+from vidfill.video.frame import Bool, Float, Rgb
 
 Bins = NDArray[np.int32]
 
@@ -43,7 +42,7 @@ def dense_flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> Float:
     return np.asarray(dis.calc(image, other, None), np.float32)  # type: ignore[call-overload]
 
 
-def grey(picture: Picture) -> NDArray[np.uint8]:
+def grey(picture: Rgb) -> NDArray[np.uint8]:
     """(H, W) luma of an RGB picture."""
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
@@ -85,7 +84,7 @@ class ColorPlaces:
     def __init__(self, *, n_places: int) -> None:
         self._shape = (LIGHT_BINS, COLOR_BINS, COLOR_BINS, n_places, n_places)
 
-    def bins(self, picture: Picture) -> Bins:
+    def bins(self, picture: Rgb) -> Bins:
         """(h, w) the bin of each pixel; positions are relative to the picture's size."""
         n_places = self._shape[-1]
         lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -129,7 +128,7 @@ def motion_evidence(bins: Bins, inside: Float, outside: Float) -> Float:
     return np.asarray(np.clip(np.log(ratio), -MAX_MOTION_EVIDENCE, MAX_MOTION_EVIDENCE)[bins], np.float32)
 
 
-def along_edges(probability: Float, picture: Picture) -> Float:
+def along_edges(probability: Float, picture: Rgb) -> Float:
     """Smooth a map in [0, 1] where the picture is smooth: He et al., "Guided Image Filtering" (ECCV 2010), eq. 5."""
     guide = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2GRAY)
     mean, mean_p = _box(guide), _box(probability)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.track import evidence
-from vidfill.track.base import Picture, Tracked
+from vidfill.track.base import Tracked
 from vidfill.track.doubt import MIN_AREA_PX, WINDOW, Doubt, Signs
 from vidfill.track.select import iou
-from vidfill.video.frame import Bool, Box, Float
+from vidfill.video.frame import Bool, Box, Float, Rgb
 
 PRIOR_WEIGHT, COLOR_WEIGHT, ANCHOR_WEIGHT, MOTION_WEIGHT = 1.0, 0.5, 0.3, 0.5
 PRIOR_BLUR_PX = 1.5
@@ -45,7 +45,7 @@ class FlowTracker:
         self._state: _FlowState | None = None
         self._lost: Tracked | None = None
 
-    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
+    def start(self, picture: Rgb, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         points = np.zeros((0, 2), np.float32) if clicked is None else clicked
         area = float(np.count_nonzero(mask))
@@ -54,7 +54,7 @@ class FlowTracker:
         self._doubt = Doubt()
         self._lost = None
 
-    def step(self, picture: Picture) -> Tracked:
+    def step(self, picture: Rgb) -> Tracked:
         """See `vidfill.track.base.Tracker`."""
         assert self._state is not None, "start comes first"
         if self._lost is not None:
@@ -98,7 +98,7 @@ class FlowTracker:
         self._lost = found._replace(n_withdrawn=WINDOW)
         return self._lost
 
-    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
+    def _weigh(self, picture: Rgb, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
         """Combine all evidence on a frame.
 
         Args:
@@ -150,7 +150,7 @@ class _FlowState(NamedTuple):
         clicked: (N, 2) the clicked points, propagated by flow.
     """
 
-    picture: Picture
+    picture: Rgb
     grey: NDArray[np.uint8]
     probability: Float
     in_picture: float
@@ -161,11 +161,11 @@ class _FlowState(NamedTuple):
 class ObjectColors:
     """The colours of an object at its prompt, without their positions."""
 
-    def __init__(self, picture: Picture, probability: Float) -> None:
+    def __init__(self, picture: Rgb, probability: Float) -> None:
         self._places = evidence.ColorPlaces(n_places=1)
         self._counts = self._count(picture, probability)
 
-    def evidence(self, picture: Picture, inside: Float) -> Float:
+    def evidence(self, picture: Rgb, inside: Float) -> Float:
         """(h, w) log-likelihood ratio of each pixel's colour: object at the prompt over its surroundings now.
 
         `picture` is (h, w, 3), and `inside` the (h, w) probability of the object in it.
@@ -176,11 +176,11 @@ class ObjectColors:
         ratio = (self._counts[bins] * scale + 1) / (around[bins] + 1)
         return np.asarray(np.clip(np.log(ratio), -3, 3), np.float32)
 
-    def likeness(self, picture: Picture, probability: Float) -> float:
+    def likeness(self, picture: Rgb, probability: Float) -> float:
         """Similarity of the object's colours to those at the prompt, in [0, 1]."""
         return evidence.similarity(self._counts, self._count(picture, probability))
 
-    def _count(self, picture: Picture, probability: Float) -> Float:
+    def _count(self, picture: Rgb, probability: Float) -> Float:
         inside = (probability > 0.5).astype(np.float32)
         return self._places.counts(self._places.bins(picture), inside, n_place_blurs=0)
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Tracked
 from vidfill.track.flow import FlowTracker
 from vidfill.track.sam_network import SamNetwork
 from vidfill.track.select import connected, iou, selected
-from vidfill.video.frame import Bool, Box, Float
+from vidfill.video.frame import Bool, Box, Float, Rgb
 
 MIN_AGREEMENT = 0.5
 """An answer whose IoU with the propagated mask is lower is about something else."""
@@ -29,7 +29,7 @@ class SamSelector:
     def __init__(self, network: SamNetwork, *, whole: bool | None = None) -> None:
         self._network, self._whole = network, whole
 
-    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+    def select(self, picture: Rgb, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """See `vidfill.track.base.Selector`; SAM does not use motion."""
         # A single click may mean a button, a shirt or a person; more prompts say which.
         is_ambiguous = prompt.box is None and prior is None and len(prompt.points) == 1
@@ -56,7 +56,7 @@ class SamTracker(FlowTracker):
         super().__init__()
         self._network = network
 
-    def _weigh(self, picture: Picture, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
+    def _weigh(self, picture: Rgb, propagated: Float, back: Float, consistent: Bool) -> tuple[Float, float]:
         mask = propagated > 0.5
         box = Box.around(mask)
         assert box is not None

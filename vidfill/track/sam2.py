@@ -17,13 +17,13 @@ from transformers.utils import logging
 
 from vidfill.errors import WeightsError
 from vidfill.masks.prompt import FramePrompt
-from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
+from vidfill.track.base import CONFIDENT, Near, Tracked
 from vidfill.track.doubt import COLORS
 from vidfill.track.flow import ObjectColors
 from vidfill.track.sam import representative_points
 from vidfill.track.sam_network import stability
 from vidfill.track.select import selected
-from vidfill.video.frame import Bool, Float
+from vidfill.video.frame import Bool, Float, Rgb
 
 # Of the network's training data (ImageNet).
 _MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
@@ -55,7 +55,7 @@ class Sam2Network:
         self.side: int = self.model.image_size
         self.n_remembered: int = max(self.model.num_maskmem, self.model.config.max_object_pointers_in_encoder)
 
-    def begin(self, picture: Picture) -> Any:
+    def begin(self, picture: Rgb) -> Any:
         """A session that follows one object, without a frame yet."""
         session = Sam2VideoInferenceSession(
             video_height=picture.shape[0],
@@ -68,7 +68,7 @@ class Sam2Network:
         session.obj_id_to_idx(1)
         return session
 
-    def run(self, session: Any, picture: Picture, index: int) -> tuple[Float, float]:
+    def run(self, session: Any, picture: Rgb, index: int) -> tuple[Float, float]:
         """Logits (H, W) of the object on a frame, and the probability that it is visible there."""
         square = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA).astype(np.float32)
         frame = torch.from_numpy((square / 255 - _MEAN) / _STD).permute(2, 0, 1)[None].to(self._device, self._dtype)
@@ -90,7 +90,7 @@ class Sam2Network:
             for old in [i for i in frames if i <= index - self.n_remembered]:
                 del frames[old]
 
-    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+    def select(self, picture: Rgb, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """See `vidfill.track.base.Selector`; a prior track is represented by points inside it."""
         points, labels = prompt.points, prompt.is_object.astype(np.int64)
         if prior is not None and prior.any():
@@ -122,7 +122,7 @@ class Sam2Tracker:
         self._network = network
         self._session: Any = None
 
-    def start(self, picture: Picture, mask: Bool, *, clicked: Float | None = None) -> None:
+    def start(self, picture: Rgb, mask: Bool, *, clicked: Float | None = None) -> None:
         """See `vidfill.track.base.Tracker`."""
         side = self._network.side
         square = cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR) > 0.5
@@ -133,7 +133,7 @@ class Sam2Tracker:
         self._colors = ObjectColors(picture, mask.astype(np.float32))
         self._index = 0
 
-    def step(self, picture: Picture) -> Tracked:
+    def step(self, picture: Rgb) -> Tracked:
         """See `vidfill.track.base.Tracker`."""
         assert self._session is not None, "start comes first"
         self._index += 1

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidfill.errors import WeightsError
-from vidfill.track.base import Picture
-from vidfill.video.frame import Bool, Float
+from vidfill.video.frame import Bool, Float, Rgb
 from vidfill.weights import read_torch_checkpoint
 
 N_CACHED = 4
@@ -72,7 +71,7 @@ class SamNetwork:
 
     def predict(
         self,
-        picture: Picture,
+        picture: Rgb,
         *,
         points: NDArray[np.float32],
         is_object: Bool,
@@ -120,7 +119,7 @@ class SamNetwork:
         scale = self._side / max(height, width)
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
-    def _embed(self, picture: Picture, size: tuple[int, int]) -> Tensor:
+    def _embed(self, picture: Rgb, size: tuple[int, int]) -> Tensor:
         key = hashlib.blake2b(picture.tobytes(), digest_size=16).digest() + str(picture.shape).encode()
         embedding = self._embeddings.pop(key, None)
         if embedding is None:

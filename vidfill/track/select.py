@@ -13,8 +13,8 @@ from vidfill.errors import UsageError
 from vidfill.masks.edit import dilate
 from vidfill.masks.prompt import FramePrompt
 from vidfill.track import evidence
-from vidfill.track.base import CONFIDENT, Near, Picture, Tracked
-from vidfill.video.frame import Bool, Box, Float
+from vidfill.track.base import CONFIDENT, Near, Tracked
+from vidfill.video.frame import Bool, Box, Float, Rgb
 
 N_ITERATIONS = 5
 MARGIN = 0.4
@@ -69,7 +69,7 @@ class ColorMotionSelector:
     def __init__(self, *, whole: bool | None = None) -> None:
         self._whole = whole
 
-    def select(self, picture: Picture, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
+    def select(self, picture: Rgb, prompt: FramePrompt, prior: Bool | None = None, near: Near = None) -> Tracked:
         """See `vidfill.track.base.Selector`.
 
         Raises:
@@ -83,7 +83,7 @@ class ColorMotionSelector:
                 expected="a point on it, or a box round it",
                 todo="add --point or --object-box at that time",
             )
-        scene = _Scene(picture, near)
+        scene = _FrameFlow(picture, near)
         if prompt.box is not None:
             height, width = picture.shape[:2]
             x0, y0, x1, y1 = prompt.box
@@ -96,7 +96,7 @@ class ColorMotionSelector:
             return self._corrected(scene, prompt, prior)
         return self._from_clicks(scene, prompt)
 
-    def _checked(self, found: Tracked, scene: _Scene, prompt: FramePrompt, allowed: Bool) -> Tracked:
+    def _checked(self, found: Tracked, scene: _FrameFlow, prompt: FramePrompt, allowed: Bool) -> Tracked:
         """What was found in a box, not confident if the clicks alone find something else in it."""
         if len(prompt.on_object) == 0 or found.confidence < CONFIDENT:
             return found
@@ -107,7 +107,7 @@ class ColorMotionSelector:
         reason = "the box holds much besides what was clicked: draw it closer, or leave it out"
         return Tracked(found.mask, CONFIDENT * agreement / MIN_AGREEMENT, reason)
 
-    def _corrected(self, scene: _Scene, prompt: FramePrompt, prior: Bool) -> Tracked:
+    def _corrected(self, scene: _FrameFlow, prompt: FramePrompt, prior: Bool) -> Tracked:
         """The mask of the track, without what is near points beside the object, extended near points on it."""
         size = math.sqrt(prior.sum())
         allowed = dilate(prior, 0.15 * size)
@@ -118,7 +118,7 @@ class ColorMotionSelector:
         mask = _select(scene, prompt, box, allowed, DEFAULT_WEIGHTS, prior)
         return Tracked(mask, 1.0) if mask.any() else Tracked(mask, 0.0, "nothing is left of the object")
 
-    def _from_clicks(self, scene: _Scene, prompt: FramePrompt) -> Tracked:
+    def _from_clicks(self, scene: _FrameFlow, prompt: FramePrompt) -> Tracked:
         diagonal = math.hypot(*scene.picture.shape[:2])
         masks: list[Bool] = []
         for scale in CLICK_SCALES:
@@ -148,10 +148,10 @@ class ColorMotionSelector:
         return Tracked(masks[max(best, 1)], confidence, reason)
 
 
-class _Scene:
+class _FrameFlow:
     """A frame and the flow to the frames near it."""
 
-    def __init__(self, picture: Picture, near: Near) -> None:
+    def __init__(self, picture: Rgb, near: Near) -> None:
         self.picture, own = picture, evidence.grey(picture)
         self._flows = [
             evidence.dense_flow(own, evidence.grey(other)) / np.float32(offset)
@@ -200,7 +200,12 @@ def _judged(masks: list[Bool]) -> Tracked:
 
 
 def _select(
-    scene: _Scene, prompt: FramePrompt, box: Box, allowed: Bool, weights: EvidenceWeights, prior: Bool | None = None
+    scene: _FrameFlow,
+    prompt: FramePrompt,
+    box: Box,
+    allowed: Bool,
+    weights: EvidenceWeights,
+    prior: Bool | None = None,
 ) -> Bool:
     """One selection by the points of a prompt, inside the (H, W) mask `allowed`, whose box is `box`."""
     height, width = allowed.shape

@@ -11,9 +11,8 @@ import numpy as np
 
 from vidfill.align.homography import Matrix, find_keypoints, fit_homography, match
 from vidfill.masks.edit import dilate
-from vidfill.track.base import Picture
 from vidfill.track.evidence import grey
-from vidfill.video.frame import Bool, Float
+from vidfill.video.frame import Bool, Float, Rgb
 
 SHADOW_OFFSETS = (-24, -16, -8, 8, 16, 24)
 """Frames that may show the ground without the shadow, relative to the one with it."""
@@ -33,11 +32,11 @@ RIM_PX = 2
 class Other(NamedTuple):
     """Another frame of the scene, and the mask of the objects on it."""
 
-    picture: Picture
+    picture: Rgb
     mask: Bool
 
 
-def shadow_of(mask: Bool, picture: Picture, others: Sequence[Other]) -> Bool:
+def shadow_of(mask: Bool, picture: Rgb, others: Sequence[Other]) -> Bool:
     """The shadow beside an object, as far as other frames show the ground without it.
 
     The others are registered by homographies fitted outside the objects. Ground that is darker than on any of them, has
@@ -75,7 +74,7 @@ def shadow_of(mask: Bool, picture: Picture, others: Sequence[Other]) -> Bool:
     return dilate(np.isin(labels, kept), RIM_PX) & ~mask
 
 
-def _register(other: Other, picture: Picture, mask: Bool) -> Matrix | None:
+def _register(other: Other, picture: Rgb, mask: Bool) -> Matrix | None:
     """The homography from another frame to this one, fitted outside the objects of both."""
     source = find_keypoints(grey(other.picture), ~other.mask)
     target = find_keypoints(grey(picture), ~mask)
@@ -92,7 +91,7 @@ def _warped(other: Other, matrix: Matrix) -> tuple[Float, Float, Bool]:
     return moved[..., 0], moved[..., 1:], is_ground
 
 
-def _light_and_color(picture: Picture) -> tuple[Float, Float]:
+def _light_and_color(picture: Rgb) -> tuple[Float, Float]:
     """(H, W) logarithm of the light, (H, W, 2) colour at equal light (a* and b*); both blurred."""
     soft = cv2.GaussianBlur(picture, (0, 0), BLUR_SIGMA_PX).astype(np.float32) / 255
     linear = soft**2.2 + 0.004

@@ -12,9 +12,8 @@ import numpy as np
 
 from vidfill.errors import MaskError
 from vidfill.masks.boxes import Moment, TimeRange
-from vidfill.track.base import Picture
 from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Box, Frame, VideoInfo
+from vidfill.video.frame import Box, Frame, Rgb, VideoInfo
 from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
@@ -62,7 +61,7 @@ def working_size(info: VideoInfo) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def working_picture(frame: Frame, info: VideoInfo) -> Picture:
+def working_picture(frame: Frame, info: VideoInfo) -> Rgb:
     """A frame as trackers and selectors see it: RGB, `working_size`, turned as a player shows it."""
     rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
     height, width = working_size(info)
@@ -120,7 +119,7 @@ class StoredPictures:
             self._file.write(working_picture(frame, self._info).data)
             self.frames = range(self.frames.start, frame.index + 1)
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> Rgb:
         """The picture of one of `frames`."""
         picture = np.empty(self._shape, np.uint8)
         self._file.seek((index - self.frames.start) * picture.nbytes)
@@ -135,7 +134,7 @@ class WorkingPictures:
         self.index = index
         self._reader, self._stored = reader, stored
 
-    def forward(self, frames: range) -> Iterator[tuple[int, Picture]]:
+    def forward(self, frames: range) -> Iterator[tuple[int, Rgb]]:
         """The pictures of a run of frames, in order."""
         stored = range(0) if self._stored is None else self._stored.frames
         position = frames.start
@@ -152,14 +151,14 @@ class WorkingPictures:
             else:
                 return
 
-    def backward(self, frames: range, *, n_held: int = 32) -> Iterator[tuple[int, Picture]]:
+    def backward(self, frames: range, *, n_held: int = 32) -> Iterator[tuple[int, Rgb]]:
         """The pictures of a run of frames, the last one first; holds `n_held` of them at a time."""
         for stop in range(frames.stop, frames.start, -n_held):
             part = list(self.forward(range(max(frames.start, stop - n_held), stop)))
             while part:
                 yield part.pop()
 
-    def near(self, index: int) -> dict[int, Picture]:
+    def near(self, index: int) -> dict[int, Rgb]:
         """The frames `NEAR_FRAMES` before and after one, as far as its scene goes, by their distance from it."""
         scene = self.index.scene_of(index)
         wanted = [index + offset for offset in NEAR_FRAMES if index + offset in scene]
@@ -168,7 +167,7 @@ class WorkingPictures:
         frames = range(wanted[0], wanted[-1] + 1)
         return {i - index: picture for i, picture in self.forward(frames) if i in wanted}
 
-    def around(self, frames: range, offsets: Sequence[int]) -> Iterator[tuple[int, dict[int, Picture]]]:
+    def around(self, frames: range, offsets: Sequence[int]) -> Iterator[tuple[int, dict[int, Rgb]]]:
         """The pictures of a run of frames of one scene, each (at 0) with those at some offsets from it.
 
         Holds as many as lie between the first offset and the last.
@@ -176,7 +175,7 @@ class WorkingPictures:
         scene = self.index.scene_of(frames.start)
         first = max(scene.start, frames.start + min(0, *offsets))
         last = min(scene.stop, frames.stop + max(0, *offsets))
-        held: dict[int, Picture] = {}
+        held: dict[int, Rgb] = {}
         coming = self.forward(range(first, last))
         for index in frames:
             while (index + max(0, *offsets)) not in held and (item := next(coming, None)) is not None:

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from vidfill.errors import InputError
-from vidfill.track.base import Picture
 from vidfill.track.timeline import WorkingPictures, working_picture
 from vidfill.video.display import displayed, encode_picture
-from vidfill.video.frame import Frame, VideoInfo
+from vidfill.video.frame import Frame, Rgb, VideoInfo
 from vidfill.video.index import SourceIndex, index_source
 from vidfill.video.read import Reader
 
@@ -39,7 +38,7 @@ class PagePicture(NamedTuple):
     """
 
     jpeg: bytes
-    working: Picture
+    working: Rgb
 
 
 class Pictures:
@@ -77,7 +76,7 @@ class Pictures:
             self._kept.move_to_end(index)
             return self._kept[index]
 
-    def near(self, index: int) -> dict[int, Picture]:
+    def near(self, index: int) -> dict[int, Rgb]:
         """The frames around one that selectors look at, see `vidfill.track.timeline.WorkingPictures`."""
         with self._lock:
             return WorkingPictures(self._reader, self.timeline).near(index)
@@ -117,7 +116,7 @@ class Pictures:
         self._reader.close()
 
 
-def shown(frame: Frame, info: VideoInfo) -> Picture:
+def shown(frame: Frame, info: VideoInfo) -> Rgb:
     """A frame as a player shows it, RGB, at most about `SHOWN_PIXELS` large and never enlarged."""
     picture = displayed(frame, info)
     height, width = picture.shape[:2]

@@ -13,10 +13,10 @@ import numpy as np
 
 from vidfill.errors import UsageError
 from vidfill.masks.prompt import Prompts
-from vidfill.track.base import CONFIDENT, Picture, Selector
+from vidfill.track.base import CONFIDENT, Selector
 from vidfill.track.result import NOT_TRACKED, Track
 from vidfill.video.display import MASK_COLOR
-from vidfill.video.frame import Bool, VideoInfo
+from vidfill.video.frame import Bool, Rgb, VideoInfo
 
 N_KEPT = 16
 _TINT_ALPHA = 115
@@ -53,7 +53,7 @@ class FrameMask:
     objects: tuple[ObjectView, ...] = ()
 
     @classmethod
-    def empty(cls, picture: Picture) -> FrameMask:
+    def empty(cls, picture: Rgb) -> FrameMask:
         """No mask."""
         return cls("none", False, np.zeros(picture.shape[:2], np.bool_))
 
@@ -89,14 +89,14 @@ class Selections:
         near: gives the frames around a frame, see `vidfill.track.base.Selector.select`.
     """
 
-    def __init__(self, selector: Selector, near: Callable[[int], Mapping[int, Picture]]) -> None:
+    def __init__(self, selector: Selector, near: Callable[[int], Mapping[int, Rgb]]) -> None:
         self._selector = selector
         self._near = near
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], FrameMask] = OrderedDict()
 
     def select(
-        self, index: int, picture: Picture, prompts: Prompts, info: VideoInfo, *, prior: FrameMask | None
+        self, index: int, picture: Rgb, prompts: Prompts, info: VideoInfo, *, prior: FrameMask | None
     ) -> FrameMask:
         """What the prompts of a frame select.
 
@@ -120,7 +120,7 @@ class Selections:
                     self._kept.popitem(last=False)
             return self._kept[key]
 
-    def _select(self, index: int, picture: Picture, here: Prompts, info: VideoInfo, prior: Bool | None) -> FrameMask:
+    def _select(self, index: int, picture: Rgb, here: Prompts, info: VideoInfo, prior: Bool | None) -> FrameMask:
         height, width = info.display_size
         scale = picture.shape[1] / width, picture.shape[0] / height
         near = self._near(index)

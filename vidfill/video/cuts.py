@@ -60,7 +60,7 @@ def _shrink(plane: Samples) -> Float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _KeptPicture:
     """A frame that differs from the one before."""
 
     index: int
@@ -82,7 +82,7 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[_KeptPicture] = deque()
         self._n_decided = 0  # of those entries
         self._n_frames = 0
         self._cuts: list[int] = []
@@ -92,7 +92,7 @@ class CutDetector:
         picture = _normalized(thumb)
         change = _change(self._entries[-1].picture, picture) if self._entries else 0.0
         if not self._entries or change >= _REPEAT:
-            self._entries.append(_Entry(self._n_frames, picture, change))
+            self._entries.append(_KeptPicture(self._n_frames, picture, change))
         self._n_frames += 1
         self._decide(is_end=False)
 
@@ -130,7 +130,7 @@ class CutDetector:
         return not _show_one_scene(before[-_N_ALIKE:], [entry, *after][:_N_ALIKE], _SAME_SCENE * entry.change)
 
 
-def _show_one_scene(before: Sequence[_Entry], after: Sequence[_Entry], limit: float) -> bool:
+def _show_one_scene(before: Sequence[_KeptPicture], after: Sequence[_KeptPicture], limit: float) -> bool:
     return any(_change(a.picture, b.picture) < limit for a in before for b in after)
 
 

@@ -39,7 +39,7 @@ class Damage:
         return bool(self.n_bad_packets or self.n_held or self.is_truncated)
 
 
-class Picture(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A decoded frame and its presentation time; `held` marks a repeat."""
 
     pts: int
@@ -133,7 +133,7 @@ class Decoding:
         """Close the file."""
         self._opened.close()
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[DecodedFrame]:
         """All pictures, in the order of time.
 
         Raises:
@@ -265,7 +265,7 @@ class Decoding:
             self._early = [frame for frame in frames if (frame.pts or 0) > dts]
         return frames[: len(frames) - len(self._early)]
 
-    def _in_order(self, frame: VideoFrame) -> Iterator[Picture]:
+    def _in_order(self, frame: VideoFrame) -> Iterator[DecodedFrame]:
         """A decoded frame, after repeats in the place of damaged ones before it."""
         self._check_same(frame)
         stored = stored_time(frame, self._info)
@@ -277,9 +277,9 @@ class Decoding:
             return  # out of order after damage, and its place is taken
         yield from self._held_until(stored, self._last or frame)
         self._last, self._last_pts = frame, stored
-        yield Picture(self.times.place(stored), frame, held=False)
+        yield DecodedFrame(self.times.place(stored), frame, held=False)
 
-    def _held_until(self, stored: int | None, frame: VideoFrame) -> Iterator[Picture]:
+    def _held_until(self, stored: int | None, frame: VideoFrame) -> Iterator[DecodedFrame]:
         """Repeats of `frame` in the place of missing ones before `stored` (None: all that are left)."""
         missing = sorted(pts for pts in self._waiting if stored is None or pts < stored)
         self._waiting.difference_update(missing)
@@ -299,7 +299,7 @@ class Decoding:
             places.append(pts)
         for place in places:
             self.damage.n_held += 1
-            yield Picture(self.times.place(place), frame, held=True)
+            yield DecodedFrame(self.times.place(place), frame, held=True)
 
     def _is_damage(self) -> bool:
         """Whether a packet that the decoder accepted, but that shows no frame, was damaged."""

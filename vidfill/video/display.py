@@ -1,7 +1,4 @@
-"""Pictures for people: frames as a player shows them, outlined masks, contact sheets, PNG and JPEG.
-
-A picture is (H, W, 3) uint8 RGB.
-"""
+"""Pictures for people: frames as a player shows them, outlined masks, contact sheets, PNG and JPEG."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from itertools import accumulate
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidfill.errors import OutputError
 from vidfill.video.color import rgb_crop
-from vidfill.video.frame import Bool, Box, Frame, VideoInfo
+from vidfill.video.frame import Bool, Box, Frame, Rgb, VideoInfo
 
 MASK_COLOR = (255, 0, 200)
 GAP_PX = 6
@@ -26,13 +22,13 @@ _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 _JPEG_QUALITY = 88
 
 
-def displayed(frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
+def displayed(frame: Frame, info: VideoInfo) -> Rgb:
     """A frame as a picture, turned as a player turns it."""
     rgb = rgb_crop(frame, info, Box(0, 0, info.width, info.height))
     return info.orientation.to_display(np.rint(rgb * 255).astype(np.uint8)).astype(np.uint8, copy=False)
 
 
-def overlay(picture: NDArray[np.uint8], mask: Bool) -> NDArray[np.uint8]:
+def overlay(picture: Rgb, mask: Bool) -> Rgb:
     """The picture with the mask, (H, W), tinted and outlined; a new array."""
     shown = picture.copy()
     shown[mask] = (picture[mask] * 0.5 + np.array(MASK_COLOR, np.float32) * 0.5).astype(np.uint8)
@@ -41,7 +37,7 @@ def overlay(picture: NDArray[np.uint8], mask: Bool) -> NDArray[np.uint8]:
     return shown
 
 
-def write_label(picture: NDArray[np.uint8], label: str) -> None:
+def write_label(picture: Rgb, label: str) -> None:
     """Write a label into the lower left corner, in place, on a darkened ground so that it can be read."""
     (width, height), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
     bottom = picture.shape[0]
@@ -49,7 +45,7 @@ def write_label(picture: NDArray[np.uint8], label: str) -> None:
     cv2.putText(picture, label, (4, bottom - 5), _FONT, _FONT_SCALE, _INK, 1, cv2.LINE_AA)
 
 
-def contact_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], headings: Sequence[str] = ()) -> NDArray[np.uint8]:
+def contact_sheet(rows: Sequence[Sequence[Rgb]], headings: Sequence[str] = ()) -> Rgb:
     """Pictures on dark paper, `GAP_PX` apart; columns are as wide as the widest picture, rows as high as their own.
 
     Args:
@@ -71,7 +67,7 @@ def contact_sheet(rows: Sequence[Sequence[NDArray[np.uint8]]], headings: Sequenc
     return paper
 
 
-def encode_picture(picture: NDArray[np.uint8], suffix: str = ".png") -> bytes:
+def encode_picture(picture: Rgb, suffix: str = ".png") -> bytes:
     """A picture as a PNG or JPEG file.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from vidfill.errors import InputError, UsageError
-from vidfill.video.decode import Damage, Decoding, NoSeek, Picture, Suspicious
+from vidfill.video.decode import Damage, DecodedFrame, Decoding, NoSeek, Suspicious
 from vidfill.video.formats import to_planes
 from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read_images import ImageFolder
@@ -72,7 +72,7 @@ class Reader:
         self._info = self._images.info if self._images else self._open(path, fps)
         self._is_orderly: bool | None = None
         self._needs_care = False  # whether a pass has found damage
-        self._passes: list[Generator[Picture, None, None]] = []
+        self._passes: list[Generator[DecodedFrame, None, None]] = []
         self.damage = Damage()
 
     def _open(self, path: Path, fps: Fraction | None) -> VideoInfo:
@@ -137,12 +137,12 @@ class Reader:
             if pictures in self._passes:  # not if the reader was closed before this pass
                 self._passes.remove(pictures)
 
-    def _from_start(self, start_pts: int | None) -> Generator[Picture, None, None]:
+    def _from_start(self, start_pts: int | None) -> Generator[DecodedFrame, None, None]:
         for picture in self._pass(seek_pts=None, start_pts=None):
             if start_pts is None or picture.pts >= start_pts:
                 yield picture
 
-    def _from_pts(self, start_pts: int) -> Generator[Picture, None, None]:
+    def _from_pts(self, start_pts: int) -> Generator[DecodedFrame, None, None]:
         if self._can_seek():
             for back_s in _SEEK_BACK_S:
                 pictures = self._pass(seek_pts=start_pts - round(back_s / self._info.time_base), start_pts=start_pts)
@@ -154,7 +154,7 @@ class Reader:
                 pictures.close()
         yield from self._from_start(start_pts)
 
-    def _first_at(self, start_pts: int, pictures: Iterator[Picture]) -> Picture | None:
+    def _first_at(self, start_pts: int, pictures: Iterator[DecodedFrame]) -> DecodedFrame | None:
         """The picture of exactly this time, None if it might differ from that of a pass from the start."""
         try:
             for picture in pictures:
@@ -166,7 +166,7 @@ class Reader:
             pass
         return None
 
-    def _pass(self, *, seek_pts: int | None, start_pts: int | None) -> Generator[Picture, None, None]:
+    def _pass(self, *, seek_pts: int | None, start_pts: int | None) -> Generator[DecodedFrame, None, None]:
         """Decode fast until something looks damaged, then again with care, yielding no picture twice."""
         given: int | None = None
         for is_careful in (True,) if self._needs_care else (False, True):
