@@ -24,6 +24,7 @@ from vidfill.masks.prompt import Prompting, read_prompts
 from vidfill.settings.commands import UiSettings
 from vidfill.track.layer import default_growth
 from vidfill.ui.project import Project
+from vidfill.video.read import probe
 
 
 def _picture(data: bytes) -> NDArray[np.uint8]:
@@ -221,6 +222,18 @@ def test_result_has_invented_ratio_and_licence(tmp_path: Path, clip: Clip, monke
         result = page.get("api/state")["result"]
     assert result["invented"] == 0.25
     assert result["licence_notice"].startswith("the weights of cleanplate are for research use only")
+
+
+def test_settings_reach_the_preview_and_the_output(tmp_path: Path, clip: Clip) -> None:
+    settings = UiSettings(model="propagate", codec="ffv1", encoder_options={"slices": "4"}, grain=False)
+    with serving(Project(clip.path, tmp_path / "out.mkv", settings)) as page:
+        page.ask("PUT", "api/prompts", prompts_of(box_around(clip, 0)))
+        page.do("api/track", {})
+        page.do("api/preview", {"start": 5, "stop": 6})
+        filled = page.ask("GET", "api/filled/5").body
+        page.do("api/remove", {})
+        assert page.ask("GET", "api/result/5").body == filled, "without grain and losses both show the same"
+    assert probe(tmp_path / "out.mkv").codec == "ffv1"
 
 
 def test_shadows_in_the_masks(page: Page, clip: Clip) -> None:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from vidfill.batch.scheduling import Died, Ended, Event, Progressed
@@ -71,9 +70,7 @@ class RayScheduler:
         self._workers = [_RemoteWorker(actor, threads) for _ in range(n_workers)]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the actors, and the connection if this scheduler made it."""
         for worker in self._workers:
             self._ray.kill(worker.handle)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import NoReturn, Self
 
 from vidfill.batch.scheduling import Died, Ended, Event, Progressed
@@ -46,9 +46,7 @@ class LocalScheduler:
         """Workers start with their first part."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Ask the workers to end, then kill those that do not."""
         for worker in self._workers.values():
             worker.ask_to_end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self
 
 from vidfill.batch.work import JobPart, PartResult
@@ -63,7 +62,5 @@ class Scheduler(Protocol):
     def __enter__(self) -> Self:
         """Start the workers."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the workers; parts in work are stopped, and can be resumed."""

@@ -100,8 +100,8 @@ class PartWorker:
     """Does parts, one after another.
 
     Args:
-        device: overrides that of the settings: the workers of a machine share its GPUs out. "" does not.
-        threads: likewise; 0 does not override.
+        device: overrides that of the settings, since the workers of a machine share its GPUs; "" does not.
+        threads: likewise; 0 does not.
     """
 
     def __init__(self, *, device: str = "", threads: int = 0) -> None:

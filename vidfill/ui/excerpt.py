@@ -30,22 +30,12 @@ def filled_frames(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Frame]:
-    """Fill a run of frames as a removal would, also looking at the frames around them.
+    """Fill a run of frames as a removal would, also looking at the frames around them; yields every frame of the run.
 
-    Args:
-        reader: the source; only the neighbourhood of the frames is decoded.
-        timeline: of the source.
-        masks: what is removed.
-        frames: which ones.
-        model: fills.
-        settings: of the removal.
-        progress: called with (frames done, frames in all).
-
-    Yields:
-        Every frame of the run, filled.
+    Only the neighbourhood of the frames is decoded. `progress` is called with (frames done, frames in all).
 
     Raises:
-        MaskError: nothing is removed on any of them.
+        MaskError: nothing is removed on any of the frames.
     """
     plan = _plan(reader, timeline, masks, frames, settings)
     patches = fill(plan, reader, masks, model, settings, progress=progress)

@@ -49,19 +49,18 @@ class _Cancelled(Exception):  # noqa: N818 - the user's wish, no error
 
 
 class Jobs:
-    """Runs one job at a time and remembers the last one."""
+    """Runs one job at a time.
+
+    Attributes:
+        last: the running job, or the last one that ran.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last: Job | None = None
+        self.last: Job | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._is_closed = False
-
-    @property
-    def last(self) -> Job | None:
-        """The running job, or the last one that ran."""
-        return self._last
 
     def start(self, kind: str, work: Work) -> Job:
         """Start a job.
@@ -70,12 +69,12 @@ class Jobs:
             BusyError: another job runs.
         """
         with self._lock:
-            last = self._last
+            last = self.last
             if last is not None and last.is_running:
                 raise BusyError(f"{kind} while {last.kind} is running", todo="wait for it, or cancel it")
             if self._is_closed:
                 raise BusyError(f"{kind} while the program ends", todo="start it again")
-            job = self._last = Job(last.number + 1 if last else 1, kind)
+            job = self.last = Job(last.number + 1 if last else 1, kind)
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, args=(work,), name=f"vidfill {kind}", daemon=True)
             self._thread.start()
@@ -89,7 +88,7 @@ class Jobs:
         """Wait until no job runs, or for this long."""
         if self._thread is not None:
             self._thread.join(timeout_s)
-        return self._last
+        return self.last
 
     def close(self) -> None:
         """Cancel the running job, wait for it, and accept no more."""
@@ -114,11 +113,11 @@ class Jobs:
     def _report(self, step: Progress) -> None:
         if self._stop.is_set():
             raise _Cancelled
-        assert self._last is not None
-        if step.stage == "fill" and self._last.stage == "assemble":
+        assert self.last is not None
+        if step.stage == "fill" and self.last.stage == "assemble":
             return  # both run interleaved, and writing counts the frames without a hole as well
-        self._last = replace(self._last, stage=step.stage, done=step.done, total=step.total)
+        self.last = replace(self.last, stage=step.stage, done=step.done, total=step.total)
 
     def _end(self, state: str, warnings: list[str], error: VidfillError | None = None) -> None:
-        assert self._last is not None
-        self._last = replace(self._last, state=state, warnings=tuple(warnings), error=error)
+        assert self.last is not None
+        self.last = replace(self.last, state=state, warnings=tuple(warnings), error=error)

@@ -1,8 +1,9 @@
-"""What the page is told, as JSON values."""
+"""What the page shows, as JSON values."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,8 @@ def mask_view(frame_mask: FrameMask) -> dict[str, Any]:
         "is_stale": frame_mask.is_stale,
         "image": frame_mask.data_url() if frame_mask.mask.any() else None,
         "objects": [
-            {
-                "id": view.object_id,
-                "confidence": view.confidence,
-                "is_sure": view.confidence >= CONFIDENT,
-                "reason": view.reason,
-            }
+            {"id": view.object_id, "confidence": view.confidence, "reason": view.reason}
+            | {"is_sure": view.confidence >= CONFIDENT}
             for view in frame_mask.objects
         ],
     }
@@ -114,16 +111,8 @@ def _source_view(project: Project) -> dict[str, Any]:
 def _job_view(job: Job | None) -> dict[str, Any] | None:
     if job is None:
         return None
-    return {
-        "number": job.number,
-        "kind": job.kind,
-        "state": job.state,
-        "stage": job.stage,
-        "done": job.done,
-        "total": job.total,
-        "error": None if job.error is None else error_view(job.error),
-        "warnings": list(job.warnings),
-    }
+    shown = {field.name: getattr(job, field.name) for field in fields(job)}
+    return shown | {"error": job.error and error_view(job.error)}
 
 
 def _seen(index: int, x: int, y: int) -> dict[str, int] | None:
