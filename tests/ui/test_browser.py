@@ -65,6 +65,7 @@ def test_a_box_a_click_and_undo(browser: Browser, page: Page, clip: Clip) -> Non
     browser.click('#tools [value="not_points"]')
     browser.click("#canvas")
     browser.wait("document.querySelectorAll('#prompts li').length === 2")
+    browser.wait(f"!{STATUS}.includes('Selecting')")
     (click,) = page.project.prompts.clicks
     assert (click.object_id, click.is_object) == (2, False)
     assert (abs(click.x - 56) <= 1, abs(click.y - 36) <= 1) == (True, True)
