@@ -120,20 +120,20 @@ def _cuts_all_at_once(thumbs: list[Float]) -> list[int]:
     """The rule of `CutDetector`, written down with the whole video at hand."""
     kept: list[tuple[int, Float, float]] = []
     for i, thumb in enumerate(thumbs):
-        picture = module._normalized(thumb)
-        change = module._change(kept[-1][1], picture) if kept else 0.0
-        if not kept or change >= module._REPEAT:
+        picture = module.normalized(thumb)
+        change = module.change_between(kept[-1][1], picture) if kept else 0.0
+        if not kept or change >= module.REPEAT:
             kept.append((i, picture, change))
     cuts = []
     for k, (i, _, change) in enumerate(kept):
-        window = kept[max(0, k - module._N_NEAR) : k + module._N_NEAR + 1]
-        near = sorted((c for j, _, c in window if j != i and abs(j - i) <= module._NEAR_FRAMES), reverse=True)
+        window = kept[max(0, k - module.N_NEAR) : k + module.N_NEAR + 1]
+        near = sorted((c for j, _, c in window if j != i and abs(j - i) <= module.NEAR_FRAMES), reverse=True)
         usual = (near[:3] or [0.0])[-1]
-        before = kept[max(0, k - module._N_ALIKE) : k]
-        after = [entry for entry in kept[k : k + module._N_ALIKE] if entry[0] <= i + module._NEAR_FRAMES]
-        alike = min((module._change(a[1], b[1]) for a in before for b in after), default=0.0)
-        enough = max(module._MIN_CHANGE, module._MIN_FACTOR * usual)
-        if change >= enough and alike >= module._SAME_SCENE * change:
+        before = kept[max(0, k - module.N_ALIKE) : k]
+        after = [entry for entry in kept[k : k + module.N_ALIKE] if entry[0] <= i + module.NEAR_FRAMES]
+        alike = min((module.change_between(a[1], b[1]) for a in before for b in after), default=0.0)
+        enough = max(module.MIN_CHANGE, module.MIN_FACTOR * usual)
+        if change >= enough and alike >= module.SAME_SCENE * change:
             cuts.append(i)
     return cuts
 

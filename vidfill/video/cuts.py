@@ -25,14 +25,14 @@ THUMB_SIZE = (36, 64)
 """(height, width) of a thumbnail."""
 
 # Thresholds that separate clips without a cut from joints of two clips best.
-_MIN_CHANGE = 0.125  # of a cut; joints have 0.15 and more, all but the fastest motion less
-_MIN_FACTOR = 2.5  # of a cut to the third largest change nearby: two more cuts may be near
-_SAME_SCENE = 0.75  # max difference, relative to the change, of two pictures of one scene; joints have 0.9 and more
-_REPEAT = 0.01  # smaller changes are repeated frames, which say nothing about motion
+MIN_CHANGE = 0.125  # of a cut; joints have 0.15 and more, all but the fastest motion less
+MIN_FACTOR = 2.5  # of a cut to the third largest change nearby: two more cuts may be near
+SAME_SCENE = 0.75  # max difference, relative to the change, of two pictures of one scene; joints have 0.9 and more
+REPEAT = 0.01  # smaller changes are repeated frames, which say nothing about motion
 
-_N_NEAR = 6  # changes looked at on either side
-_N_ALIKE = 4  # pictures compared on either side
-_NEAR_FRAMES = 24  # nothing farther than this counts as near
+N_NEAR = 6  # changes looked at on either side
+N_ALIKE = 4  # pictures compared on either side
+NEAR_FRAMES = 24  # nothing farther than this counts as near
 
 _SEARCH = 4  # how far a block may have moved, in thumbnail pixels: 1/16 of the width
 _BLOCK = (9, 8)
@@ -89,9 +89,9 @@ class CutDetector:
 
     def push(self, thumb: Float) -> None:
         """Take the next frame's thumbnail, (36, 64, 3) as `thumbnail` makes it."""
-        picture = _normalized(thumb)
-        change = _change(self._entries[-1].picture, picture) if self._entries else 0.0
-        if not self._entries or change >= _REPEAT:
+        picture = normalized(thumb)
+        change = change_between(self._entries[-1].picture, picture) if self._entries else 0.0
+        if not self._entries or change >= REPEAT:
             self._entries.append(_KeptPicture(self._n_frames, picture, change))
         self._n_frames += 1
         self._decide(is_end=False)
@@ -107,44 +107,44 @@ class CutDetector:
             position = self._n_decided
             n_after = len(self._entries) - 1 - position
             age = self._n_frames - self._entries[position].index
-            if not (is_end or n_after >= _N_NEAR or age > _NEAR_FRAMES):
+            if not (is_end or n_after >= N_NEAR or age > NEAR_FRAMES):
                 return
             if self._is_cut(position):
                 self._cuts.append(self._entries[position].index)
             self._n_decided += 1
-            if self._n_decided > _N_NEAR:
+            if self._n_decided > N_NEAR:
                 self._entries.popleft()
                 self._n_decided -= 1
 
     def _is_cut(self, position: int) -> bool:
         entries = list(self._entries)
         entry = entries[position]
-        if entry.change < _MIN_CHANGE:
+        if entry.change < MIN_CHANGE:
             return False
-        before = entries[max(0, position - _N_NEAR) : position]
-        after = entries[position + 1 : position + 1 + _N_NEAR]
-        near = [e.change for e in [*before, *after] if abs(e.index - entry.index) <= _NEAR_FRAMES]
+        before = entries[max(0, position - N_NEAR) : position]
+        after = entries[position + 1 : position + 1 + N_NEAR]
+        near = [e.change for e in [*before, *after] if abs(e.index - entry.index) <= NEAR_FRAMES]
         third = sorted(near, reverse=True)[:3][-1] if near else 0.0
-        if entry.change < _MIN_FACTOR * third:
+        if entry.change < MIN_FACTOR * third:
             return False
-        return not _show_one_scene(before[-_N_ALIKE:], [entry, *after][:_N_ALIKE], _SAME_SCENE * entry.change)
+        return not _show_one_scene(before[-N_ALIKE:], [entry, *after][:N_ALIKE], SAME_SCENE * entry.change)
 
 
 def _show_one_scene(before: Sequence[_KeptPicture], after: Sequence[_KeptPicture], limit: float) -> bool:
-    return any(_change(a.picture, b.picture) < limit for a in before for b in after)
+    return any(change_between(a.picture, b.picture) < limit for a in before for b in after)
 
 
-def _normalized(thumb: Float) -> Float:
+def normalized(thumb: Float) -> Float:
     """Luma minus its mean, colour minus grey, all divided by the std of luma."""
     luma = thumb[..., 0]
     middle = np.array([luma.mean(), 128, 128], np.float32)
     return np.asarray((thumb - middle) / (luma.std() + _CONTRAST_FLOOR), np.float32)
 
 
-def _change(old: Float, new: Float) -> float:
+def change_between(old: Float, new: Float) -> float:
     """Mean absolute difference of two pictures, each block of the new one compared with its best match in the old."""
     plain = float(cv2.norm(old, new, cv2.NORM_L1)) / new.size
-    if plain < _MIN_CHANGE / _MIN_FACTOR:
+    if plain < MIN_CHANGE / MIN_FACTOR:
         return plain  # matching would only lower it, and no decision depends on changes this small
     height, width = THUMB_SIZE
     margin = [(_SEARCH, _SEARCH), (_SEARCH, _SEARCH), (0, 0)]
