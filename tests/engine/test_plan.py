@@ -247,9 +247,9 @@ def test_growth_follows_the_mask_unless_it_is_given(
 
 
 def test_a_dissolve_is_filled_in_small_pieces_of_its_own(tmp_path: Path) -> None:
-    share = np.clip((np.arange(40) - 15) / 9, 0, 1)[:, None, None, None]
+    ratio = np.clip((np.arange(40) - 15) / 9, 0, 1)[:, None, None, None]
     still = [np.repeat(moving_texture(1, SIZE, seed=seed), 40, axis=0) for seed in (1, 2)]
-    write_images(tmp_path / "in", np.rint((1 - share) * still[0] + share * still[1]).astype(np.uint8))
+    write_images(tmp_path / "in", np.rint((1 - ratio) * still[0] + ratio * still[1]).astype(np.uint8))
     plan = _plan(tmp_path / "in", MaskSettings(box=("30,30,10,10",)))
     assert plan.scenes == ((0, 16), (16, 18), (18, 20), (20, 22), (22, 24), (24, 40))
     assert [(s.read_start, s.read_stop) for s in plan.segments] == list(plan.scenes)

@@ -26,7 +26,7 @@ def _info(name: str, size: tuple[int, int] = SIZE) -> VideoInfo:
 
 
 def _planes(info: VideoInfo, value: float | None = None, seed: int = 0) -> tuple[Samples, ...]:
-    """Random samples, or all of one share of the range."""
+    """Random samples, or all of one ratio of the range."""
     shape = info.pixel_format
     rng = np.random.default_rng(seed)
     made: list[Any] = []
@@ -89,13 +89,13 @@ def test_flat_object_is_placed_in_every_plane(name: str) -> None:
     for i, plane in enumerate(made.planes):
         shift_x, shift_y = info.pixel_format.chroma_shift if info.pixel_format.kind == "yuv" and i in (1, 2) else (0, 0)
         low, high = int(clean[i][0, 0]), int(planes[i][0, 0])
-        share = (plane.astype(float) - low) / (high - low)
+        ratio = (plane.astype(float) - low) / (high - low)
         # The sums over rows and columns give size and place to fractions of a sample.
-        assert share.sum() * (1 << shift_x) * (1 << shift_y) == pytest.approx(30 * 18, rel=0.03)
+        assert ratio.sum() * (1 << shift_x) * (1 << shift_y) == pytest.approx(30 * 18, rel=0.03)
         rows, columns = np.indices(plane.shape) + 0.5
-        assert (share * columns).sum() / share.sum() * (1 << shift_x) == pytest.approx(6 + 0.75 * 40, abs=0.6)
-        assert (share * rows).sum() / share.sum() * (1 << shift_y) == pytest.approx(5 + 0.75 * 28, abs=0.3)
-        assert share.max() == pytest.approx(1, abs=0.01)
+        assert (ratio * columns).sum() / ratio.sum() * (1 << shift_x) == pytest.approx(6 + 0.75 * 40, abs=0.6)
+        assert (ratio * rows).sum() / ratio.sum() * (1 << shift_y) == pytest.approx(5 + 0.75 * 28, abs=0.3)
+        assert ratio.max() == pytest.approx(1, abs=0.01)
 
 
 def test_half_pixel_offsets() -> None:

@@ -105,10 +105,10 @@ def test_object_keeps_its_aspect(tmp_path: Path, shape: dict[str, Any], scale: f
 
 
 def _spread(profile: NDArray[np.float64]) -> float:
-    """The standard deviation of a density."""
+    """The std of a density."""
     at = np.arange(len(profile))
-    share = profile / profile.sum()
-    return float(np.sqrt((share * at**2).sum() - (share * at).sum() ** 2))
+    ratio = profile / profile.sum()
+    return float(np.sqrt((ratio * at**2).sum() - (ratio * at).sum() ** 2))
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le"])

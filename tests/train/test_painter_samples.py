@@ -25,10 +25,10 @@ def test_holes_have_all_sizes_and_are_never_empty_nor_the_whole(shapes: HoleShap
     holes = shapes.draw(64, (64, 96))
     assert holes.shape == (64, 1, 64, 96)
     assert bool(((holes == 0) | (holes == 1)).all())
-    share = holes.mean(dim=(1, 2, 3))
-    assert 0.003 <= float(share.min()) < 0.02
-    assert 0.2 < float(share.max()) <= 0.6
-    assert 0.05 < float(share.mean()) < 0.25
+    ratio = holes.mean(dim=(1, 2, 3))
+    assert 0.003 <= float(ratio.min()) < 0.02
+    assert 0.2 < float(ratio.max()) <= 0.6
+    assert 0.05 < float(ratio.mean()) < 0.25
     assert float((holes.mean(dim=0) > 0).float().mean()) > 0.95, "they are everywhere"
 
 

@@ -265,10 +265,10 @@ def test_alpha_plane(name: str) -> None:
     info, box = make_info(name, 4, 6), Box(1, 1, 4, 3)
     clear = random_frame(info)
     clear.planes[-1][...] = 0
-    rgb, share = np.full((2, 3, 3), 0.5, np.float32), np.array([[0, 0.5, 1]] * 2, np.float32)
-    paste_rgb(clear, info, box, rgb, share)
+    rgb, ratio = np.full((2, 3, 3), 0.5, np.float32), np.array([[0, 0.5, 1]] * 2, np.float32)
+    paste_rgb(clear, info, box, rgb, ratio)
     assert not clear.planes[-1].any()
-    paste_rgb(clear, info, box, rgb, share, makes_opaque=True)
+    paste_rgb(clear, info, box, rgb, ratio, makes_opaque=True)
     top = (1 << info.pixel_format.depth) - 1
     expected = np.zeros((4, 6))
     expected[1:3, 2:4] = [np.rint(top / 2), top]

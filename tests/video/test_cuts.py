@@ -95,13 +95,13 @@ def test_light_that_is_switched_on_is_no_cut() -> None:
 @pytest.mark.parametrize("n_fading", [8, 16])
 def test_a_dissolve_is_no_cut(n_fading: int) -> None:
     first, second = moving_texture(40, SIZE, seed=1), moving_texture(40, SIZE, seed=2)
-    share = np.clip((np.arange(40) - 12) / n_fading, 0, 1)[:, None, None, None]
-    assert _cuts((1 - share) * first + share * second) == []
+    ratio = np.clip((np.arange(40) - 12) / n_fading, 0, 1)[:, None, None, None]
+    assert _cuts((1 - ratio) * first + ratio * second) == []
 
 
 def test_a_fade_to_black_is_no_cut() -> None:
-    share = np.clip((30 - np.arange(40)) / 16, 0, 1)[:, None, None, None]
-    assert _cuts(moving_texture(40, SIZE) * share) == []
+    ratio = np.clip((30 - np.arange(40)) / 16, 0, 1)[:, None, None, None]
+    assert _cuts(moving_texture(40, SIZE) * ratio) == []
 
 
 def test_an_object_in_front_of_the_camera_is_no_cut() -> None:

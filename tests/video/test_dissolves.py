@@ -25,26 +25,26 @@ def _scene(n: int, seed: int, shift: tuple[int, int] = (0, 0)) -> Float:
     return moving_texture(n, SIZE, shift=shift, seed=seed).astype(np.float32)
 
 
-def _share(n: int, start: int, length: int) -> Float:
+def _ratio(n: int, start: int, length: int) -> Float:
     """Of the second scene, 0 before `start`, 1 from `start + length` on."""
-    share = np.clip((np.arange(n) - start + 1) / (length + 1), 0, 1)
-    return np.asarray(share[:, None, None, None], np.float32)
+    ratio = np.clip((np.arange(n) - start + 1) / (length + 1), 0, 1)
+    return np.asarray(ratio[:, None, None, None], np.float32)
 
 
 @pytest.mark.parametrize("length", [4, 8, 16, 30, 60])
 @pytest.mark.parametrize("seeds", [(0, 1), (2, 3)])
 def test_a_dissolve_is_found_with_its_ends(length: int, seeds: tuple[int, int]) -> None:
     n, start = 60 + length, 28
-    share = _share(n, start, length)
-    spans = _spans((1 - share) * _scene(n, seeds[0]) + share * _scene(n, seeds[1]))
+    ratio = _ratio(n, start, length)
+    spans = _spans((1 - ratio) * _scene(n, seeds[0]) + ratio * _scene(n, seeds[1]))
     assert len(spans) == 1
     assert abs(spans[0][0] - start) <= 1 + length // 8 and abs(spans[0][1] - start - length) <= 1 + length // 8
 
 
 def test_a_dissolve_between_moving_scenes() -> None:
-    share = _share(60, 25, 10)
-    pictures = (1 - share) * _scene(60, 1)
-    pictures[:, :, 1:] += (share * _scene(60, 2, (0, 0)))[:, :, :-1]
+    ratio = _ratio(60, 25, 10)
+    pictures = (1 - ratio) * _scene(60, 1)
+    pictures[:, :, 1:] += (ratio * _scene(60, 2, (0, 0)))[:, :, :-1]
     spans = _spans(pictures)
     assert len(spans) == 1 and abs(spans[0][0] - 25) <= 2 and abs(spans[0][1] - 35) <= 2
 
@@ -53,13 +53,13 @@ def test_a_dissolve_between_moving_scenes() -> None:
 def test_a_fade_through_a_plain_colour(level: int) -> None:
     pictures = np.concatenate([_scene(30, 4), _scene(30, 5)])
     part = np.abs(np.arange(60) - 29.5)
-    share = np.clip((part - 2) / 8, 0, 1)[:, None, None, None]
-    spans = _spans(share * pictures + (1 - share) * level)
+    ratio = np.clip((part - 2) / 8, 0, 1)[:, None, None, None]
+    spans = _spans(ratio * pictures + (1 - ratio) * level)
     assert len(spans) == 1 and abs(spans[0][0] - 21) <= 2 and abs(spans[0][1] - 39) <= 2
 
 
 def test_two_dissolves_one_after_the_other() -> None:
-    one, other = _share(110, 30, 10), _share(110, 70, 10)
+    one, other = _ratio(110, 30, 10), _ratio(110, 70, 10)
     pictures = (1 - one) * _scene(110, 1) + (one - other) * _scene(110, 2) + other * _scene(110, 3)
     assert _spans(pictures) == [(30, 40), (70, 80)]
 
@@ -76,13 +76,13 @@ def test_a_pan_that_starts_and_stops_is_none() -> None:
 
 @pytest.mark.parametrize("lowest", [0.0, 0.3])
 def test_light_that_fades_within_a_scene_is_none(lowest: float) -> None:
-    share = np.clip(np.abs(np.arange(60) - 30) / 10, lowest, 1)[:, None, None, None]
-    assert _spans(share * _scene(60, 8)) == []
+    ratio = np.clip(np.abs(np.arange(60) - 30) / 10, lowest, 1)[:, None, None, None]
+    assert _spans(ratio * _scene(60, 8)) == []
 
 
 def test_a_fade_at_the_end_is_none() -> None:
-    share = np.clip((30 - np.arange(40)) / 16, 0, 1)[:, None, None, None]
-    assert _spans(share * _scene(40, 9)) == []
+    ratio = np.clip((30 - np.arange(40)) / 16, 0, 1)[:, None, None, None]
+    assert _spans(ratio * _scene(40, 9)) == []
 
 
 def test_a_cut_a_flash_and_an_object_close_by_are_none() -> None:
@@ -98,8 +98,8 @@ def test_a_cut_a_flash_and_an_object_close_by_are_none() -> None:
 def test_a_picture_and_its_negative_are_no_dissolve() -> None:
     half = np.zeros((1, *SIZE, 3), np.float32)
     half[:, : SIZE[0] // 2] = 255
-    share = _share(60, 25, 8)
-    assert _spans((1 - share) * half + share * (255 - half)) == []
+    ratio = _ratio(60, 25, 8)
+    assert _spans((1 - ratio) * half + ratio * (255 - half)) == []
 
 
 def test_memory_does_not_grow() -> None:
