@@ -95,7 +95,7 @@ def test_blending_meets_the_surroundings() -> None:
     assert abs(float(rgb_crop(level, info, middle).mean()) - around) < 1.5 / 255
 
 
-def test_grain_is_that_of_the_surroundings_and_can_be_switched_off() -> None:
+def test_grain_matches_and_can_be_switched_off() -> None:
     info, box = _info("yuv444p"), Box(22, 12, 72, 54)
     noisy = _frame(info, noise=0.015)
     patch = _patch(box, 0.56)

@@ -88,7 +88,7 @@ def test_a_hole_larger_than_the_pattern_is_covered_without_a_seam() -> None:
     assert steps.max() < 1.6 * steps.mean()
 
 
-def test_a_perfectly_flat_place_beside_strong_detail_is_no_negative_variance() -> None:
+def test_a_flat_place_has_no_negative_variance() -> None:
     # Running sums of float32 leave the window of a flat place a little below zero after strong detail.
     rng = np.random.default_rng(0)
     source = np.zeros((*SIZE, 3), np.float32)

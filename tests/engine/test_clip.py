@@ -59,7 +59,7 @@ def test_the_engine_and_unroll_are_one_recurrence(spec: WindowSpec) -> None:
     assert np.array_equal(np.stack(filled), _unrolled(Recorder(spec), frames, holes))
 
 
-def test_a_model_prepares_a_segment_once_and_fills_several_frames_a_step() -> None:
+def test_a_step_may_fill_several_prepared_frames() -> None:
     frames, holes = _clip(11)
     model = Triplets()
     filled = np.stack(list(fill_clip(model, frames, holes, settings=CPU)))
@@ -132,7 +132,7 @@ def test_live_frames_are_bounded_by_the_window_not_by_the_length() -> None:
     assert _most_live(40) == _most_live(400) == 7
 
 
-def test_a_full_bank_of_references_goes_to_the_device_once_at_the_default_size() -> None:
+def test_a_full_bank_goes_to_the_device_once() -> None:
     model = Recorder(WINDOW)
     rgb, hole = np.zeros((240, 432, 3), np.uint8), np.zeros((240, 432), np.bool_)
     assert hole.size == DEFAULT_WORKING_PIXELS

@@ -139,9 +139,7 @@ def test_state_and_previous_start_anew_with_each_segment() -> None:
     [((2, 6), 2), ((0, 3), 1), (None, 6)],
     ids=["as far as the hole goes", "no farther than may be read", "nothing to go on from"],
 )
-def test_a_recurrence_is_warmed_up_where_the_hole_begins_before_the_segment(
-    hole_before: tuple[int, int] | None, first: int
-) -> None:
+def test_a_recurrence_is_warmed_up_before_the_segment(hole_before: tuple[int, int] | None, first: int) -> None:
     model = Recorder(WINDOW)
     later = a_segment(0 if hole_before is None else 1, 6, 8, before=5, after=3, size=FULL)
     plan = a_plan(*([] if hole_before is None else [a_segment(0, *hole_before, size=FULL)]), later)
@@ -150,7 +148,7 @@ def test_a_recurrence_is_warmed_up_where_the_hole_begins_before_the_segment(
     assert [w[0] + later.read_start for w in model.windows] == list(range(first, 8))
 
 
-def test_warming_up_takes_a_bounded_number_of_frames_of_the_same_scene() -> None:
+def test_warming_up_takes_few_frames_of_the_same_scene() -> None:
     earlier = a_segment(0, 0, 90, size=FULL)
     later = a_segment(1, 90, 92, before=48, size=FULL)
     model = Recorder(WINDOW)
@@ -178,7 +176,7 @@ def test_a_model_without_feedback_needs_no_warming_up() -> None:
     assert [w[:2] for w in model.windows] == [(4, [2, 6]), (5, [3, 7])]
 
 
-def test_nothing_is_read_before_it_is_needed_nor_after_the_segment() -> None:
+def test_nothing_is_read_before_it_is_needed() -> None:
     reader = FakeReader(30)
     plan = a_plan(a_segment(0, 2, 10, after=1, size=FULL))
     patches = fill(plan, reader, FakeMasks(), Recorder(WindowSpec(neighbours=(-2, 2))), CPU)
@@ -248,7 +246,7 @@ def test_out_of_memory_halves_the_working_size_and_goes_on(caplog: pytest.LogCap
         MemoryError(),
     ],
 )
-def test_out_of_memory_at_half_the_size_is_a_device_error_with_advice(error: BaseException) -> None:
+def test_out_of_memory_at_half_the_size_is_a_device_error(error: BaseException) -> None:
     plan = a_plan(a_segment(0, 0, 6, size=FULL))
     patches = fill(plan, FakeReader(30), FakeMasks(), Raising(WINDOW, error, calls=range(2, 100)), CPU)
     assert [next(patches).index, next(patches).index] == [0, 1]
@@ -312,7 +310,7 @@ def test_a_segment_goes_on_from_what_was_remembered_of_its_scene() -> None:
     assert model.recalled == [(0, 0, 0), (1, 3, 4), (0, 0, 0), (0, 0, 0)]  # only the last segment is kept here
 
 
-def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_other_sizes() -> None:
+def test_memories_keep_their_scale_at_other_working_sizes() -> None:
     sizes = (FULL, (12, 16), (6, 8))  # of a crop of FULL
     plan = a_plan(*(a_segment(i, 4 * i, 4 * i + 4, size=size) for i, size in enumerate(sizes)))
     model = Remembering()
@@ -320,7 +318,7 @@ def test_what_is_remembered_keeps_its_scale_where_segments_are_worked_on_at_othe
     assert model.recalled == [(0, 0, 0), (1, 6, 8), (2, 6, 8)]
 
 
-def test_memory_that_ran_out_leaves_what_is_remembered_at_its_scale() -> None:
+def test_out_of_memory_leaves_memories_at_their_scale() -> None:
     class Failing(Remembering):
         def step(self, window: Window, state: Any, pass_index: int) -> Step:
             target = window.target

@@ -31,7 +31,7 @@ class Detailing(Recorder):
         return Step(torch.zeros_like(target.frame), detail=(detail,))
 
 
-def test_a_detail_at_the_size_of_the_source_is_laid_over_the_enlarged_fill() -> None:
+def test_source_detail_is_laid_over_the_enlarged_fill() -> None:
     plan = a_plan(a_segment(0, 0, 2, size=(12, 16)))
     for patch in fill(plan, FakeReader(30), FakeMasks(), Detailing(WindowSpec()), CPU):
         rows = np.arange(patch.box.y0, patch.box.y1) - 4  # of the crop

@@ -184,7 +184,7 @@ def test_a_crop_within_the_budget_is_not_scaled() -> None:
     assert working_size(Box(0, 0, 336, 320), DEFAULT_WORKING_PIXELS) == (320, 336)  # 4 % above it
 
 
-def test_the_whole_of_davis_is_worked_on_at_the_size_of_the_papers() -> None:
+def test_davis_is_worked_on_at_the_size_of_the_papers() -> None:
     assert working_size(Box(0, 0, 854, 480), DEFAULT_WORKING_PIXELS) == (240, 432)
 
 

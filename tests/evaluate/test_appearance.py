@@ -55,7 +55,7 @@ def test_noise_alone_does_not_make_a_fill_foreign() -> None:
     assert rc_s_lite(maps, box_hole(240, 432, (100, 60, 300, 180))) == pytest.approx(1, abs=0.05)
 
 
-def test_windows_that_are_all_hole_are_compared_with_the_background() -> None:
+def test_windows_that_are_all_hole_count() -> None:
     features, inside = torch.zeros(2, 8, 24), torch.zeros(8, 24, dtype=torch.bool)
     features[1, :, :8] = features[0, :, 8:] = 1
     inside[:, :16] = True
@@ -74,7 +74,7 @@ def test_residue_is_the_share_that_still_looks_like_the_object() -> None:
     assert residue_lite(source, source, np.ones_like(HOLE)) is None
 
 
-def test_sharpness_is_the_energy_of_the_detail_inside_over_that_around() -> None:
+def test_sharpness_compares_detail_inside_and_around() -> None:
     checks = np.indices((96, 128)).sum(0) % 2  # a Laplacian of 4 times the contrast, and twice that, everywhere
     hole = box_hole(96, 128, (40, 30, 90, 70))
     contrast = np.where(hole, 10, 20)

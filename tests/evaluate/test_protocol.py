@@ -55,7 +55,7 @@ def test_a_removal_has_the_clips_own_object(root: Path) -> None:
     assert (clip.holes[1] == box_hole(240, 432, (118, 78, 172, 122))).all()
 
 
-def test_what_is_given_is_black_in_the_hole_and_the_known_pixels_come_back(root: Path) -> None:
+def test_given_frames_are_black_in_the_hole(root: Path) -> None:
     clip = load_clip(root, "ant", "S", n_frames=1)
     frame, hole = clip.frames[0], clip.holes[0]
     assert not clip.given()[0][hole].any()

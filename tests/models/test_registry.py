@@ -48,13 +48,13 @@ def scored(name: str, *, file: str = "", hole_psnr_db: float | None = None) -> C
     return Card(name, file=file, sha256="0" * 64 if file else "", scores=scores)
 
 
-def test_importing_the_registry_and_resolving_auto_imports_no_torch() -> None:
+def test_resolving_auto_imports_no_torch() -> None:
     code = "import sys, vidfill.models as m; m.resolve_model('auto'); print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
 
-def test_auto_on_a_fresh_machine_is_the_winner_of_the_recorded_evaluation(tmp_path: Path) -> None:
+def test_auto_is_the_winner_of_the_recorded_evaluation(tmp_path: Path) -> None:
     scores = {card.name: card.scores.values() for card in weights.read_manifest(weights.shipped_dir())}
     assert {len(protocols) for protocols in scores.values()} <= {0, 2}  # both or none, or the means say nothing
     errors = {
@@ -77,9 +77,7 @@ def test_auto_is_the_best_score_among_usable_models(shipped: Path, tmp_path: Pat
     assert resolve_model("auto", model_dir=tmp_path) == "propagate"
 
 
-def test_auto_prefers_a_measured_model_and_one_without_weights_where_nothing_is_measured(
-    shipped: Path, tmp_path: Path
-) -> None:
+def test_auto_prefers_measured_models_then_those_without_weights(shipped: Path, tmp_path: Path) -> None:
     unscored = scored("vinet", file="vinet.safetensors")
     write_manifest(shipped, (unscored, scored("propagate")))
     (shipped / "vinet.safetensors").touch()
@@ -166,9 +164,7 @@ def test_checkpoint_that_does_not_fit_names_every_key(tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_both_checkpoints_of_onion_peel_are_imported_the_temporal_one_after_the_other(
-    shipped: Path, tmp_path: Path
-) -> None:
+def test_both_checkpoints_of_onion_peel_are_imported(shipped: Path, tmp_path: Path) -> None:
     write_manifest(shipped, ())
     model_dir = tmp_path / "models"
     opn = rule_weights(authors_shapes(OPN(), PEELING_LAYERS))
@@ -188,7 +184,7 @@ def test_both_checkpoints_of_onion_peel_are_imported_the_temporal_one_after_the_
     assert torch.equal(both.get_parameter("temporal.memory.gates_of_hidden.bias"), temporal["GRU.convHH.bias"])
 
 
-def test_a_network_begins_with_weights_of_its_own_or_of_what_it_builds_on(tmp_path: Path) -> None:
+def test_a_network_begins_with_weights_it_can_use(tmp_path: Path) -> None:
     torch.manual_seed(0)
     slim = OPNTCNSizes(opn=OPNSizes(half=2, channels=4), temporal=(2, 2, 2, 2))
     whole = OPNTCN(slim)

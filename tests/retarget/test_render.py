@@ -26,7 +26,7 @@ def _info(name: str, size: tuple[int, int] = SIZE) -> VideoInfo:
 
 
 def _planes(info: VideoInfo, value: float | None = None, seed: int = 0) -> tuple[Samples, ...]:
-    """Random samples, or all of one ratio of the range."""
+    """Random samples, or all at one ratio of the range."""
     shape = info.pixel_format
     rng = np.random.default_rng(seed)
     made: list[Any] = []

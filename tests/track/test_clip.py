@@ -102,7 +102,7 @@ def test_between_two_prompts_the_nearer_one_counts_more(plain: Path, tmp_path: P
     assert steps[9] == 1
 
 
-def test_the_second_prompt_corrects_what_the_track_made_of_its_frame(plain: Path, tmp_path: Path) -> None:
+def test_the_second_prompt_corrects_the_track(plain: Path, tmp_path: Path) -> None:
     selector = Given()
     with _track(plain, tmp_path / "t", ["5,5@#4", "-9,9@#10"], selector=selector):
         pass

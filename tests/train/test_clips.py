@@ -115,7 +115,7 @@ def _counting_data() -> TrainingData:
     return replace(DATA, clips=(numbers,), photos=())
 
 
-def test_references_are_drawn_from_near_and_far_around_the_targets() -> None:
+def test_references_are_drawn_from_near_and_far() -> None:
     before, gaps, near, far = set(), set(), 0, 0
     samples = ClipSamples(_counting_data(), TINY, SPEC)
     for step in range(40):
@@ -137,7 +137,7 @@ def test_references_are_drawn_from_near_and_far_around_the_targets() -> None:
     assert min(near, far) > 0.2 * 40 * 3 * 4
 
 
-def test_processes_share_spread_batches_and_scenes_keep_their_motion() -> None:
+def test_processes_share_spread_batches() -> None:
     samples, stage = ClipSamples(DATA, TINY, SPEC), replace(SPREAD, batch=4)
     whole = samples.draw(stage, step=3, ranks=WHOLE)
     parts = [samples.draw(stage, step=3, ranks=Ranks(rank, 2)) for rank in range(2)]
@@ -163,7 +163,7 @@ def test_spread_targets_lie_as_far_apart_as_references_do() -> None:
     assert min(spans) < 15 < 60 < max(spans)
 
 
-def test_every_frame_of_a_spread_clip_is_a_reference_of_the_others() -> None:
+def test_frames_of_a_spread_clip_are_references() -> None:
     spec = WindowSpec(references=ReferenceSpec(stride=5, reach=10))
     assert drawn_window(spec, SPREAD, seed=0, step=0).indices(2, 6) == set(range(6))
     assert drawn_window(spec, STAGE, seed=0, step=0) == spec

@@ -80,9 +80,7 @@ def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
         run_training("vinet", [tmp_path], tmp_path / "run", TINY, TrainSettings(device="abacus"))
 
 
-def test_decoding_counts_as_time_and_full_memory_is_a_device_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoding_counts_and_full_memory_is_a_device_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_arguments: object, **_options: object) -> TrainingData:
         time.sleep(0.3)
         return tiny_data()

@@ -22,7 +22,7 @@ def _scene(ranges: SceneRanges = CLEAN, *, n_samples: int = 12, n_frames: int = 
 
 
 @pytest.mark.parametrize(("at", "to"), [(0, 1), (3, 0), (0, 4)])
-def test_warping_with_the_exact_flow_reproduces_the_frame_where_visible(at: int, to: int) -> None:
+def test_exact_flow_reproduces_what_is_visible(at: int, to: int) -> None:
     scene = _scene(replace(CLEAN, speed_px=1.0, layer_speed_px=1.0))
     assert scene.layers.max() >= 2, "scenes have layers"
     flow, visible = exact_flow(scene, at, to)

@@ -33,7 +33,7 @@ def _error(picture: Rgb, hole: Bool) -> float:
     return float(np.abs(filled.astype(int) - picture)[hole].mean())
 
 
-def test_text_on_smooth_ground_is_never_worse_than_the_simplest_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_on_smooth_ground_is_filled_smoothly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidfill.models.cleanplate.completion.paint", _paint_grey)
     assert _error(SLOPE, THIN) < 1
 

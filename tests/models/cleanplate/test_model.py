@@ -87,7 +87,7 @@ def test_what_another_frame_shows_is_not_painted(brush: Painted) -> None:
     assert max(_invented(step, hole) for step in steps) < 0.05
 
 
-def test_what_no_frame_shows_is_painted_once_and_stays_where_it_is_in_the_scene(brush: Painted) -> None:
+def test_what_is_painted_stays_in_its_place(brush: Painted) -> None:
     truth, holes = _never_seen(12, 4)
     steps = _steps(truth, holes)
     output = _filled(steps, truth, holes)
@@ -159,7 +159,7 @@ def test_nothing_is_remembered_where_nothing_was_painted(brush: Painted) -> None
     assert model.recall(()) is None
 
 
-def test_a_picture_that_is_recalled_has_the_scale_of_the_new_segment() -> None:
+def test_a_recalled_picture_has_the_new_scale() -> None:
     picture = painted(2 * HEIGHT, 3 * WIDTH)
     ((plate,),) = (state.plates for state in CleanPlate(TINY).recall([Remembered(picture, (2.0, 3.0))]))
     assert plate.seen.known.shape == (HEIGHT, WIDTH)
@@ -218,7 +218,7 @@ def test_frames_without_a_hole_and_with_nothing_but_hole(brush: Painted) -> None
     assert (output[3] == output[2]).all()
 
 
-def test_a_frame_that_is_all_hole_shows_as_much_invented_as_the_output_before(brush: Painted) -> None:
+def test_a_frame_that_is_all_hole_repeats_the_invented_ratio(brush: Painted) -> None:
     truth, holes = _never_seen(4, 4)
     all_hole = np.ones_like(holes[0])
     steps = _steps(truth, [holes[0], holes[1], all_hole, all_hole])

@@ -36,7 +36,7 @@ def test_network_gives_the_stored_numbers() -> None:
     assert np.abs(found.numpy() - np.load(PATH)["painted"]).max() < 1e-5
 
 
-def test_network_of_the_default_sizes_has_as_many_parameters_as_its_docstring_says() -> None:
+def test_parameter_count_of_the_docstring() -> None:
     n_parameters = sum(parameter.numel() for parameter in PainterNetwork().parameters())
     assert f"{n_parameters:,} parameters" in (PainterNetwork.__doc__ or "")
 
@@ -123,7 +123,7 @@ class Counting(PainterNetwork):
         return torch.tensor([1.2, 1.0, -0.1]).view(1, 3, 1, 1).expand_as(rgb)
 
 
-def test_holes_far_apart_are_painted_one_by_one_from_their_surroundings() -> None:
+def test_holes_far_apart_are_painted_one_by_one() -> None:
     network = Counting()
     rgb = random_picture(600, 800)
     hole = holes_at((600, 800), (0, 0, 20, 30), (700, 500, 740, 516), (742, 520, 750, 524))
@@ -142,7 +142,7 @@ def test_what_is_too_large_or_too_deep_is_painted_small(limits: dict[str, int], 
     assert network.seen == [seen]
 
 
-def test_a_painting_made_small_has_the_colours_of_the_painting_and_the_texture_of_the_surroundings() -> None:
+def test_a_small_painting_gets_the_texture_around_it() -> None:
     noise = np.random.RandomState(0).normal(0, 20, (320, 320, 1))
     rgb = (120 + noise * np.ones(3)).clip(0, 255).astype(np.uint8)
     hole = holes_at((320, 320), (100, 100, 220, 220))

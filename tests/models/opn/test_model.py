@@ -100,7 +100,7 @@ def test_kept_tensors_are_what_the_twin_gives() -> None:
     assert np.abs(torch.cat(peels).numpy() - kept["peels"]).max() < 1e-5
 
 
-def test_what_cannot_reach_the_hole_is_left_out_and_changes_nothing() -> None:
+def test_what_cannot_reach_the_hole_changes_nothing() -> None:
     clip, holes = moving_clip(1, 3, 40, 456)
     network, twin = ruled(), TwinOPN(opn_tensors())
     with torch.inference_mode():
@@ -114,9 +114,7 @@ def test_what_cannot_reach_the_hole_is_left_out_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("most", "stride"), [(40, 5), (2, 6)])
-def test_a_bank_of_every_fifth_frame_gives_the_papers_result_and_a_full_one_has_a_larger_stride(
-    most: int, stride: int
-) -> None:
+def test_a_full_bank_has_a_larger_stride(most: int, stride: int) -> None:
     clip, holes = moving_clip(1, 12, 40, 56)
     targets = range(5, 7)
     with torch.inference_mode():
@@ -153,7 +151,7 @@ def test_the_features_that_are_kept_do_not_grow_with_the_segment(n_frames: int) 
     assert source.most_held <= 7
 
 
-def test_samples_side_by_side_with_holes_of_any_depth_are_each_filled_as_alone() -> None:
+def test_samples_side_by_side_are_filled_as_alone() -> None:
     network = ruled()
     clip, holes = moving_clip(4, 2, 48, 64)
     holes[1] = 0
@@ -218,7 +216,7 @@ def test_the_engine_fills_any_size_as_unroll_does(size: tuple[int, int]) -> None
         assert np.abs(frame - own).max() < 0.51
 
 
-def test_each_frame_is_encoded_once_and_again_for_each_further_peel() -> None:
+def test_each_frame_is_encoded_once_a_peel() -> None:
     network = ruled()
     calls: list[int] = []
     network.encoder.register_forward_hook(lambda module, inputs, output: calls.append(1))

@@ -27,7 +27,7 @@ def _holes(*boxes: tuple[int, int, int, int], height: int = 64, width: int = 64)
     return holes
 
 
-def test_peels_are_rings_of_eight_pixels_from_the_boundary_inwards() -> None:
+def test_peels_are_rings_of_eight_pixels() -> None:
     peels = peel(_holes((10, 50, 8, 48)), thickness_px=8, n_max=16)
     assert len(peels) == 3  # 20 pixels deep
     distance = torch.minimum(torch.arange(40), torch.arange(40).flip(0)) + 1
@@ -100,7 +100,7 @@ def test_attention_is_exact_however_it_is_cut_into_tiles(tile_bytes: int, monkey
     assert torch.allclose(read(gather(references), queries), _plain(references, queries), atol=1e-5)
 
 
-def test_a_sample_that_knows_nothing_gets_nothing_and_has_a_gradient() -> None:
+def test_a_sample_without_known_pixels_has_a_gradient() -> None:
     references = _references(2, batch=2)
     references = [r._replace(key=r.key.requires_grad_()) for r in references]
     for reference in references:
@@ -176,7 +176,7 @@ def test_references_are_chosen_that_together_uncover_the_hole() -> None:
     assert chosen == [15, 90]
 
 
-def test_the_rest_of_the_budget_is_spread_over_time_near_ones_more_densely() -> None:
+def test_the_rest_of_the_budget_is_spread_over_time() -> None:
     target = _view(50, _known((2, 8)))
     bank = [_view(i, _known((2, 8))) for i in range(0, 101, 5) if i != 50]
     chosen = [view.index for view in choose(target, bank, n_max=6)]
@@ -198,7 +198,7 @@ def _panned(offsets: Sequence[tuple[int, int]]) -> tuple[list[Tensor], Tensor]:
     return [crop * (1 - hole) for crop in crops], hole
 
 
-def test_the_shift_of_the_picture_is_found_beside_a_hole_that_stays() -> None:
+def test_the_shift_is_found_beside_a_hole_that_stays() -> None:
     offsets = [(0, 0), (0, 6), (-4, 2), (9, -21)]
     frames, hole = _panned(offsets)
     spectra = torch.stack([spectrum(frame, hole) for frame in frames])
@@ -214,7 +214,7 @@ def test_what_is_moved_in_from_beyond_the_edge_is_not_known() -> None:
     assert moved(known, 5, 0).sum() == 0
 
 
-def test_a_camera_that_follows_the_object_uncovers_what_is_behind_it() -> None:
+def test_a_following_camera_uncovers_the_background() -> None:
     offsets = [(0, 0), *((0, x) for x in (1, 2, 3, 4)), (0, 5), (0, -5), *((0, x) for x in (-1, -2, -3))]
     frames, hole = _panned(offsets)
     known = shrink(hole) <= 0
@@ -248,7 +248,7 @@ def test_the_bank_of_a_segment_stays_within_its_limit() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
-def test_a_new_network_keeps_the_scale_of_its_input_through_all_layers(scale: float) -> None:
+def test_a_new_network_keeps_the_scale_of_its_input(scale: float) -> None:
     torch.manual_seed(0)
     encoder, decoder = PeelEncoder(16, 32), PeelDecoder(16, 32)
     with torch.no_grad():

@@ -79,7 +79,7 @@ def test_steps_through_the_contract_after_opn() -> None:
         before = (composite(clip[:, t], holes[:, t], output.clamp(0, 1)), holes[:, t])
 
 
-def test_what_cannot_reach_the_hole_is_not_decoded_and_changes_nothing() -> None:
+def test_what_cannot_reach_the_hole_is_not_decoded() -> None:
     clip, holes = moving_clip(1, 2, 40, 256)
     holes[:, 1] = 0
     holes[:, 1, :, 16:24, 120:128] = 1

@@ -32,7 +32,7 @@ def test_values_beyond_all_reach_get_the_mean() -> None:
     assert field == pytest.approx(5, abs=1e-2)
 
 
-def test_a_registered_frame_shows_the_truth_and_its_exposure_is_mended() -> None:
+def test_a_registered_frame_has_its_exposure_matched() -> None:
     truth = _frame(60)
     darker = np.clip(_frame(120).astype(np.int16) - 8, 0, 255).astype(np.uint8)
     region = Region(np.where(HOLE[..., None], 0, truth).astype(np.uint8), ~HOLE)
@@ -112,7 +112,7 @@ def test_flow_mends_what_the_homography_leaves_over() -> None:
     assert error < 0.5 * np.abs(unmended.astype(int) - truth)[region.hole].mean()
 
 
-def test_frames_are_placed_by_their_neighbours_and_strangers_apart() -> None:
+def test_frames_are_placed_by_their_neighbours() -> None:
     seen = {i: look_at(_frame(20 + 6 * i), ~HOLE) for i in range(6)}
     seen[6] = look_at(painted(96, 160, seed=9), ~HOLE)
     poses = place(seen, {}, 0)

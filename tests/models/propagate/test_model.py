@@ -61,7 +61,7 @@ def test_a_change_of_exposure_is_followed() -> None:
     assert _hole_psnr(_fill(truth, holes), truth, holes) > 33
 
 
-def test_what_drives_through_the_scene_is_carried_by_its_own_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_objects_are_carried_by_their_own_motion(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = _pan(12, step_px=2)
     thing = painted(HEIGHT, WIDTH, seed=5)[:40, :60]
     for i, frame in enumerate(truth):

@@ -64,7 +64,7 @@ def test_nothing_is_found_where_everything_goes_with_the_scene() -> None:
     assert find_moving(TARGET, *_clip(with_object=False)) == []
 
 
-def test_nothing_is_found_in_a_plain_picture_or_without_other_frames() -> None:
+def test_nothing_is_found_without_detail_or_other_frames() -> None:
     plain = look_at(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), ~HOLE)
     region = Region(plain.rgb, ~HOLE)
     assert find_moving(0, region, {0: plain, 1: plain}, {1: np.eye(3)}) == []

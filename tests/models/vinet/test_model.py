@@ -112,7 +112,7 @@ def test_takes_frames_smaller_than_its_strides(double_size: bool) -> None:
     assert bool(torch.isfinite(fill).all())
 
 
-def test_512_variant_does_not_compute_the_flow_that_it_throws_away() -> None:
+def test_512_variant_computes_no_flow_in_vain() -> None:
     clip, holes = moving_clip(1, 3, 32, 32)
     for double_size in (True, False):
         network = ruled(slim_sizes(double_size=double_size))
@@ -143,7 +143,7 @@ def test_upsampled_flow_keeps_its_meaning_at_odd_sizes() -> None:
 
 
 @VARIANTS
-def test_steps_through_the_contract_with_windows_mirrored_at_both_ends(double_size: bool) -> None:
+def test_windows_are_mirrored_at_both_ends(double_size: bool) -> None:
     network = ruled(slim_sizes(double_size=double_size))
     clip, holes = moving_clip(1, 5, 32, 48)
     frames = clip * (1 - holes)

@@ -11,7 +11,7 @@ SIZES = VINetSizes(
 )
 
 
-def test_the_record_holds_the_flows_of_all_scales_source_by_source() -> None:
+def test_the_record_holds_the_flows_of_all_scales() -> None:
     network = VINet(SIZES)
     frame, hole = torch.rand(2, 3, 32, 48), torch.zeros(2, 1, 32, 48)
     view = View(0, frame, hole, network.encode(frame, hole))
@@ -27,7 +27,7 @@ def test_both_encoders_start_alike_so_that_their_features_match() -> None:
     assert own["at1.conv.weight"].data_ptr() != other["at1.conv.weight"].data_ptr()
 
 
-def test_normalised_correlation_does_not_depend_on_brightness_or_contrast() -> None:
+def test_correlation_ignores_brightness_and_contrast() -> None:
     torch.manual_seed(0)
     plain, normalised = (
         FlowSubnetwork(8, estimator=(8, 4), context=(4,) * 6, search_range_px=1, has_coarser=False, normalise=flag)
@@ -41,7 +41,7 @@ def test_normalised_correlation_does_not_depend_on_brightness_or_contrast() -> N
         assert torch.allclose(dark, bright, atol=0.02) == is_same
 
 
-def test_a_normalised_target_keeps_no_scale_that_a_loss_could_shrink() -> None:
+def test_a_normalised_target_has_no_scale() -> None:
     torch.manual_seed(0)
     raw, normalised = (
         FlowSubnetwork(
