@@ -46,7 +46,7 @@ def parse_contenders(
 
     Args:
         labels: baselines, models, "auto", or names of `checkpoints`; each may end in "-without-PART".
-        checkpoints: weight files by the name that stands for them; the file says which model it is for.
+        checkpoints: weight files by name; the file says which model it is for.
         machine: how they will be run.
 
     Raises:

@@ -98,11 +98,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of `FeatureNetwork` from the published one, each batch norm folded into the convolution before it.
-
-    Raises:
-        KeyError: a tensor that is missing.
-    """
+    """The state dict of `FeatureNetwork` from the published one, batch norm folded into the convolutions before it."""
     out: dict[str, Tensor] = {}
 
     def fold(name: str, convolution: str, norm: str) -> None:

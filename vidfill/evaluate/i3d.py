@@ -27,6 +27,7 @@ _MIXED = {
 N_FEATURES = 1024
 N_CLASSES = 400
 _EPSILON = 1e-3
+_Size = tuple[int, int, int]
 
 
 class I3D(nn.Module):
@@ -67,14 +68,7 @@ class I3D(nn.Module):
 class Unit(nn.Module):
     """A convolution that keeps the size (over its stride), batch normalisation, ReLU."""
 
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        *,
-        kernel: tuple[int, int, int] = (1, 1, 1),
-        stride: tuple[int, int, int] = (1, 1, 1),
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, *, kernel: _Size = (1, 1, 1), stride: _Size = (1, 1, 1)) -> None:
         super().__init__()
         self.conv3d = nn.Conv3d(n_in, n_out, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(n_out, eps=_EPSILON)
@@ -88,7 +82,7 @@ class Unit(nn.Module):
 class SamePool(nn.Module):
     """The maximum over a window, zeros beyond the border."""
 
-    def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
+    def __init__(self, kernel: _Size, stride: _Size) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 

@@ -25,13 +25,9 @@ ROUNDING_ENERGY = 1.0  # squared grey levels; keeps the ratio of two even areas 
 
 
 def judge_removal(output: Frames, clip: EvaluationClip, indices: Sequence[int], network: Network | None) -> Measures:
-    """The measures of a removal: means over frames; one that no frame allows is left out.
+    """The measures of a removal: means over the frames at `indices`, all with a hole.
 
-    Args:
-        output: composited frames.
-        clip: the source with its holes.
-        indices: frames at which the single-frame measures are taken, all with a hole.
-        network: gives feature maps; None to leave out `rc_s_lite` and `residue_lite`.
+    What no frame allows is left out; without a network so are `rc_s_lite` and `residue_lite`.
     """
     found: dict[str, list[float | None]] = {"sharpness": [sharpness(output[i], clip.holes[i]) for i in indices]}
     if network is not None:

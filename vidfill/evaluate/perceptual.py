@@ -66,10 +66,7 @@ class Perceptual:
 
 
 def find_perceptual(model_dir: Path | None) -> tuple[Perceptual, list[str]]:
-    """Look for the networks.
-
-    Returns:
-        What can be computed, and a line for each score that cannot, with the reason.
+    """Look for the networks; returns what can be computed, and why something cannot.
 
     Raises:
         WeightsError: a file that is there but damaged or of another network.
@@ -115,13 +112,8 @@ def _find_lpips() -> tuple[PairScore | None, str]:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     # The module, not the function: that one builds the network for every call.
-    network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
-
-    def compare(output: Tensor, truth: Tensor) -> Tensor:
-        value: Tensor = network(output, truth)
-        return value
-
-    return compare, ""
+    network: PairScore = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+    return network, ""
 
 
 def _picture(frame: NDArray[np.uint8]) -> Tensor:

@@ -40,7 +40,7 @@ class EvaluationClip:
         return [np.where(hole[..., None], np.uint8(0), f) for f, hole in zip(self.frames, self.holes, strict=True)]
 
     def composited(self, filled: Frames) -> list[NDArray[np.uint8]]:
-        """The fill inside the holes, the clip's own frames outside; ValueError for another number of frames."""
+        """The fill inside the holes, the clip's own frames outside."""
         parts = zip(filled, self.frames, self.holes, strict=True)
         return [np.where(hole[..., None], fill, frame) for fill, frame, hole in parts]
 
@@ -69,8 +69,7 @@ def chosen_clips(root: Path, only: Sequence[str]) -> tuple[str, ...]:
 def check_clip(root: Path, name: str, protocols: Sequence[ProtocolName], *, n_frames: int) -> int:
     """Check before the work starts whether a clip has what its protocols need (none: a removal).
 
-    Returns:
-        How many frames will be used.
+    Returns the number of frames that will be used.
 
     Raises:
         InputError: no frames.
@@ -145,7 +144,7 @@ def _third_on(root: Path, name: str) -> str:
 def _object_holes(root: Path, name: str, n_frames: int) -> list[Bool]:
     kernel = np.ones(GROWN_BY, np.uint8)
     files = _mask_files(root, name)[:n_frames]
-    masks = [_resized(_read(file, cv2.IMREAD_GRAYSCALE), cv2.INTER_NEAREST) for file in files]
+    masks = [_read(file, cv2.IMREAD_GRAYSCALE, cv2.INTER_NEAREST) for file in files]
     return [cv2.dilate((mask > 0).astype(np.uint8), kernel) > 0 for mask in masks]
 
 
@@ -153,7 +152,7 @@ def _load_frames(root: Path, name: str, n_frames: int) -> list[NDArray[np.uint8]
     files = _frame_files(root, name)[:n_frames]
     if not files:
         raise InputError(f"no frames in {root / name / 'frames'}", expected="JPEG or PNG files")
-    return [_resized(_read(file, cv2.IMREAD_COLOR_RGB), cv2.INTER_AREA) for file in files]
+    return [_read(file, cv2.IMREAD_COLOR_RGB, cv2.INTER_AREA) for file in files]
 
 
 def _frame_files(root: Path, name: str) -> list[Path]:
@@ -171,12 +170,8 @@ def _with_holes(clip: EvaluationClip) -> EvaluationClip:
     return clip
 
 
-def _resized(image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=interpolation), np.uint8)
-
-
-def _read(file: Path, flags: int) -> NDArray[np.uint8]:
+def _read(file: Path, flags: int, interpolation: int) -> NDArray[np.uint8]:
     image = cv2.imread(str(file), flags)
     if image is None:
         raise InputError(f"cannot read {file}", expected="a JPEG or PNG picture")
-    return image.astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=interpolation), np.uint8)

@@ -34,15 +34,10 @@ def check_installed() -> None:
 
 
 def psnr(output: NDArray[np.uint8], truth: NDArray[np.uint8], hole: Bool | None = None) -> float:
-    """Peak signal-to-noise ratio in dB: `10 log10(255^2 / mean squared difference)`.
+    """Peak signal-to-noise ratio in dB: `10 log10(255^2 / mean squared difference)`, inside the hole if one is given.
 
-    Args:
-        output: what is judged.
-        truth: what it should be.
-        hole: judge these pixels alone; None, or a hole without pixels, for the whole frame.
-
-    Returns:
-        dB; two equal pictures have 108.13 (a mean of 1e-6 is the least that is told apart).
+    A hole without pixels stands for the whole frame. Two equal pictures have 108.13 dB: a mean of 1e-6 counts as
+    equal.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 

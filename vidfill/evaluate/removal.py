@@ -59,8 +59,7 @@ def remove_objects(
     Raises:
         UsageError: no folder.
         OutputError: a folder that cannot be written, or files that are there.
-        InputError: a clip that cannot be read.
-        MaskError: masks that are black everywhere.
+        InputError, MaskError: a clip that cannot be read, or without a mask.
         DeviceError: memory ran out.
     """
     out = task.out
@@ -115,18 +114,13 @@ def write_side_by_side(path: Path, clip: EvaluationClip, outputs: dict[str, list
     with open_writer(path, info, EncodeSettings(codec="h264"), overwrite=True) as writer:
         for index, (frame, hole) in enumerate(zip(clip.frames, clip.holes, strict=True)):
             cells = {"source": overlay(frame, hole), **{label: frames[index] for label, frames in outputs.items()}}
-            picture = _grid(cells, n_rows, n_columns)
+            picture = np.zeros((info.height, info.width, 3), np.uint8)
+            for number, (label, cell) in enumerate(cells.items()):
+                y, x = number // n_columns * HEIGHT, number % n_columns * WIDTH
+                place = picture[y : y + HEIGHT, x : x + WIDTH]
+                place[:] = cell
+                write_label(place, label)
             writer.write(Frame(index, index, info.time_base, _yuv420p(picture)))
-
-
-def _grid(cells: dict[str, NDArray[np.uint8]], n_rows: int, n_columns: int) -> NDArray[np.uint8]:
-    picture = np.zeros((n_rows * HEIGHT, n_columns * WIDTH, 3), np.uint8)
-    for number, (label, cell) in enumerate(cells.items()):
-        shown = cell.copy()
-        write_label(shown, label)
-        y, x = number // n_columns * HEIGHT, number % n_columns * WIDTH
-        picture[y : y + HEIGHT, x : x + WIDTH] = shown
-    return picture
 
 
 def _yuv420p(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:

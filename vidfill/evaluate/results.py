@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,10 @@ class Results:
         """For each protocol a table of the means and one of the clips."""
         parts = []
         for protocol, rows in self.scores.items():
-            means = {(label, _count(len(clips))): self.mean(protocol, label) for label, clips in rows.items()}
+            means = {
+                (label, "1 clip" if len(clips) == 1 else f"{len(clips)} clips"): self.mean(protocol, label)
+                for label, clips in rows.items()
+            }
             each = {(label, clip): measures for label, clips in rows.items() for clip, measures in clips.items()}
             mode = self.settings["mode"]
             heading = mode if protocol == mode else f"{mode}, protocol {protocol}"
@@ -122,12 +125,12 @@ def title(label: str, measures: Measures) -> str:
 
 
 def open_results(out: Path | None, settings: RowSettings, *, overwrite: bool, resume: bool) -> Results:
-    """Start a table, or go on with the one of an earlier run.
+    """Start a table, or go on with the one of an earlier run if `resume` allows it; `overwrite` replaces it.
 
     Args:
         out: folder for results, made if it is not there; None to keep them in memory alone.
         settings: of this run.
-        overwrite: replace results that are there.
+        overwrite: see above.
         resume: keep the scores that are there and add what is missing.
 
     Raises:
@@ -181,16 +184,9 @@ def _read(path: Path, settings: RowSettings) -> Results:
 
 def _table(rows: Mapping[tuple[str, str], Measures]) -> str:
     names = [name for name in COLUMNS if any(name in measures for measures in rows.values())]
-    lines = [_line(["model", "clip", *(COLUMNS[name][0] for name in names)]), "|" + "---|" * (len(names) + 2)]
+    table = [["model", "clip", *(COLUMNS[name][0] for name in names)]]
     for head, measures in rows.items():
-        values = [format(measures[name], COLUMNS[name][1]) if name in measures else "" for name in names]
-        lines.append(_line([*head, *values]))
+        table.append([*head, *(format(measures[n], COLUMNS[n][1]) if n in measures else "" for n in names)])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    lines.insert(1, "|" + "---|" * (len(names) + 2))
     return "\n".join(lines) + "\n"
-
-
-def _count(n_clips: int) -> str:
-    return "1 clip" if n_clips == 1 else f"{n_clips} clips"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -88,15 +88,9 @@ def make_task(
     machine: EngineSettings,
     out: Path | None,
 ) -> Task:
-    """Choose the clips, and check that each has the frames and masks that it needs.
+    """Choose the clips (all, if `only` names none), and check that each has the frames and masks that it needs.
 
-    Args:
-        root: folder of clips.
-        only: these clips alone; all for none.
-        protocols: that they are needed for; none for a removal.
-        n_frames: the first so many of each.
-        machine: how models are run.
-        out: folder for results.
+    No protocols stand for a removal.
 
     Raises:
         InputError: no clips, or one without frames.
@@ -123,15 +117,16 @@ def evaluate(
 ) -> None:
     """Fill every clip with every contender, one contender after another, and score the fills.
 
-    With `task.out` the scores so far, as JSON and Markdown, and the sheets are there after each clip.
+    With `task.out` the scores so far, as JSON and Markdown, and the sheets are there after each clip; `results` has the
+    scores so far also when this is interrupted.
 
     Args:
         task: clips and how to run.
         contenders: from `parse_contenders`.
         protocols: which holes.
-        results: from `open_results`; it has the scores so far also when this is interrupted.
+        results: from `open_results`.
         network: whose features are compared, from `load_features`.
-        perceptual: LPIPS and VFID, as far as they can be computed; None for neither.
+        perceptual: LPIPS and VFID, as far as they can be computed.
         progress: called after each frame; the stage is the contender's label.
 
     Raises:
@@ -166,9 +161,7 @@ def evaluate(
 def score(output: Frames, clip: EvaluationClip, network: Network) -> Measures:
     """The scores of composited frames: means over those that have a hole, and the steadiness of all.
 
-    Returns:
-        `psnr_db`, `hole_psnr_db`, `ssim` and `feature_distance` (every fifth frame), `warp_error` times 1,000, and
-        `flicker`.
+    `ssim` and `feature_distance` are taken at every fifth frame; `warp_error` is times 1,000.
     """
 
     def distance(i: int) -> float:
@@ -187,7 +180,7 @@ def score(output: Frames, clip: EvaluationClip, network: Network) -> Measures:
 
 
 def sampled(clip: EvaluationClip) -> list[int]:
-    """Positions at which slow scores are taken: every fifth frame, of those with a hole; one at least."""
+    """Positions at which slow scores are taken: every fifth frame, of those with a hole; at least one."""
     holed = [i for i, hole in enumerate(clip.holes) if hole.any()]
     return [i for i in holed if i % SLOW_EVERY == 0] or holed[:1]
 

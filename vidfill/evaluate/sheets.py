@@ -35,9 +35,6 @@ def draw_sheet(
         outputs: composited frames by label.
         titles: label -> heading of the models' columns, in their order; those without cells are left out.
         has_truth: whether the clip's own frames are the truth.
-
-    Raises:
-        OutputError: the folder cannot be written.
     """
     folder, rows = path.parent / "frames" / path.stem, picked(len(clip.frames))
     headings = {SOURCE: "source, hole", **titles, TRUTH: TRUTH}

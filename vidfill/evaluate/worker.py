@@ -73,12 +73,7 @@ class FillerProcess:
     def fill(
         self, frames: Frames, holes: Sequence[Bool], *, on_frame: Callable[[], None] | None = None
     ) -> tuple[list[NDArray[np.uint8]], Usage]:
-        """Fill a clip.
-
-        Args:
-            frames: (H, W, 3) uint8 RGB each, black inside their holes.
-            holes: (H, W) bool, as many.
-            on_frame: called after each frame.
+        """Fill a clip, given black inside its holes; `on_frame` is called after each frame.
 
         Returns:
             The fills, as many as frames, and what they took.
