@@ -110,7 +110,7 @@ def test_frames_shown_again_have_the_same_grain() -> None:
         assert np.abs(filled[a] - filled[b]).mean() > 1
 
 
-def test_the_last_frame_of_a_scene_is_measured_as_those_before_it() -> None:
+def test_the_last_frame_of_a_scene_is_measured_like_the_others() -> None:
     clean, other = _view(_texture(), 10), _view(_texture(5), 30)
     noises = _measured([clean] * 4 + [other] * 4, scene_starts=(0, 4))
     assert max(_luma_std(noise) for noise in noises) == 0

@@ -65,7 +65,7 @@ def test_a_recurrent_network_goes_on_as_if_it_had_never_stopped(
     assert max(_apart(a, b) for a, b in zip(whole, parts, strict=True)) < 0.02
 
 
-def test_propagate_brings_the_same_pixels_on_both_sides_of_a_join(tmp_path: Path) -> None:
+def test_propagate_fills_both_sides_of_a_join_alike(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", n=28, size=(64, 96), codec="ffv1", pix_fmt="yuv444p").path
     _, whole = _filled(clip, Propagate(), longest=28)
     plan, parts = _filled(clip, Propagate(), longest=14, context=10)

@@ -20,17 +20,11 @@ _MEAN_OF_FOUR_MINUS_CENTRE = np.array([[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25,
 def membrane(picture: Float, hole: Bool) -> Float:
     """Make each pixel of a hole the mean of its four neighbours, the pixels at its rim held fixed.
 
-    At the picture's own border the slope is zero. A hole over the whole picture becomes 0.
-
-    Args:
-        picture: (H, W, C); values inside the hole are not read.
-        hole: (H, W).
-
-    Returns:
-        (H, W, C), a new array; exact outside the hole.
+    Takes (H, W, C), of which values inside the hole are not read, and returns a new array, exact outside the hole. At
+    the picture's own border the slope is zero. A hole over the whole picture becomes 0.
 
     Source: Laplace's equation with Dirichlet conditions (Perez et al., Poisson Image Editing, 2003, equation 2); full
-        multigrid (Briggs et al., A Multigrid Tutorial, 2000, chapter 3) with polynomial smoothing (Adams et al., 2003).
+        multigrid (Briggs et al., A Multigrid Tutorial, 2000, chapter 3), polynomial smoothing (Adams et al., 2003).
     """
     filled = picture.copy()
     rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))

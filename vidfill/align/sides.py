@@ -59,9 +59,7 @@ class _Line(NamedTuple):
 def find_sides(frames: Sequence[Rgb], known: Sequence[Bool]) -> Sides | None:
     """Divide a picture along its straight still borders; None if undivided, or too small to tell.
 
-    Args:
-        frames: (H, W, 3) each, of one segment, in order of time; a dozen, spread out, are enough.
-        known: (H, W) each, False in the hole.
+    Frames, (H, W, 3), are of one segment in order of time; a dozen, spread out, are enough. `known` excludes the hole.
     """
     if min(frames[0].shape[:2]) < MIN_PICTURE_PX:
         return None

@@ -29,16 +29,13 @@ _FROM_OPPONENT = np.linalg.inv(_TO_OPPONENT).astype(np.float32)
 
 
 def add_missing(fill: Float, hole: Bool, variances: Float, *, seed: tuple[int, ...]) -> Float:
-    """Add the grain that the picture has and the fill lacks.
+    """Add the grain that the picture has and the fill lacks; the result is not clipped.
 
     Args:
         fill: (h, w, 3) RGB in [0, 1]: the fill inside the hole, the picture around it.
         hole: (h, w).
         variances: (2, 3) of the grain, see `bands`.
         seed: of the random generator.
-
-    Returns:
-        (h, w, 3), not clipped.
     """
     models = [_model(variances[:, channel]) for channel in range(3)]
     if all(std < minimum for (std, _), minimum in zip(models, _MIN_STD, strict=True)):

@@ -26,15 +26,9 @@ _CORRELATION = 30.0  # pixels of texture that count as one independent sample
 
 
 def match_rim(fill: Float, source: Float, hole: Bool) -> Float:
-    """Shift a fill smoothly so that it meets the source along the rim of the hole.
+    """Shift a fill smoothly so that it meets the source along the rim of the hole; all (h, w, 3) RGB in [0, 1].
 
-    Args:
-        fill: (h, w, 3) RGB in [0, 1], used inside the hole.
-        source: (h, w, 3) RGB in [0, 1], used outside.
-        hole: (h, w).
-
-    Returns:
-        (h, w, 3): the corrected fill, not clipped; undefined outside the hole.
+    The fill is used inside the hole, the source outside. The result is not clipped, and undefined outside the hole.
     """
     rows, columns = _rim_points(hole)
     if rows.size == 0:

@@ -23,13 +23,13 @@ def fill_clip(
     """Fill a clip that lies in memory, at its own size.
 
     Args:
-        model: any model of the contract.
-        frames: (H, W, 3) uint8 RGB each; what lies inside the holes is not looked at.
+        model: any model.
+        frames: (H, W, 3) uint8 RGB each; pixels inside the holes are not used.
         holes: (H, W) bool, true = missing; one a frame.
         settings: device, precision, threads.
 
     Yields:
-        (H, W, 3) uint8: the fill inside the hole, the source, untouched, outside.
+        (H, W, 3) uint8: the fill inside the hole, the source, unchanged, outside.
 
     Raises:
         ValueError: the counts differ.

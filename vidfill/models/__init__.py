@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Listed:
     module: str
     class_name: str
     needs_weights: bool
@@ -29,12 +29,12 @@ class _Entry:
 
 
 _REGISTRY = {
-    "vinet": _Entry("vidfill.models.vinet.model", "VINet", needs_weights=True),
-    "opn": _Entry("vidfill.models.opn.model", "OPN", needs_weights=True),
-    "opn-tcn": _Entry("vidfill.models.opn.tcn", "OPNTCN", needs_weights=True),
-    "painter": _Entry("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),
-    "cleanplate": _Entry("vidfill.models.cleanplate.model", "CleanPlate", needs_weights=True, weights_of="painter"),
-    "propagate": _Entry("vidfill.models.propagate.model", "Propagate", needs_weights=False),
+    "vinet": _Listed("vidfill.models.vinet.model", "VINet", needs_weights=True),
+    "opn": _Listed("vidfill.models.opn.model", "OPN", needs_weights=True),
+    "opn-tcn": _Listed("vidfill.models.opn.tcn", "OPNTCN", needs_weights=True),
+    "painter": _Listed("vidfill.models.cleanplate.painter", "Painter", needs_weights=True),
+    "cleanplate": _Listed("vidfill.models.cleanplate.model", "CleanPlate", needs_weights=True, weights_of="painter"),
+    "propagate": _Listed("vidfill.models.propagate.model", "Propagate", needs_weights=False),
 }
 
 MODEL_NAMES: tuple[str, ...] = tuple(_REGISTRY)

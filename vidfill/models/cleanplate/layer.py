@@ -28,18 +28,15 @@ NOTHING = np.float32(1e6)
 
 
 class PaintedLayer:
-    """What is painted of one target; arrays cover its region.
+    """What is painted of one target; arrays, (h, w), cover its region.
 
-    Args:
-        region: of the target's hole.
-        real_error: (h, w), the lowest expected error of the real candidates, `NOTHING` where there is none.
-        spatial_error: (h, w), that of the spatial fill.
-        before: (h, w), the opacity of the previous output, aligned; negative where unknown.
+    Made from the lowest expected errors of the real candidates (`NOTHING` where there is none) and of the spatial fill,
+    and from the aligned opacity of the previous output (negative where unknown).
 
     Attributes:
         rgb: (h, w, 3), 0 to 255.
-        left: (h, w), where a painting is wanted and no plate has one yet.
-        aged: (h, w), where the plate no longer fits.
+        left: where a painting is wanted and no plate has one yet.
+        aged: where the plate no longer fits.
         parts: the plates that have been added.
     """
 

@@ -30,15 +30,11 @@ class Peel(NamedTuple):
 
 
 def peel(holes: Tensor, *, thickness_px: int, n_max: int) -> list[Peel]:
-    """Cut the holes of a batch into rings, from outside to inside; as many as the deepest hole has.
+    """Cut holes (B, 1, H, W) into rings, from outside to inside; as many as the deepest hole has, at most `n_max`.
 
     Ring k holds the distances to the nearest known pixel in (k t, (k + 1) t] for a thickness of t; distances are
-    OpenCV's (L2, 5x5 mask), as in the authors' code.
-
-    Args:
-        holes: (B, 1, H, W), 1 = missing; height and width are multiples of `CELL_PX`.
-        thickness_px: of a ring.
-        n_max: the last of so many rings takes what is left. A hole that fills its whole frame is one ring.
+    OpenCV's (L2, 5x5 mask), as in the authors' code. The last of `n_max` rings takes what is left; a hole that fills
+    its whole frame is one ring. Height and width are multiples of `CELL_PX`.
     """
     numbers = np.stack([_ring_numbers(hole, thickness_px, n_max) for hole in holes[:, 0].cpu().numpy() > 0.5])
     return [_peel(numbers, k, holes) for k in range(1, int(numbers.max(initial=0)) + 1)]

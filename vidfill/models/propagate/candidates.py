@@ -40,13 +40,11 @@ class Candidate(NamedTuple):
 
 
 class Region:
-    """The part of a target, (H, W, 3) with at least one unknown pixel, in which candidates are made and judged.
+    """The part of a target in which candidates are made and judged: its hole with a margin.
 
     Attributes:
-        box: the hole with a margin.
-        rgb: the target in the box.
-        known: where it is known there.
-        hole: where it is not.
+        box: of the part.
+        rgb: the target in the box; `known` and `hole` likewise.
         rim: the known pixels within `BAND_PX` of the hole.
         band: rows and columns of about `N_BAND` of them.
     """

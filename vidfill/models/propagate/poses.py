@@ -68,13 +68,8 @@ def choose(
 ) -> list[int]:
     """The references that uncover the hole of a target, nearest first, judged on masks of an eighth of the size.
 
-    Args:
-        target: position of the frame to fill.
-        hole: (H, W), its hole.
-        seen: the frames by position.
-        matrices: approximately target from frame, for those that may be chosen.
-        n_max: how many to choose.
-        n_cover: a reference is useful as long as part of what it shows is shown by fewer chosen ones than this.
+    At most `n_max`; one is useful as long as part of what it shows is shown by fewer than `n_cover` others. `matrices`
+    are approximately target from frame.
     """
     height, width = hole.shape
     small_wh = (max(1, width // COARSE), max(1, height // COARSE))
