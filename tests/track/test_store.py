@@ -51,15 +51,15 @@ def test_truncated_file(cut: int) -> None:
 
 
 def test_full_disk_leaves_no_track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timeline = SourceIndex(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0])
+    index = SourceIndex(probe(write_clip(tmp_path / "in.mp4", n=1).path), [0])
 
     def full(*words: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(result, "finish", full)
-    with (
-        pytest.raises(OSError, match="No space"),
-        result.TrackWriter(tmp_path / "out.track", timeline, {}, "flow", "", (4, 4), (1,)) as writer,
-    ):
-        writer.put(0, {1: None})
+    found = [(0, {1: None})]
+    with pytest.raises(OSError, match="No space"):
+        result.write_track(
+            tmp_path / "out.track", index, found, size=(4, 4), objects=(1,), prompted={}, tracker="flow", key=""
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

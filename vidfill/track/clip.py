@@ -12,7 +12,7 @@ from vidfill.masks.boxes import TimeRange
 from vidfill.masks.prompt import FramePrompt, Prompts
 from vidfill.track.base import CONFIDENT, Selector, Tracked, Tracker
 from vidfill.track.merge import Passing, merge
-from vidfill.track.result import NOT_TRACKED, Track, TrackWriter
+from vidfill.track.result import NOT_TRACKED, Track, write_track
 from vidfill.track.shadow import SHADOW_OFFSETS, Other, shadow_of
 from vidfill.track.store import MaskFile
 from vidfill.track.timeline import WorkingPictures, frame_of, frames_within, index_with_pictures, working_size
@@ -85,9 +85,9 @@ def track(
         passes = _Passes(pictures, prompted, tools, wanted, mask_file)
         passes.run(progress)
         own_key = "" if shadow else key  # without its shadows a track is not finished
-        with TrackWriter(store, index, prompted, tools.name, own_key, size, prompts.object_ids) as writer:
-            for i in wanted:
-                writer.put(i, {o: passes.at(i, o) for o in prompts.object_ids})
+        objects = prompts.object_ids
+        found = ((i, {o: passes.at(i, o) for o in objects}) for i in wanted)
+        write_track(store, index, found, size=size, objects=objects, prompted=prompted, tracker=tools.name, key=own_key)
         if shadow:
             _add_shadows(pictures, wanted, store, key)
     return Track.open(store, reader.info), index
@@ -168,23 +168,20 @@ class _Passes:
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         """Track every scene that has a prompt, forward from its first one and backward from its last one."""
-        total = sum(len(run.forward) + len(run.backward) for run in self._runs)
+        total = sum(len(forward) + len(backward) for forward, backward in self._runs)
         done = 0
-        for run in self._runs:
-            trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
-            for index, picture in self._pictures.forward(run.forward):
-                for object_id, following in trackers.items():
-                    self._step_forward(index, picture, object_id, following)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
-            for index, picture in self._pictures.backward(run.backward):
-                for object_id, following in trackers.items():
-                    self._step_backward(index, picture, object_id, following)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
+        for forward, backward in self._runs:
+            for pictures, step in (
+                (self._pictures.forward(forward), self._step_forward),
+                (self._pictures.backward(backward), self._step_backward),
+            ):
+                trackers = {o: _Following(self._tools.new_tracker()) for o in self._objects}
+                for index, picture in pictures:
+                    for object_id, following in trackers.items():
+                        step(index, picture, object_id, following)
+                    done += 1
+                    if progress is not None:
+                        progress(done, total)
 
     def at(self, index: int, object_id: int) -> Tracked | None:
         """Both directions merged."""
@@ -246,15 +243,8 @@ class _Following:
         return self._last
 
 
-class _Run(NamedTuple):
-    """The frames of one scene that are tracked."""
-
-    forward: range
-    backward: range
-
-
-def _runs(source: SourceIndex, prompted: list[int], wanted: range) -> list[_Run]:
-    """What to track of each scene with a prompt: what is wanted of it, and what lies between that and the prompts."""
+def _runs(source: SourceIndex, prompted: list[int], wanted: range) -> list[tuple[range, range]]:
+    """The frames of each scene with a prompt to track forward and backward: those wanted, and up to the prompts."""
     runs = []
     for scene in source.scenes:
         inside = [index for index in prompted if index in scene]
@@ -265,5 +255,5 @@ def _runs(source: SourceIndex, prompted: list[int], wanted: range) -> list[_Run]
             continue
         forward = range(inside[0], max(stop, inside[-1] + 1))
         backward = range(min(start, inside[0]), inside[-1] + 1)
-        runs.append(_Run(forward, backward if backward.start < inside[-1] else range(0)))
+        runs.append((forward, backward if backward.start < inside[-1] else range(0)))
     return runs

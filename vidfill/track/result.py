@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -138,68 +137,55 @@ class Track:
         )
 
 
-class TrackWriter:
-    """Takes the frames of a track in order; the file has its final name only when all are there."""
+def write_track(
+    path: Path,
+    source: SourceIndex,
+    found: Iterable[tuple[int, Mapping[int, Tracked | None]]],
+    *,
+    size: tuple[int, int],
+    objects: tuple[int, ...],
+    prompted: Mapping[int, Mapping[int, FramePrompt]],
+    tracker: str,
+    key: str,
+) -> None:
+    """Write a file for `Track.open`, which has its final name only when it is complete.
 
-    def __init__(
-        self,
-        path: Path,
-        source: SourceIndex,
-        prompted: Mapping[int, Mapping[int, FramePrompt]],
-        tracker: str,
-        key: str,
-        size: tuple[int, int],
-        objects: tuple[int, ...],
-    ) -> None:
-        self._stack = ExitStack()
-        self._source, self._prompted, self._tracker, self._key = source, prompted, tracker, key
-        self._file = self._stack.enter_context(self._stack.enter_context(atomic_write(path)).open("w+b"))
-        self._masks = MaskFile(self._file, size, len(source))
-        self._spans = {o: _Spans(o, source, size) for o in objects}
-        self._confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(source) for o in objects}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish the file, or remove it after an exception."""
-        with self._stack:
-            if kind is None:
-                finish(self._masks, self._file, self._header())
-            else:
-                self._stack.__exit__(kind, error, trace)
-
-    def put(self, index: int, found: Mapping[int, Tracked | None]) -> None:
-        """Take a frame.
-
-        Args:
-            index: ascending.
-            found: for each object, None where no track leads to the frame.
-        """
-        union = np.zeros(self._masks.size, np.bool_)
-        for object_id, tracked in found.items():
-            self._spans[object_id].add(index, tracked)
-            if tracked is None:
-                continue
-            # Rounded down: what is not quite confident must not look it.
-            self._confidence[object_id][index] = int(100 * tracked.confidence)
-            if tracked.confidence >= CONFIDENT and not tracked.has_left:
-                union |= tracked.mask
-        self._masks.put(index, union)
-
-    def _header(self) -> dict[str, object]:
-        lost = sorted((span for spans in self._spans.values() for span in spans.lost), key=lambda span: span.start)
-        left = sorted((span for spans in self._spans.values() for span in spans.left), key=lambda span: span.start)
-        return {
-            "tracker": self._tracker,
-            "key": self._key,
+    Args:
+        path: the file.
+        source: the source.
+        found: (frame, object -> what is known of it, None where no track leads to the frame), in order of time.
+        size: (height, width) of the masks, turned as a player shows them.
+        objects: all objects.
+        prompted: see `Track`.
+        tracker: its name.
+        key: what the masks depend on.
+    """
+    confidence = {o: array("h", [round(100 * NOT_TRACKED)]) * len(source) for o in objects}
+    spans = {o: _Spans(o, source, size) for o in objects}
+    with atomic_write(path) as partial, partial.open("w+b") as file:
+        masks = MaskFile(file, size, len(source))
+        for index, by_object in found:
+            union = np.zeros(size, np.bool_)
+            for object_id, tracked in by_object.items():
+                spans[object_id].add(index, tracked)
+                if tracked is None:
+                    continue
+                # Rounded down, so that what is below the limit stays below it.
+                confidence[object_id][index] = int(100 * tracked.confidence)
+                if tracked.confidence >= CONFIDENT and not tracked.has_left:
+                    union |= tracked.mask
+            masks.put(index, union)
+        lost = sorted((span for each in spans.values() for span in each.lost), key=lambda span: span.start)
+        left = sorted((span for each in spans.values() for span in each.left), key=lambda span: span.start)
+        header = {
+            "tracker": tracker,
+            "key": key,
             "lost": [asdict(span) for span in lost],
             "left": [asdict(span) for span in left],
-            "confidence": {str(o): list(values) for o, values in self._confidence.items()},
-            "prompted": _prompted_to_json(self._prompted),
+            "confidence": {str(o): list(values) for o, values in confidence.items()},
+            "prompted": _prompted_to_json(prompted),
         }
+        finish(masks, file, header)
 
 
 class _Spans:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +12,7 @@ from vidfill.video.decode import Damage, DecodedFrame, Decoding, NoSeek, Suspici
 from vidfill.video.formats import to_planes
 from vidfill.video.frame import Frame, VideoInfo
 from vidfill.video.read_images import ImageFolder
-from vidfill.video.source import MEDIA_ERRORS, OpenVideo, describe, has_stored_times, open_video, packets_of
+from vidfill.video.source import MEDIA_ERRORS, OpenVideo, has_stored_times, open_video, packets_of
 
 __all__ = ["Damage", "Reader", "probe"]
 
@@ -27,21 +25,6 @@ def probe(path: Path, *, fps: Fraction | None = None) -> VideoInfo:
     """What a source is; arguments and errors as those of `Reader`."""
     with Reader(path, fps=fps) as reader:
         return reader.info
-
-
-def _describe_damaged(path: Path) -> VideoInfo:
-    """What a file is, by the first frame that can be decoded though packets before it cannot."""
-    container, stream = open_video(path)
-    with container, contextlib.suppress(*MEDIA_ERRORS):
-        for packet in itertools.chain(packets_of(container, stream), [None]):
-            frames = []
-            with contextlib.suppress(*MEDIA_ERRORS):
-                frames = stream.decode(packet)
-            if frames:
-                return describe(container, stream, frames[0], path)
-    raise InputError(
-        f"no frame of {path} can be decoded", expected="a video that is not damaged", todo="convert it first"
-    )
 
 
 class Reader:
@@ -69,7 +52,7 @@ class Reader:
         self._threads = threads
         self._images = ImageFolder(path, fps=fps) if path.is_dir() else None
         self._opened: OpenVideo | None = None  # for the first pass
-        self._info = self._images.info if self._images else self._open(path, fps)
+        self.info = self._images.info if self._images else self._open(path, fps)
         self._is_orderly: bool | None = None
         self._needs_care = False  # whether a pass has found damage
         self._passes: list[Generator[DecodedFrame, None, None]] = []
@@ -86,16 +69,11 @@ class Reader:
         except BaseException:
             opened.close()
             raise
-        if info is None:
+        if info.start_pts is None:
             opened.close()
-            return _describe_damaged(path)
-        self._opened = opened
+        else:
+            self._opened = opened
         return info
-
-    @property
-    def info(self) -> VideoInfo:
-        """What the source is."""
-        return self._info
 
     def __enter__(self) -> Self:
         return self
@@ -130,8 +108,8 @@ class Reader:
         self._passes.append(pictures)
         try:
             for index, picture in enumerate(pictures, start_index):
-                planes = to_planes(picture.frame, self._info.pixel_format)
-                yield Frame(index, picture.pts, self._info.time_base, planes, picture.held)
+                planes = to_planes(picture.frame, self.info.pixel_format)
+                yield Frame(index, picture.pts, self.info.time_base, planes, picture.held)
         finally:
             pictures.close()
             if pictures in self._passes:  # not if the reader was closed before this pass
@@ -145,7 +123,7 @@ class Reader:
     def _from_pts(self, start_pts: int) -> Generator[DecodedFrame, None, None]:
         if self._can_seek():
             for back_s in _SEEK_BACK_S:
-                pictures = self._pass(seek_pts=start_pts - round(back_s / self._info.time_base), start_pts=start_pts)
+                pictures = self._pass(seek_pts=start_pts - round(back_s / self.info.time_base), start_pts=start_pts)
                 first = self._first_at(start_pts, pictures)
                 if first is not None:
                     yield first
@@ -172,10 +150,10 @@ class Reader:
         for is_careful in (True,) if self._needs_care else (False, True):
             opened = self._opened if seek_pts is None and not is_careful else None
             if opened is None:
-                opened = OpenVideo(self._info.path, threads=self._threads, is_careful=is_careful)
+                opened = OpenVideo(self.info.path, threads=self._threads, is_careful=is_careful)
             else:
                 self._opened = None
-            decoding = Decoding(self._info, opened, is_careful=is_careful, seek_pts=seek_pts, start_pts=start_pts)
+            decoding = Decoding(self.info, opened, is_careful=is_careful, seek_pts=seek_pts, start_pts=start_pts)
             self.damage = decoding.damage
             try:
                 for picture in decoding.pictures():
@@ -188,19 +166,19 @@ class Reader:
             finally:
                 decoding.close()
             if seek_pts is None:
-                self._is_orderly = decoding.times.is_as_stored and has_stored_times(self._info)
+                self._is_orderly = decoding.times.is_as_stored and has_stored_times(self.info)
             return
 
     def _can_seek(self) -> bool:
         """Whether timestamps are complete, unique and in order, as a pass from the start or a look at packets shows."""
         if self._is_orderly is None:
-            self._is_orderly = has_stored_times(self._info) and self._packets_are_orderly()
+            self._is_orderly = has_stored_times(self.info) and self._packets_are_orderly()
         return self._is_orderly
 
     def _packets_are_orderly(self) -> bool:
         seen: set[int] = set()
         last_dts: int | None = None
-        container, stream = open_video(self._info.path)
+        container, stream = open_video(self.info.path)
         with container:
             try:
                 for packet in packets_of(container, stream):

@@ -61,7 +61,7 @@ class ImageFolder:
         first = read_image(self._paths[0])
         n = len(self._paths)
         kind = pixel_format(_format_name(first))
-        self._info = VideoInfo(
+        self.info = VideoInfo(
             path=folder,
             is_folder=True,
             container="images",
@@ -77,21 +77,16 @@ class ImageFolder:
             start_pts=0,
         )
 
-    @property
-    def info(self) -> VideoInfo:
-        """What the source is."""
-        return self._info
-
     def frames(self, *, start_pts: int | None = None, start_index: int = 0) -> Iterator[Frame]:
         """The images from number `start_pts` on; see `Reader.frames`."""
         first = max(0, start_pts or 0)
         for pts, path in enumerate(self._paths[first:], first):
             image = read_image(path)
             self._check_same(image, path)
-            yield Frame(start_index + pts - first, pts, self._info.time_base, _planes(image))
+            yield Frame(start_index + pts - first, pts, self.info.time_base, _planes(image))
 
     def _check_same(self, image: NDArray[Any], path: Path) -> None:
-        info = self._info
+        info = self.info
         name = _format_name(image)
         if (*image.shape[:2], name) != (info.height, info.width, info.pixel_format.name):
             raise InputError(

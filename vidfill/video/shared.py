@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from vidfill.errors import OutputError
-from vidfill.video.frame import Frame, VideoInfo
+from vidfill.video.frame import Frame
 from vidfill.video.read import Reader
 
 
@@ -36,6 +36,7 @@ class SharedFrames:
     """
 
     def __init__(self, reader: Reader, file: BinaryIO, *, is_written: bool) -> None:
+        self.info = reader.info
         self._reader, self._file = reader, file
         self._n_written = 0 if is_written else math.inf
         self._keep_from = math.inf
@@ -43,11 +44,6 @@ class SharedFrames:
         self._next = 0
         self._stored: dict[int, _Stored] = {}
         self._free_slots: list[int] = []
-
-    @property
-    def info(self) -> VideoInfo:
-        """What the source is."""
-        return self._reader.info
 
     def keep_from(self, index: int | None) -> None:
         """Promise that `frames` will not be asked for a frame before this one; None for any at all."""

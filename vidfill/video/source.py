@@ -7,6 +7,7 @@ import stat
 import struct
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
@@ -101,22 +102,33 @@ class OpenVideo:
         """Close the file."""
         self.container.close()
 
-    def describe(self) -> VideoInfo | None:
-        """What the file is, by its first frame, which is decoded now and comes again; None after an error."""
-        try:
+    def describe(self) -> VideoInfo:
+        """What the file is, by the first frame that can be decoded; `packets` and `decode` give that one again.
+
+        Not after damage, when `VideoInfo.start_pts` is None.
+
+        Raises:
+            InputError: no frame can be decoded, or the pixel format is not supported.
+        """
+        is_damaged, frames = False, list[VideoFrame]()
+        with suppress(*MEDIA_ERRORS):
             for packet in chain(self._coming, [None]):
-                frames = self.stream.decode(packet)
+                try:
+                    frames = self.stream.decode(packet)
+                except MEDIA_ERRORS:
+                    is_damaged = True
+                is_damaged |= (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in frames)
                 self._decoded.append((packet, frames))
-                if (packet is not None and packet.is_corrupt) or any(frame.is_corrupt for frame in frames):
-                    return None
                 if frames:
                     break
-            else:
-                return None
-        except MEDIA_ERRORS:
-            return None
+        if not frames:
+            raise InputError(
+                f"no frame of {self._path} can be decoded",
+                expected="a video that is not damaged",
+                todo="convert it first",
+            )
         info = describe(self.container, self.stream, frames[0], self._path)
-        return replace(info, start_pts=stored_time(frames[0], info) or 0)
+        return info if is_damaged else replace(info, start_pts=stored_time(frames[0], info) or 0)
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """The packets of the picture; errors of the demuxer are not caught."""
