@@ -74,6 +74,7 @@ def test_a_pass_from_any_frame_gives_the_same_frames(name: str, tmp_path: Path) 
     clip = CLIPS[name](tmp_path)
     with Reader(clip.path, threads=2) as reader:
         expected = [summary(frame) for frame in reader.frames()]
+        assert reader.info.start_pts == expected[0][1]
     for index, pts, _, _ in expected:
         with Reader(clip.path, threads=2) as fresh:
             frames = fresh.frames(start_pts=pts, start_index=index)
