@@ -83,7 +83,7 @@ def fill(
 
     Args:
         plan: from `vidfill.engine.plan.analyse`.
-        reader: of the plan's source; decoded anew for each segment.
+        reader: of the plan's source; each segment starts a pass at its `read_start`.
         masks: of the same source.
         model: any model.
         settings: device, precision, threads.

@@ -140,8 +140,8 @@ def open_masks(spec: MaskSettings, info: VideoInfo, *, rate: Fraction, tracked: 
     Args:
         spec: what to remove.
         info: the source.
-        rate: frames a second of the source; times in seconds are rounded to the nearest frame with it.
-        tracked: masks of the objects that the prompts are about; they need not be there before one is asked for.
+        rate: frames per second of the source, to round times in seconds to the nearest frame.
+        tracked: masks of prompted objects; they need not be there before one is asked for.
 
     Raises:
         UsageError: for options that contradict each other or cannot be read.
