@@ -100,7 +100,7 @@ def residue_lite(output: Maps, source: Maps, hole: Bool) -> float | None:
 
 
 def _coverage(hole: Bool, features: Tensor) -> Tensor:
-    """(h, w), the share of each cell of a feature map that a hole covers."""
+    """(h, w), the ratio of each cell of a feature map that a hole covers."""
     height, width = features.shape[-2:]
     return torch.from_numpy(cv2.resize(hole.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))
 

@@ -64,11 +64,7 @@ def find_training(model: str) -> ModelTraining:
 
 
 def check_trainable(model: str) -> None:
-    """Check the name of a model.
-
-    Raises:
-        UsageError: there is no such model, or it has nothing to learn.
-    """
+    """`UsageError` if there is no such model, or it has nothing to learn."""
     if model not in _PACKAGES:
         found = f"model {model} has nothing to learn" if model in MODEL_NAMES else f"no model {model!r}"
         raise UsageError(found, expected="one of " + ", ".join(LEARNED_NAMES))

@@ -125,7 +125,7 @@ def run_training(
 
 
 def sorted_starts(files: Sequence[Path]) -> tuple[Path | None, Path | None]:
-    """Of the files to begin with, that of the model's weights and that of the discriminators of pictures.
+    """Of the files to begin with, that of the model's weights and that of the discriminators; each may be missing.
 
     Raises:
         UsageError: two of a kind.

@@ -49,11 +49,7 @@ class PictureCritics(nn.Module):
         save_weights(path, Checkpoint(FILE_KIND, self.sizes, tensors))
 
     def begin_with(self, path: Path) -> None:
-        """Take the weights of a file that `save` wrote.
-
-        Raises:
-            WeightsError: the file is damaged or of something else, or its sizes are others.
-        """
+        """Take the weights of a file that `save` wrote; `WeightsError` if it is of something else or damaged."""
         found = load_weights(path)
         if found.model != FILE_KIND:
             raise WeightsError(f"{path.name} holds weights for {found.model}", expected=FILE_KIND)

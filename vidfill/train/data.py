@@ -54,8 +54,7 @@ class TrainingData:
 def is_held_back(name: str) -> bool:
     """Whether a clip is for validation: by a hash of its name, so that the split never moves.
 
-    The number of the part at the end of a name (`..._03.mp4`) does not count, so that all parts of one video fall on
-    the same side.
+    The number at the end of a name (`..._03.mp4`) does not count, so that all parts of one video fall on the same side.
     """
     video = re.sub(r"_\d+$", "", Path(name).stem)
     return zlib.crc32(video.encode()) % HELD_BACK_ONE_IN == 0
@@ -144,11 +143,7 @@ def archive_members(archives: Iterable[Path]) -> Iterator[ArchiveMember]:
 
 
 def decoded_picture(packed: ArchiveMember) -> NDArray[np.uint8]:
-    """(H, W, 3), RGB.
-
-    Raises:
-        InputError: the file is no picture.
-    """
+    """(H, W, 3), RGB; `InputError` if the file is no picture."""
     picture = cv2.imdecode(np.frombuffer(packed.content, np.uint8), cv2.IMREAD_COLOR) if packed.content else None
     if picture is None:
         raise InputError(f"{packed.name} in {packed.archive} is no image", todo="take it out of the archive")

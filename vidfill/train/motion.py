@@ -14,11 +14,7 @@ Matrices = NDArray[np.float64]  # (..., 3, 3)
 def smooth_path(rng: np.random.Generator, n_frames: int, *, speed: float, shake: float = 0.0) -> Series:
     """A random path of one quantity, (n_frames,), that starts at 0 and changes its velocity slowly.
 
-    Args:
-        rng: draws it.
-        n_frames: positions of the path.
-        speed: standard deviation of the change from one frame to the next.
-        shake: standard deviation of an independent jitter of each position, 0 at the first.
+    `speed` is the standard deviation of the change from one frame to the next, `shake` that of an independent jitter.
     """
     steady = rng.normal()
     wander = rng.normal(size=n_frames)

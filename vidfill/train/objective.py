@@ -39,6 +39,18 @@ class Critics(nn.Module):
         self.clips = ClipDiscriminator(recipe.critic_width) if needs_clips else None
         self.pictures = PictureCritics(recipe.critic_width) if needs_pictures else None
 
+    @property
+    def of_clips(self) -> ClipDiscriminator:
+        """The discriminator of clips, which a term of the recipe needs."""
+        assert self.clips is not None
+        return self.clips
+
+    @property
+    def of_pictures(self) -> PictureCritics:
+        """The discriminators of pictures, likewise."""
+        assert self.pictures is not None
+        return self.pictures
+
 
 class Judges(NamedTuple):
     """The networks that look at outputs."""
@@ -53,18 +65,6 @@ class Judges(NamedTuple):
         with self.autocast():
             found: list[Tensor] = self.features(pictures)
         return found
-
-    @property
-    def picture_critics(self) -> PictureCritics:
-        """The discriminators of pictures."""
-        assert self.critics.pictures is not None, "no term of the recipe needs discriminators of pictures"
-        return self.critics.pictures
-
-    @property
-    def clip_critic(self) -> ClipDiscriminator:
-        """The discriminator of clips."""
-        assert self.critics.clips is not None, "no term of the recipe needs a discriminator of clips"
-        return self.critics.clips
 
 
 def make_judges(
@@ -127,7 +127,7 @@ class Chunk:
     def patch_scores(self) -> tuple[Tensor, list[Tensor]]:
         """What the discriminator of patches makes of the filled pictures: scores, and the features of its layers."""
         with self.judges.autocast():
-            found: tuple[Tensor, list[Tensor]] = self.judges.picture_critics.patches(self.filled)
+            found: tuple[Tensor, list[Tensor]] = self.judges.critics.of_pictures.patches(self.filled)
         return found
 
     @cached_property
@@ -162,19 +162,19 @@ def _matching(chunk: Chunk) -> Tensor:
     _, truth, holes = chunk.pictures
     _, filled = chunk.patch_scores
     with torch.no_grad(), chunk.judges.autocast():
-        _, true = chunk.judges.picture_critics.patches(truth)
+        _, true = chunk.judges.critics.of_pictures.patches(truth)
     return losses.feature_matching(filled, true, holes)
 
 
 def _projected(chunk: Chunk) -> Tensor:
     with chunk.judges.autocast():
-        maps = chunk.judges.picture_critics.projected(chunk.filled_features)
+        maps = chunk.judges.critics.of_pictures.projected(chunk.filled_features)
     return torch.stack([losses.hinge_generator(scores, chunk.pictures[2]) for scores in maps]).mean()
 
 
 def _adversarial(chunk: Chunk) -> Tensor:
     with chunk.judges.autocast():
-        scores: Tensor = chunk.judges.clip_critic(chunk.filled_clip, chunk.holes)
+        scores: Tensor = chunk.judges.critics.of_clips(chunk.filled_clip, chunk.holes)
     return -scores.mean()
 
 
@@ -216,16 +216,16 @@ def critic_losses(chunk: Chunk, weights: Mapping[str, float]) -> dict[str, Tenso
     found: dict[str, Tensor] = {}
     with chunk.judges.autocast():
         if wanted & _CLIP_CRITIC_TERMS:
-            critic = chunk.judges.clip_critic
+            critic = chunk.judges.critics.of_clips
             real, fake = critic(chunk.truth, chunk.holes), critic(chunk.filled_clip.detach(), chunk.holes)
             found["clip_critic"] = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
         if wanted & {"patches", "matching"}:
-            scores, _ = chunk.judges.picture_critics.patches(torch.cat((truth, chunk.filled.detach())))
+            scores, _ = chunk.judges.critics.of_pictures.patches(torch.cat((truth, chunk.filled.detach())))
             real, filled = scores.chunk(2)
             found["patch_critic"] = losses.hinge_discriminator(real, filled, holes)
         if "projected" in wanted:
             pairs = zip(chunk.true_features, chunk.filled_features, strict=True)
-            maps = chunk.judges.picture_critics.projected([torch.cat((a, b.detach())) for a, b in pairs])
+            maps = chunk.judges.critics.of_pictures.projected([torch.cat((a, b.detach())) for a, b in pairs])
             halves = [scores.chunk(2) for scores in maps]
             found["projected_critic"] = torch.stack(
                 [losses.hinge_discriminator(real, filled, holes) for real, filled in halves]

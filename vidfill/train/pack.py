@@ -56,9 +56,9 @@ def pack(
         paths: videos, archives, or folders of them, as for training.
         out: folder of the archives; made if it is not there.
         total_mib: maximum size of all archives together.
-        archive_mib: maximum size of one archive of pictures; the shapes have one archive of their own.
+        archive_mib: maximum size of one archive of pictures.
         every: of a clip, one frame in so many is looked at.
-        short_side_px: larger pictures are reduced to this short side; smaller ones stay as they are.
+        short_side_px: larger pictures are reduced to this short side.
         quality: of WebP, 1 to 100, for what has to be encoded.
 
     Raises:
@@ -155,10 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m vidfill.train.pack", description=__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="as --data of training")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the archives")
-    parser.add_argument("--mib", type=float, default=56, help="size of all archives together, at most")
-    parser.add_argument("--archive-mib", type=float, default=56, help="size of one archive, at most")
+    parser.add_argument("--mib", type=float, default=56, help="maximum size of all archives together")
+    parser.add_argument("--archive-mib", type=float, default=56, help="maximum size of one archive")
     parser.add_argument("--every", type=int, default=25, help="of a clip, look at one frame in so many")
-    parser.add_argument("--short-side", type=int, default=288, help="of pictures, in pixels, at most")
+    parser.add_argument("--short-side", type=int, default=288, help="maximum of pictures, in pixels")
     parser.add_argument("--quality", type=int, default=80, help="of WebP, 1 to 100")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

@@ -106,11 +106,9 @@ class Recipe:
         return frozenset(name for stage in self.stages for name, weight in stage.loss.items() if weight)
 
     def rate_at(self, step: int, progress: float) -> float:
-        """The learning rate: a linear rise, a plateau, then half a cosine down to `min_lr_ratio`.
+        """The learning rate: a linear rise by the step's number, a plateau, then half a cosine down to `min_lr_ratio`.
 
-        Args:
-            step: number of the step, from 0; for the rise.
-            progress: how much of the run after the rise is done, 0 to 1.
+        `progress` is how much of the run after the rise is done, 0 to 1.
         """
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fallen = min(1.0, max(0.0, (progress - self.hold_ratio) / max(1e-9, 1 - self.hold_ratio)))

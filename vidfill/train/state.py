@@ -69,12 +69,7 @@ class TrainingState:
                     group["lr"] = own
 
     def begin_critics_with(self, path: Path) -> None:
-        """Take the discriminators of pictures from a file that a run wrote.
-
-        Raises:
-            UsageError: this run has none.
-            WeightsError: the file does not fit.
-        """
+        """Take the discriminators of pictures from a file that a run wrote; `UsageError` if this one has none."""
         if self.critics.pictures is None:
             raise UsageError(f"the recipe has no use for {path}", todo="leave it out of --start")
         self.critics.pictures.begin_with(path)

@@ -74,7 +74,7 @@ class Validation:
 
 
 def hole_psnr_db(filled: Tensor, truth: Tensor, holes: Tensor) -> float:
-    """PSNR over the pixels inside the holes of a clip, all (T, C, H, W) in [0, 1]; 100 where nothing differs."""
+    """PSNR over the pixels inside the holes of a clip; 100 where nothing differs."""
     total = ((filled - truth).square() * holes).sum() / (truth.shape[1] * holes.sum()).clamp(min=1)
     return -10 * math.log10(max(float(total), 1e-10))
 

@@ -101,7 +101,7 @@ class PictureBank:
         return self.cropped(index, size, torch.full((len(index), 4), 0.5, device=self._device))
 
     def large_enough(self, size: tuple[int, int]) -> Tensor:
-        """Positions of the pictures of which a crop can be taken without enlarging; all, if there are none."""
+        """Positions of pictures of which a crop can be taken without enlarging; all, if there are none."""
         if size not in self._usable:
             zoom = (self._sizes / torch.tensor(size, device=self._device)).amin(dim=1)
             found = (zoom >= MIN_ZOOM).nonzero().flatten()
