@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vidfill
@@ -162,3 +163,37 @@ def test_flags() -> None:
     assert known["mask"].flags == ("--mask", "-m")
     assert known["work_dir"].flags == ("--work-dir",)
     assert known["grain"].flags == ("--grain/--no-grain",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dilate", np.int64(-3)), ("dilate", "3"), ("dilate", 2.5), ("threads", True), ("crf", "20"), ("codec", None)]
+    + [("box", "1,1,9,9"), ("box", [(1, 1, 9, 9)]), ("start", 0.5), ("mask", np.zeros((2, 2))), ("working_size", 99)]
+    + [("preset", 3), ("progress", 3)],
+)
+def test_values_of_another_type_or_out_of_range(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} ") as raised:
+        vidfill.remove("in.mp4", "out.mp4", **{name: value})
+    assert "\n" not in str(raised.value) and raised.value.__cause__ is None
+
+
+def test_a_number_that_is_none_is_out_of_range() -> None:
+    with pytest.raises(UsageError, match=r"--object-scale nan; expected 0.1 to 10"):
+        vidfill.retarget("in.mp4", "out.mp4", width=64, object_scale=float("nan"))
+
+
+def test_values_become_plain() -> None:
+    given: dict[str, Any] = {"dilate": np.int64(3), "crf": np.float32(20), "box": (box for box in ["1,1,9,9"])}
+    settings = RemoveSettings(**given)
+    assert (type(settings.dilate), type(settings.crf), settings.box) == (int, float, ("1,1,9,9",))
+
+
+def test_calls_that_fit_no_signature() -> None:
+    remove: Any = vidfill.remove
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nope'") as wrong:
+        remove("in.mp4", "out.mp4", nope=1)
+    with pytest.raises(TypeError, match="missing a required argument: 'output'"):
+        remove("in.mp4")
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        remove("in.mp4", "out.mp4", "masks")
+    assert "Arguments" not in str(wrong.value)

@@ -185,7 +185,9 @@ OUT_OF_MEMORY = Failure("OutOfMemoryError", "cpu ran out of memory", 7, out_of_m
 
 
 @pytest.mark.parametrize("how", [OUT_OF_MEMORY, killed_for_memory], ids=["told", "killed"])
-@pytest.mark.parametrize(("given", "half"), [(None, str(432 * 240 // 2)), ("320x200", "32000"), ("500", "250")])
+@pytest.mark.parametrize(
+    ("given", "half"), [(None, str(432 * 240 // 2)), ("320x200", "32000"), ("500", "250"), ("8x8", "64")]
+)
 def test_out_of_memory_is_retried_at_half_size(
     folder: Path, how: Answer | Script, given: str | None, half: str
 ) -> None:

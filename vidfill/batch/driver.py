@@ -19,7 +19,7 @@ from vidfill.errors import DeviceError, OutOfMemoryError, OutputError, VidfillEr
 from vidfill.files.atomic import remove_partials
 from vidfill.files.lock import FileLock
 from vidfill.removal.work_folder import WorkFolder
-from vidfill.settings import DEFAULT_WORKING_PIXELS, RemovalSettings, parse_working_size
+from vidfill.settings import DEFAULT_WORKING_PIXELS, MIN_WORKING_PIXELS, RemovalSettings, parse_working_size
 from vidfill.settings.commands import BatchSettings
 from vidfill.video.read import probe
 
@@ -342,4 +342,4 @@ def _halved(working_size: str | None, source: Path) -> str:
             pixels = info.height * info.width
         except VidfillError:
             pixels = DEFAULT_WORKING_PIXELS
-    return str(pixels // 2)
+    return str(max(pixels // 2, MIN_WORKING_PIXELS))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from fractions import Fraction
 from functools import wraps
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from vidfill.errors import UsageError
@@ -22,6 +29,19 @@ MASKS, CLICKS, SHAPE, MODEL = "Masks", "Masks from clicks", "New shape", "Model"
 SCORED, OUTPUT, BATCH, RUN, SHOWN = "What is scored", "Output", "Batch", "Run", "What is shown"
 PANELS = ("", SHAPE, MASKS, CLICKS, SCORED, MODEL, OUTPUT, BATCH, RUN, SHOWN)
 """The panels of `--help`, in order."""
+
+# What values of a type may be, and what messages call it; values of other types are not checked.
+_ACCEPTED: dict[Any, tuple[Any, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    Fraction: ((Real, str), "a rate"),
+    str: (str, "text"),
+    Path: ((str, PathLike), "a path"),
+    Sequence: (tuple, "a list"),
+    Mapping: (Mapping, "a mapping"),
+    Callable: (Callable, "a function"),
+    NoneType: (NoneType, "None"),
+}
 
 
 class Setting(NamedTuple):
@@ -58,25 +78,43 @@ class Setting(NamedTuple):
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The type, or the parts of a union."""
-        return (self.kind, *get_args(self.kind))
+        return get_args(self.kind) if get_origin(self.kind) in (typing.Union, UnionType) else (self.kind,)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """What a `Literal` may be; empty for other types."""
         return next((get_args(kind) for kind in self.kinds if get_origin(kind) is Literal), ())
 
-    def check(self, value: Any) -> None:
-        """Compare a value with the range and the choices.
+    def checked(self, value: Any) -> Any:
+        """The value, as a tuple or a plain number if it is a list or a number of NumPy's.
 
         Raises:
-            UsageError: it is neither.
+            UsageError: it has another type, is out of range or is none of the choices.
         """
-        if isinstance(value, (int, float)) and (
-            (self.min is not None and value < self.min) or (self.max is not None and value > self.max)
-        ):
+        is_list = any(get_origin(kind) is Sequence for kind in self.kinds)
+        if is_list and isinstance(value, Iterable) and not isinstance(value, str):
+            value = tuple(value)
+        elif isinstance(value, Real) and not isinstance(value, (int, float, Fraction)):
+            value = int(value) if isinstance(value, Integral) else float(value)
+        if not any(_is_a(kind, value) for kind in self.kinds):
+            names = [_ACCEPTED[get_origin(kind) or kind][1] for kind in self.kinds]
+            found = repr(value).partition("\n")[0]
+            raise UsageError(f"{self.flags[0]} {found}", expected=" or ".join(dict.fromkeys(names)))
+        low, high = self.min, math.inf if self.max is None else self.max
+        if low is not None and isinstance(value, (int, float)) and not low <= value <= high:
             raise UsageError(f"{self.flags[0]} {value:g}", expected=self.range)
         if self.choices and value is not None and value not in self.choices:
             raise UsageError(f"{self.flags[0]} {value}", expected="one of " + ", ".join(self.choices))
+        return value
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    whole = get_origin(kind) or kind
+    if whole not in _ACCEPTED:
+        return True
+    if not isinstance(value, _ACCEPTED[whole][0]) or isinstance(value, bool):
+        return False
+    return whole is not Sequence or all(_is_a(get_args(kind)[0], each) for each in value)
 
 
 def setting(
@@ -127,15 +165,15 @@ def converted(to: type[_S], settings: Settings, /, **changes: Any) -> _S:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of all groups: checks the ranges and the choices.
+    """Base of all groups: checks types, ranges and choices.
 
     Raises:
-        UsageError: for a value out of its range.
+        UsageError: a value that is not one of its setting's.
     """
 
     def __post_init__(self) -> None:
         for name, known in settings_of(type(self)).items():
-            known.check(getattr(self, name))
+            object.__setattr__(self, name, known.checked(getattr(self, name)))
 
 
 def flat(
@@ -152,14 +190,13 @@ def flat(
     """
 
     def decorate(run: Callable[[_In, _Out, _S], _R]) -> Callable[Concatenate[_In, _Out, _P], _R]:
-        signature = inspect.signature(run)
-        *paths, last = signature.parameters
+        paths = [*inspect.signature(run).parameters][:-1]
 
         @wraps(run)
         def call(*given: Any, **named: Any) -> _R:
-            own = {path: named.pop(path) for path in paths if path in named}
-            settings = arguments(**named)  # type: ignore[call-arg]  # checked by the caller's types
-            return run(*signature.bind(*given, **own, **{last: settings}).args)
+            bound = inspect.signature(call).bind(*given, **named).arguments
+            source, output = (bound.pop(path) for path in paths)
+            return run(source, output, arguments(**bound))  # type: ignore[call-arg]  # bound to the fields
 
         assert isinstance(arguments, type)
         _describe(call, run, name, arguments)
