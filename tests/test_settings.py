@@ -13,7 +13,7 @@ import vidfill
 from tests.clips import write_clip
 from vidfill.errors import UsageError
 from vidfill.settings import EngineSettings, MaskSettings, RemoveSettings
-from vidfill.settings.commands import PreviewSettings
+from vidfill.settings.commands import PreviewSettings, RetargetSettings
 from vidfill.settings.define import Settings, converted, settings_of
 
 # What a developer would write, in front of an existing setting; everything else of the program stays as it is.
@@ -186,6 +186,8 @@ def test_values_become_plain() -> None:
     given: dict[str, Any] = {"dilate": np.int64(3), "crf": np.float32(20), "box": (box for box in ["1,1,9,9"])}
     settings = RemoveSettings(**given)
     assert (type(settings.dilate), type(settings.crf), settings.box) == (int, float, ("1,1,9,9",))
+    halved: Any = 1920 / 2
+    assert repr(RetargetSettings(width=halved).width) == "960"
 
 
 def test_calls_that_fit_no_signature() -> None:

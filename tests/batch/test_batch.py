@@ -197,6 +197,12 @@ def _broken(*args: object, **options: object) -> None:
     raise ZeroDivisionError("by zero")
 
 
+def test_settings_that_are_no_mapping(tmp_path: Path) -> None:
+    settings: Any = ["box"]
+    with pytest.raises(UsageError, match="expected names and values"):
+        batch("0.mkv", tmp_path, settings=settings)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [

@@ -1,5 +1,7 @@
 """Two readers of one decode."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -52,3 +54,23 @@ def test_some_segments_without_an_output(tmp_path: Path) -> None:
             shared.keep_from(start)
             ahead = shared.frames(start_pts=plain[start].pts, start_index=start)
             assert all(_same(next(ahead), frame) for frame in plain[start : start + 12])
+
+
+LIMITED = """
+import resource, sys, vidfill
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+try:
+    vidfill.remove(sys.argv[1], sys.argv[2], box=["10,10,20,20"], model="propagate", threads=1)
+except vidfill.errors.OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+def test_full_disk(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mkv", n=12, size=(64, 96)).path
+    command = [sys.executable, "-c", LIMITED, str(path), str(tmp_path / "out.mkv")]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert said.startswith("frames cannot be kept in the work folder (")
+    assert not (tmp_path / "out.mkv").exists()

@@ -108,6 +108,8 @@ def _checked(given: Mapping[str, Any] | RemovalSettings | None, mask_pattern: st
     if isinstance(given, RemovalSettings):
         settings = given
     else:
+        if not isinstance(given or {}, Mapping):
+            raise UsageError(f"settings {given!r}", expected="names and values")
         known = settings_of(RemovalSettings).keys()
         unknown = sorted((given or {}).keys() - known)
         if unknown:

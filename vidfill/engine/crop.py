@@ -98,7 +98,7 @@ class FrameAtOwnSize(NamedTuple):
 
     reader: FrameReader
     box: Box
-    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     pts: int
 
     @property

@@ -26,9 +26,9 @@ MAX_GAP_FRAMES = 12
 CONTEXT_FRAMES = 48
 """Frames before and after a segment that the model may look at: what the object hides is seen before or after it."""
 DISSOLVE_PIECE_FRAMES = 2
-"""Gradual transitions are cut into scenes of so many frames: mixtures of other shares are other pictures."""
+"""Gradual transitions are cut into scenes of so many frames, since the ratio of the mixture changes."""
 MIN_MARGIN_PX = 64
-"""Least context around the holes of a segment; more where they are larger than this."""
+"""Minimum context around the holes of a segment; more where they are larger than this."""
 MAX_REFERENCES = 40
 """Frames that a model may keep for a whole segment; one that uses fewer, or none, is free to."""
 WHOLE_FRAME_FRACTION = 0.6

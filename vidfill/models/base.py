@@ -50,7 +50,7 @@ class View(NamedTuple):
         original: the frame before it was downscaled, None where it was not.
     """
 
-    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     frame: Tensor
     hole: Tensor
     features: Any
@@ -61,7 +61,7 @@ class View(NamedTuple):
 class Previous(NamedTuple):
     """The previous output in the direction of the pass: as in `View`, but `frame` is composited with the fill."""
 
-    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     frame: Tensor
     hole: Tensor
 

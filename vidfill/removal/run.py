@@ -189,7 +189,7 @@ def filling(request: Request, clock: Clock, *, segments: Sequence[int] | None = 
                         index = request.track(reader, folder.track)
                 index, plan = analysed(request, reader, checked.masks, index)
                 folder.begin(fingerprint, plan)
-        with clock.stage("assemble"), tempfile.TemporaryFile(dir=folder.path) as file:
+        with clock.stage("assemble"), tempfile.TemporaryFile(dir=folder.path, buffering=0) as file:
             frames = SharedFrames(reader, file, is_written=segments is None)
             report = reporter(settings.progress, "fill")
             coming = stored_or_filled(

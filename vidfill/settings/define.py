@@ -96,6 +96,8 @@ class Setting(NamedTuple):
             value = tuple(value)
         elif isinstance(value, Real) and not isinstance(value, (int, float, Fraction)):
             value = int(value) if isinstance(value, Integral) else float(value)
+        if isinstance(value, float) and value.is_integer() and int in self.kinds:
+            value = int(value)
         if not any(_is_a(kind, value) for kind in self.kinds):
             names = [_ACCEPTED[get_origin(kind) or kind][1] for kind in self.kinds]
             found = repr(value).partition("\n")[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, BinaryIO, NamedTuple
@@ -28,7 +30,7 @@ class SharedFrames:
 
     Args:
         reader: the source.
-        file: for the frames that wait.
+        file: for the frames that wait; unbuffered, since a buffer that a full disk refuses fails again when closed.
         is_written: whether there is an output, to which `all_frames` goes.
 
     Raises:
@@ -89,7 +91,8 @@ class SharedFrames:
         try:
             self._file.seek(slot * sum(plane.nbytes for plane in frame.planes))
             for plane in frame.planes:
-                self._file.write(np.ascontiguousarray(plane).data)
+                if self._file.write(np.ascontiguousarray(plane).data) < plane.nbytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OutputError(
                 f"frames cannot be kept in the work folder ({error.strerror})",

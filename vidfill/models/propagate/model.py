@@ -57,7 +57,7 @@ class Propagation(NamedTuple):
 class ClipWindow(NamedTuple):
     """The window of one clip of the batch in the forward pass."""
 
-    index: int  # type: ignore[assignment]  # a position; nobody asks these tuples where a value lies
+    index: int  # type: ignore[assignment]  # hides tuple.index, which is not used
     seen: Mapping[int, Seen]  # by position
     records: Mapping[int, FromLater]  # by position
     views: Mapping[int, View]  # by position
