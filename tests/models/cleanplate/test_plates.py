@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.align.scenes import box_hole, painted, seen_through, shift
-from vidfill.align.homography import HomographyRefiner
+from vidfill.align.homography import HomographyRefiner, Matrix
 from vidfill.models.cleanplate import layer as layers
 from vidfill.models.cleanplate.choice import choose_frames
 from vidfill.models.cleanplate.layer import NOTHING, PaintedLayer, lowest_error
@@ -34,9 +34,9 @@ def _plate(x: float, *, pose: bool = True) -> Plate:
     )
 
 
-def _brought(plate: Plate, target: PlateTarget) -> Brought:
+def _brought(plate: Plate, target: PlateTarget, refiner: type[HomographyRefiner] = HomographyRefiner) -> Brought:
     seen = target.seen
-    brought = bring(plate, target, HomographyRefiner(seen.grey, seen.keypoints.points))
+    brought = bring(plate, target, refiner(seen.grey, seen.keypoints.points))
     assert brought is not None
     return brought
 
@@ -65,6 +65,20 @@ def test_a_plate_is_followed_from_frame_to_frame_without_drift() -> None:
         brought = _brought(plate, target)
         plate = brought.plate
     assert _miss(brought, 32, target) < 2
+
+
+def test_a_homography_that_misses_the_rim_is_not_followed() -> None:
+    class Wrong(HomographyRefiner):
+        def refine(self, *args: object) -> Matrix | None:
+            right = super().refine(*args)  # type: ignore[arg-type]
+            return None if right is None else np.asarray(right @ shift(4, 0), np.float64)
+
+    plate = _brought(_plate(20), _target(20)).plate
+    for x in range(21, 25):
+        target = _target(x, motion_px=1)
+        brought = _brought(plate, target, Wrong)
+        plate = brought.plate
+    assert _miss(brought, 24, target) < 2
 
 
 def test_its_colours_are_matched_to_the_rim() -> None:

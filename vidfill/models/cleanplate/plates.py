@@ -27,7 +27,6 @@ SAME_PX = 0.1  # a homography fitted to noise moves less; a still picture stays 
 MAX_MATCH = 24.0  # grey levels
 MATCH_SIGMAS_PX = (6.0, 15.0, 40.0)
 MIN_BAND = 30
-_NO_MAP = np.zeros(0, np.float32)  # cv2.remap takes both coordinates in one array
 UNKNOWN_ERROR = 255.0
 
 
@@ -108,11 +107,10 @@ def bring(plate: Plate, target: PlateTarget, refiner: HomographyRefiner) -> Brou
 
 def _miss(plate: Plate, to_plate: Float, region: Region) -> float:
     """Mean difference between the rim of the hole and a plate warped by a map, in grey levels, without exposure."""
-    rows, columns = region.band
-    at = (np.stack((columns + region.box[0], rows + region.box[1]), axis=1) + 0.5) / CELL_PX - 0.5
-    cells = np.ascontiguousarray(at[None] + 1, np.float32)
-    places = cv2.remap(_extended(to_plate), cells, _NO_MAP, cv2.INTER_LINEAR)
-    shown = cv2.remap(plate.seen.rgb, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    rows, columns = ((part[None] + 0.5).astype(np.float32) for part in region.band)
+    at_x, at_y = (columns + region.box.x0) / CELL_PX + 0.5, (rows + region.box.y0) / CELL_PX + 0.5
+    x, y = cv2.split(cv2.remap(_extended(to_plate), at_x, at_y, cv2.INTER_LINEAR))
+    shown = cv2.remap(plate.seen.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
     difference = region.rgb[region.band].astype(np.float32) - shown
     return float(np.abs(difference - np.median(difference, axis=0)).mean())
 
