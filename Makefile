@@ -9,8 +9,9 @@ export OMP_NUM_THREADS ?= 2
 demo: install
 	$(BIN)/python examples/demo.py
 
+# Files of tests, not single ones, go to the processes: a file's tests share what they have prepared.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

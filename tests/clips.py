@@ -315,6 +315,8 @@ def _add_video(
     stream = container.add_stream(codec, rate=rate, options=options)
     stream.height, stream.width, stream.pix_fmt = (*size, pix_fmt)
     context = stream.codec_context
+    if codec == "libvpx":
+        context.thread_count = 1  # its threads spin while they wait; those of two test processes can starve each other
     context.colorspace, context.color_primaries = color.matrix, color.primaries
     context.color_trc, context.color_range = color.transfer, color.range
     return stream
