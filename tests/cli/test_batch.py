@@ -189,6 +189,8 @@ def test_progress_is_told_now_and_then() -> None:
 
 
 def test_ctrl_c_stops_a_batch_that_then_goes_on(videos: Path, run: Run) -> None:
+    long = write_clip(videos / "0.mkv", n=60, size=(48, 64), with_object=True)  # still at work when the signal comes
+    write_images(videos / "0_masks", long.masks)
     command = [sys.executable, "-m", "vidfill", *WORDS, "--progress", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clips import Clip
+from tests.clips import Clip, write_clip
 from vidfill import __version__
 
 COMMAND = [sys.executable, "-m", "vidfill"]
@@ -40,7 +40,9 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(("number", "code", "says"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
 def test_signals_leave_no_output(number: signal.Signals, code: int, says: str, clip: Clip) -> None:
-    with subprocess.Popen([*MASKED, "--progress", "json"], stderr=subprocess.PIPE, text=True) as running:
+    write_clip(Path("long.mp4"), n=90)  # long enough to be still at work when the signal comes
+    words = ["remove", "long.mp4", "--box", "10,10,20,16", "-o", "out.mp4", "--progress", "json"]
+    with subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         first = next(line for line in running.stderr if '"fill"' in line)
         running.send_signal(number)
